@@ -1,0 +1,73 @@
+// A credit rule that the library does not have, trained beside DFA and back-propagation on the embedded digits.
+
+#include <creditlib/creditlib.hpp>
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "support/program.hpp"
+
+// Direct random target projection (Frenkel, Lefebvre, Bol 2021): credit from the label alone, a_l = -B_l onehot(y).
+struct TargetProjection {
+  struct State {
+    std::vector<torch::Tensor> feedback;
+
+    template <class Model>
+    std::vector<torch::Tensor> credit(Model&, const creditlib::Trace& trace) const {
+      std::vector<torch::Tensor> credits;
+      for (const auto& B : feedback) credits.push_back(-B.index_select(1, trace.target).t());
+      return credits;
+    }
+
+    creditlib::NamedTensors named_tensors() const { return creditlib::numbered("feedback", feedback); }
+  };
+
+  template <class Model>
+  State bind(Model& model, const creditlib::BindContext& context) const {
+    State state;
+    for (std::int64_t l = 0; l <= model->blocks(); ++l) {
+      state.feedback.push_back(context.randn({model->hidden_shape(l)[0], model->classes()}));
+    }
+    return state;
+  }
+};
+
+template <class MakeTrainer>
+void train_and_print(const char* name, std::int64_t epochs, const MakeTrainer& make_trainer) {
+  const auto digits = creditlib::data::load("digits", CREDITLIB_DATA_DIR "/digits");
+  creditlib::data::Batches train(digits.train, {.batch_size = 32}), test(digits.test, {.batch_size = 360, .shuffle = false});
+  torch::manual_seed(42);
+  auto model = creditlib::ResidualMLP({.input = 64, .width = 128, .classes = 10, .blocks = 3});
+  auto trainer = make_trainer(model, creditlib::TrainerOptions{.epochs = epochs});
+  for (std::int64_t epoch = 0; epoch < epochs; ++epoch) {
+    for (const auto& [x, y] : train) {
+      trainer.step(x, y);
+      if (support::interrupted()) throw support::Interrupted();
+    }
+    trainer.end_epoch();
+  }
+
+  const auto [x, y] = *test.begin();
+  const auto gamma = creditlib::diagnostics::alignment(trainer.raw_credits(x, y), creditlib::diagnostics::true_gradients(model, x, y));
+  const auto right = model->forward(x).argmax(1).eq(y).sum().template item<std::int64_t>();
+  fmt::print("{:<18} test accuracy {:.3f}, alignment", name, static_cast<double>(right) / 360);
+  for (const auto& block : gamma) fmt::print(" {:6.3f}", block.value.value_or(std::nan("")));
+  fmt::print("\n");
+}
+
+int main(int argc, char** argv) {
+  CLI::App app("Trains a credit rule of one's own beside DFA and back-propagation on the digits.", "custom_rule");
+  std::int64_t epochs = 20;
+  app.add_option("--epochs", epochs, "epochs of each rule")->check(CLI::PositiveNumber)->capture_default_str();
+  return support::run_program(app, argc, argv, [&] {
+    // Neither rule's credit shrinks as the loss does, so the blocks' growth is bounded by a penalty on their outputs.
+    const creditlib::PenalizedInnerProduct loss{.lambda = 0.1};
+    train_and_print("target projection", epochs, [&](auto model, auto options) {
+      return creditlib::LocalTrainer(model, TargetProjection{}, options, {}, {}, loss);
+    });
+    train_and_print("DFA", epochs, [&](auto model, auto options) {
+      return creditlib::LocalTrainer(model, creditlib::DFA{}, options, {}, {}, loss);
+    });
+    train_and_print("back-propagation", epochs, [](auto model, auto options) { return creditlib::BackpropTrainer(model, options); });
+  });
+}

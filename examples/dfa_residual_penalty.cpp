@@ -1,0 +1,218 @@
+// Trains DFA on the residual MLP with a penalty on each branch's size, and judges what the penalty does: the script
+// dfa_residual_penalty_test (docs/experiments/dfa_residual_penalty.md).
+
+#include <ATen/Parallel.h>
+#include <creditlib/credit/dfa.hpp>
+#include <creditlib/data/load.hpp>
+#include <creditlib/diagnostics/alignment.hpp>
+#include <creditlib/diagnostics/eval_mode.hpp>
+#include <creditlib/diagnostics/norms.hpp>
+#include <creditlib/io/json_file.hpp>
+#include <creditlib/local_trainer.hpp>
+#include <creditlib/loss/penalized_inner_product.hpp>
+#include <creditlib/model/residual_mlp.hpp>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "support/figures.hpp"
+#include "support/program.hpp"
+#include "support/training.hpp"
+#include "support/weights.hpp"
+
+namespace {
+
+namespace data = creditlib::data;
+namespace diagnostics = creditlib::diagnostics;
+using Json = nlohmann::ordered_json;
+
+constexpr std::int64_t width = 256, blocks = 4, judged_layer = 2;
+
+struct Settings {
+  std::int64_t seed = 42, epochs = 100;
+  double lr = 1e-3, wd = 0.01, lam = 1e-2;
+  std::string output_dir = "results/dfa_residual_penalty";
+  std::optional<double> baseline;
+  double clip = 1, max_growth = 50, min_gradient = 1e-7;
+  std::string dataset = "cifar10", data_dir = {}, device = "auto";
+  std::int64_t batch_size = 128, limit_train = 0;
+  int threads = 0, gpu = 0;
+  bool allow_nonfinite = false, quiet = false;
+};
+
+void add_flags(CLI::App& app, Settings& s) {
+  using support::flag;
+  app.add_option("--seed", s.seed, "of the weights, the feedback and the batches")->capture_default_str();
+  app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--lr", s.lr, "AdamW's learning rate")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--wd", s.wd, "AdamW's weight decay")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--lam", s.lam, "the penalty: lam times the batch mean of ||f_l||^2 for each block")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option(flag("output_dir"), s.output_dir, "where the results and the weights go")->capture_default_str();
+  app.add_option("--baseline", s.baseline, "test accuracy of frozen blocks to judge by (default: trains such a run first)")->check(CLI::Range(0.0, 1.0));
+  app.add_option("--clip", s.clip, "clips each block's gradient norm to this (0: not at all)")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option(flag("max_growth"), s.max_growth, "|h_l| counts as bounded while no block multiplies it by more")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option(flag("min_gradient"), s.min_gradient, "|g_2| of the mean loss over 128 samples counts as healthy from here on")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--dataset", s.dataset, "cifar10, cifar100, mnist or digits")->check(CLI::IsMember({"cifar10", "cifar100", "mnist", "digits"}))->capture_default_str();
+  app.add_option(flag("data_dir"), s.data_dir, "the folder of the data set (default: the embedded digits, ./data for others)");
+  app.add_option("--device", s.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--gpu", s.gpu, "which CUDA device --device auto and cuda take")->capture_default_str();
+  app.add_option(flag("batch_size"), s.batch_size, "samples a step")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option(flag("limit_train"), s.limit_train, "train on the first N images only (0: all)")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--threads", s.threads, "threads of LibTorch (0: as it chooses)")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_flag(flag("allow_nonfinite"), s.allow_nonfinite, "go on when the loss is NaN or infinite");
+  app.add_flag("--quiet", s.quiet, "no progress, only the outcome");
+}
+
+Json config(const Settings& s) {
+  return {{"seed", s.seed}, {"epochs", s.epochs}, {"lr", s.lr}, {"wd", s.wd}, {"lam", s.lam}, {"output_dir", s.output_dir},
+          {"clip", s.clip}, {"max_growth", s.max_growth}, {"min_gradient", s.min_gradient}, {"dataset", s.dataset},
+          {"batch_size", s.batch_size}, {"limit_train", s.limit_train}};
+}
+
+/// What the log keeps of an epoch, in eval mode on the first samples of the test set.
+struct Diagnosis {
+  std::vector<diagnostics::Measured> hidden, gradients, gamma;
+  double accuracy = 0;
+};
+
+Diagnosis diagnose(support::AnyTrainer& trainer, const data::Batch& batch) {
+  const diagnostics::EvalMode eval(trainer.module());
+  const torch::NoGradGuard no_grad;
+  const auto& [x, y] = batch;
+  auto gradients = trainer.true_gradients(x, y);
+  const auto gamma = diagnostics::alignment(trainer.raw_credits(x, y), gradients);
+  for (auto& g : gradients) g = g / static_cast<double>(x.size(0));  // of the mean loss, as the script has it
+  return {diagnostics::median_norms(trainer.hidden_states(x)), diagnostics::median_norms(gradients), gamma,
+          trainer.logits(x).argmax(1).eq(y).to(torch::kFloat64).mean().item<double>()};
+}
+
+Json log_entry(std::int64_t epoch, const Diagnosis& d) {
+  return {{"epoch", epoch}, {"h_L_norm", support::value(d.hidden.back())}, {"g_2_norm", support::value(d.gradients[judged_layer])},
+          {"acc_eval", d.accuracy}, {"hidden_norms", support::values(d.hidden)}, {"gradient_norms", support::values(d.gradients)},
+          {"gamma", support::values(d.gamma)}};
+}
+
+/// max over blocks of median|h_{l+1}| / median|h_l|; infinite where a norm is not finite.
+double growth(const Diagnosis& d) {
+  double most = 0;
+  for (std::size_t l = 0; l + 1 < d.hidden.size(); ++l) {
+    if (!d.hidden[l].value || !d.hidden[l + 1].value) return std::numeric_limits<double>::infinity();
+    most = std::max(most, *d.hidden[l + 1].value / *d.hidden[l].value);
+  }
+  return most;
+}
+
+/// Data, device and what a run on them needs.
+struct Workbench {
+  const Settings& settings;
+  std::string device;
+  data::Splits splits;
+  data::Batch eval_batch;
+
+  explicit Workbench(const Settings& s) : settings(s), device(support::chosen_device(s.device, s.gpu)) {
+    splits = data::load(s.dataset, support::data_folder(s.data_dir, s.dataset));
+    if (s.limit_train > 0) splits.train = splits.train.first(std::min(s.limit_train, splits.train.size()));
+    splits.train = splits.train.to(torch::Device(device));
+    splits.test = splits.test.to(torch::Device(device));
+    eval_batch = support::first_samples(splits.test, 1024);
+  }
+
+  /// Trains DFA from the seed, with blocks fixed where `frozen`; returns the test accuracy of the last epoch.
+  template <class AfterEpoch>
+  double train(const std::string& title, bool frozen, const AfterEpoch& after_epoch) {
+    const Settings& s = settings;
+    torch::manual_seed(static_cast<std::uint64_t>(s.seed));
+    creditlib::ResidualMLP model({.input = splits.train.images[0].numel(), .width = width, .classes = splits.train.classes, .blocks = blocks});
+    model->to(torch::Device(device));
+    if (frozen) {
+      for (std::int64_t l = 0; l < blocks; ++l) {
+        for (auto& parameter : model->block_parameters(l)) parameter.requires_grad_(false);
+      }
+    }
+    creditlib::TrainerOptions options{.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = s.seed};
+    if (s.clip > 0) options.clip_norm = s.clip;
+    const auto trainer = support::any_trainer(
+        creditlib::LocalTrainer(model, creditlib::DFA{}, options, {}, {}, creditlib::PenalizedInnerProduct{.lambda = s.lam}));
+    data::Batches batches(splits.train, {.batch_size = s.batch_size, .augment = splits.augment, .flatten = true, .seed = s.seed});
+    data::Batches test(splits.test, {.batch_size = 1000, .shuffle = false, .flatten = true});
+    double accuracy = 0;
+    after_epoch(*trainer, 0, 0.0);
+    support::train(*trainer, batches, test, {.title = title, .quiet = s.quiet, .allow_nonfinite = s.allow_nonfinite}, [&](const support::TrainingLog& log) {
+      accuracy = log.test_acc.back();
+      after_epoch(*trainer, trainer->epoch(), accuracy);
+    });
+    return accuracy;
+  }
+};
+
+/// A, B or C of the script, with the sentence that says why.
+std::pair<std::string, std::string> outcome(const Settings& s, const Diagnosis& last, double accuracy, double baseline, std::int64_t samples) {
+  const double grown = growth(last);
+  const auto gradient = last.gradients[judged_layer].value.value_or(0);
+  const double at_128 = gradient * static_cast<double>(samples) / 128;
+  if (grown > s.max_growth) {
+    return {"C", fmt::format("the hidden states stay exploded: a block multiplies |h| by {:.3g}, more than {:.3g}; the penalty is too weak or on the wrong target", grown, s.max_growth)};
+  }
+  if (at_128 < s.min_gradient) {
+    return {"C", fmt::format("|h| is bounded (growth {:.3g}), but the true gradient has collapsed: |g_2| is {:.3g} for the mean over 128 samples, less than {:.3g}", grown, at_128, s.min_gradient)};
+  }
+  const auto health = fmt::format("|h| is bounded (growth {:.3g}) and |g_2| healthy ({:.3g})", grown, at_128);
+  if (accuracy > baseline) {
+    return {"A", fmt::format("{}, and test accuracy {:.4f} is above the frozen blocks' {:.4f}: what stopped DFA was the growth", health, accuracy, baseline)};
+  }
+  return {"B", fmt::format("{}, but test accuracy {:.4f} is not above the frozen blocks' {:.4f}: bounding the growth is not enough", health, accuracy, baseline)};
+}
+
+void run(const Settings& s) {
+  if (s.threads > 0) at::set_num_threads(s.threads);
+  creditlib::io::check_writable_folder(s.output_dir);
+  Workbench bench(s);
+  const auto stem = std::filesystem::path(s.output_dir) / fmt::format("dfa_pen_lam{}_s{}", Json(s.lam).dump(), s.seed);
+  const std::string results_path = stem.string() + ".json", weights_path = stem.string() + ".safetensors";
+
+  Json results{{"config", config(s)}, {"final_test_acc", nullptr}, {"log", Json::array()}, {"environment", support::environment(bench.device)}};
+  double baseline = 0;
+  if (s.baseline) {
+    baseline = *s.baseline;
+    results["baseline"] = {{"test_acc", baseline}, {"source", "--baseline"}};
+  } else {
+    baseline = bench.train(fmt::format("frozen blocks, seed {}", s.seed), /*frozen=*/true, [](auto&&...) {});
+    results["baseline"] = {{"test_acc", baseline}, {"source", "trained here: blocks fixed at their start, embed by DFA credit, readout by the loss"}};
+  }
+
+  Diagnosis last;
+  double accuracy = bench.train(fmt::format("dfa, lam {}, seed {}", s.lam, s.seed), /*frozen=*/false, [&](support::AnyTrainer& trainer, std::int64_t epoch, double test_accuracy) {
+    const bool final = epoch == s.epochs;
+    if (epoch <= 1 || epoch % 10 == 0 || final) {
+      last = diagnose(trainer, bench.eval_batch);
+      results["log"].push_back(log_entry(epoch, last));
+      if (!s.quiet) {
+        const auto figure = [](const diagnostics::Measured& m) { return m.value ? fmt::format("{:.3e}", *m.value) : std::string("null"); };
+        fmt::print("  epoch {}: |h_L| {} |g_2| {} accuracy on {} samples {:.4f}\n", epoch, figure(last.hidden.back()), figure(last.gradients[judged_layer]),
+                   bench.eval_batch.target.size(0), last.accuracy);
+      }
+    }
+    if (final) {
+      support::save_weights(weights_path, trainer.module(), "dfa", trainer.credit_tensors(), {{"config", config(s).dump()}, {"test_acc", std::to_string(test_accuracy)}});
+    }
+    if (epoch > 0) creditlib::io::write_json(results_path, results);
+  });
+
+  const auto [letter, why] = outcome(s, last, accuracy, baseline, bench.eval_batch.target.size(0));
+  results["final_test_acc"] = accuracy;
+  results["outcome"] = {{"letter", letter}, {"why", why}, {"growth", support::value({.value = growth(last)})}};
+  creditlib::io::write_json(results_path, results);
+  fmt::print("\nfinal test accuracy {:.4f}, frozen blocks {:.4f}\noutcome {}: {}\nresults: {}\nweights and feedback: {}\n", accuracy, baseline, letter, why,
+             results_path, weights_path);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Trains DFA on a residual MLP (d=256, L=4) with a penalty on each block's output, and judges the outcome:\n"
+               "A bounded, healthy and better than frozen blocks; B bounded and healthy but not better; C still exploded.", "dfa_residual_penalty");
+  Settings settings;
+  add_flags(app, settings);
+  return support::run_program(app, argc, argv, [&] { run(settings); });
+}

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <creditlib/diagnostics/measured.hpp>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+/// Measured figures as JSON and as text.
+namespace support {
+
+/// The number, or null.
+nlohmann::ordered_json value(const creditlib::diagnostics::Measured& measured);
+nlohmann::ordered_json values(const std::vector<creditlib::diagnostics::Measured>& measured);
+
+/// Why figures are null: {"name": {"2": "reason"}}; empty where none is.
+nlohmann::ordered_json reasons(const std::vector<std::pair<std::string, std::vector<creditlib::diagnostics::Measured>>>& named);
+
+double mean(const std::vector<double>& numbers);
+double median(std::vector<double> numbers);
+
+/// "0.6150 +- 0.0040" (sample standard deviation), or the mean alone of a single number.
+std::string mean_and_deviation(const std::vector<double>& numbers, int digits);
+
+/// The mean of each column over rows of numbers and nulls, as text: " 0.412  0.006    null".
+std::string mean_by_column(const std::vector<nlohmann::ordered_json>& rows);
+
+/// A table in aligned columns.
+class Table {
+ public:
+  explicit Table(std::vector<std::string> head) : rows_{std::move(head)} {}
+  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+  std::string text() const;
+
+ private:
+  std::vector<std::vector<std::string>> rows_;
+};
+
+}  // namespace support

@@ -1,0 +1,160 @@
+#include "support/training.hpp"
+
+#include <ATen/Parallel.h>
+#include <creditlib/diagnostics/eval_mode.hpp>
+#include <creditlib/diagnostics/finite.hpp>
+#include <creditlib/error.hpp>
+#include <fmt/format.h>
+#include <torch/version.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <numeric>
+
+#include "creditlib_commit.hpp"
+#include "support/program.hpp"
+
+namespace support {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::string clock_text(double seconds) {
+  const auto whole = static_cast<long>(seconds + 0.5);
+  if (whole >= 3600) return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
+  return fmt::format("{}:{:02}", whole / 60, whole % 60);
+}
+
+/// Epoch lines on standard output; between them, where standard error is a terminal, a line there that renews itself.
+class Progress {
+ public:
+  Progress(const TrainingPlan& plan, std::int64_t epochs, std::int64_t steps_per_epoch)
+      : plan_(plan), epochs_(epochs), steps_per_epoch_(steps_per_epoch), live_(!plan.quiet && ::isatty(STDERR_FILENO)) {}
+  ~Progress() { clear(); }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void step(std::int64_t epoch, std::int64_t step, const TrainingLog& log, double rate) {
+    ++done_;
+    if (!live_ || seconds_since(shown_) < 0.2) return;
+    shown_ = Clock::now();
+    const auto accuracy = log.test_acc.empty() ? std::string("-") : fmt::format("{:.4f}", log.test_acc.back());
+    std::fputs(fmt::format("\r\033[K{}: epoch {}/{}, step {}/{}, test accuracy {}, rate {:.2e}, {} left", plan_.title, epoch + 1, epochs_,
+                           step, steps_per_epoch_, accuracy, rate, left(epoch))
+                   .c_str(),
+               stderr);
+    shows_ = true;
+  }
+
+  void epoch(std::int64_t epoch, const TrainingLog& log, double rate) {
+    clear();
+    if (plan_.quiet) return;
+    std::fputs(fmt::format("{}: epoch {}/{}, train loss {:.4f}, train accuracy {:.4f}, test accuracy {:.4f}, rate {:.2e}, {:.2f} ms a step, {} left\n",
+                           plan_.title, epoch + 1, epochs_, log.train_loss.back(), log.train_acc.back(), log.test_acc.back(), rate,
+                           log.ms_per_step.back(), left(epoch))
+                   .c_str(),
+               stdout);
+    std::fflush(stdout);
+  }
+
+ private:
+  std::string left(std::int64_t epoch) const {
+    const auto all = static_cast<double>((epochs_ - first_epoch(epoch)) * steps_per_epoch_);
+    return clock_text(seconds_since(start_) / static_cast<double>(done_) * (all - static_cast<double>(done_)));
+  }
+  std::int64_t first_epoch(std::int64_t epoch) const { return epoch - (done_ - 1) / steps_per_epoch_; }
+  void clear() {
+    if (shows_) std::fputs("\r\033[K", stderr);
+    shows_ = false;
+  }
+
+  const TrainingPlan& plan_;
+  std::int64_t epochs_, steps_per_epoch_, done_ = 0;
+  bool live_, shows_ = false;
+  Clock::time_point start_ = Clock::now(), shown_ = start_;
+};
+
+[[noreturn]] void fail_not_finite(AnyTrainer& trainer, const torch::Tensor& x, const TrainingPlan& plan, std::int64_t step,
+                                  std::int64_t steps_per_epoch) {
+  const auto where = trainer.first_not_finite(x);
+  throw creditlib::Error(
+      fmt::format("{}: the loss is not finite in epoch {}, step {} of the run; {}. Use a smaller --lr, a penalty or clipping, or --allow-nonfinite to go on.",
+                  plan.title, step / steps_per_epoch + 1, step + 1,
+                  where ? "the first part of the network that is not finite is " + *where
+                        : "all parameters are finite still, so its logits overflow the loss"));
+}
+
+std::string processor() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+double accuracy(AnyTrainer& trainer, creditlib::data::Batches& batches) {
+  const torch::NoGradGuard no_grad;
+  const creditlib::diagnostics::EvalMode eval(trainer.module());
+  auto correct = torch::zeros({}, batches.dataset().labels.options());
+  for (const auto& [x, y] : batches) correct += trainer.logits(x).argmax(1).eq(y).sum();
+  return correct.item<double>() / static_cast<double>(batches.dataset().size());
+}
+
+void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::data::Batches& test, const TrainingPlan& plan,
+           const std::function<void(const TrainingLog&)>& after_epoch) {
+  const std::int64_t epochs = trainer.options().epochs, steps = batches.batches_per_epoch();
+  const auto images = static_cast<double>(batches.dataset().size());
+  const bool on_cpu = batches.dataset().images.is_cpu();
+  TrainingLog log;
+  Progress progress(plan, epochs, steps);
+  trainer.module().train();
+  while (trainer.epoch() < epochs) {
+    const std::int64_t epoch = trainer.epoch();
+    auto loss = torch::zeros({}, batches.dataset().images.options().dtype(torch::kFloat64));
+    auto correct = torch::zeros({}, loss.options());
+    creditlib::diagnostics::FiniteLosses losses;
+    torch::Tensor last;
+    const auto start = Clock::now();
+    std::int64_t in_epoch = 0;
+    for (const auto& [x, y] : batches) {
+      const auto result = trainer.step(x, y);
+      loss += result.loss * x.size(0);
+      correct += result.correct;
+      losses.observe(result.loss, trainer.steps() - 1);
+      last = x;
+      if (on_cpu && !plan.allow_nonfinite && losses.first()) fail_not_finite(trainer, x, plan, *losses.first(), steps);
+      progress.step(epoch, ++in_epoch, log, trainer.rate());
+      if (interrupted()) throw Interrupted();
+    }
+    log.train_loss.push_back(loss.item<double>() / images);
+    log.train_acc.push_back(correct.item<double>() / images);
+    log.ms_per_step.push_back(1e3 * seconds_since(start) / static_cast<double>(steps));
+    if (!plan.allow_nonfinite && losses.first()) fail_not_finite(trainer, last, plan, *losses.first(), steps);
+    const double rate = trainer.rate();
+    trainer.end_epoch();
+    log.test_acc.push_back(accuracy(trainer, test));
+    progress.epoch(epoch, log, rate);
+    after_epoch(log);
+  }
+}
+
+creditlib::data::Batch first_samples(const creditlib::data::Dataset& dataset, std::int64_t n) {
+  const auto part = dataset.first(std::min(n, dataset.size()));
+  creditlib::data::Batches batches(part, {.batch_size = part.size(), .shuffle = false});
+  return *batches.begin();
+}
+
+nlohmann::ordered_json environment(const std::string& device) {
+  return {{"commit", CREDITLIB_COMMIT}, {"libtorch", TORCH_VERSION}, {"processor", processor()}, {"threads", at::get_num_threads()},
+          {"device", device}};
+}
+
+}  // namespace support

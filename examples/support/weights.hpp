@@ -1,0 +1,24 @@
+#pragma once
+
+#include <creditlib/io/safetensors.hpp>
+#include <torch/nn/module.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+/// Weights and feedback of a run in one safetensors file: parameters by their names, feedback as "dfa.feedback.0", ….
+namespace support {
+
+/// The tensors of `file` called "<method>.feedback.<l>", in their order; empty where there are none.
+std::vector<torch::Tensor> feedback_of(const creditlib::io::Safetensors& file, const std::string& method);
+
+/// Copies a file's weights into the model. Throws Error for a missing parameter or another shape; what is no parameter of the
+/// model and no feedback is an Error too.
+void load_weights(torch::nn::Module& model, const creditlib::io::Safetensors& file, const std::filesystem::path& path);
+
+void save_weights(const std::filesystem::path& path, torch::nn::Module& model, const std::string& method,
+                  const creditlib::NamedTensors& credit_tensors, const std::map<std::string, std::string>& about);
+
+}  // namespace support

@@ -1,0 +1,220 @@
+// Trains bp, fa, dfa or the exact oracle on a data set and reports accuracy and each block's alignment with the true gradient:
+// the script train_methods (docs/experiments/train_methods.md).
+
+#include <ATen/Parallel.h>
+#include <creditlib/backprop_trainer.hpp>
+#include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/oracle.hpp>
+#include <creditlib/data/load.hpp>
+#include <creditlib/diagnostics/alignment.hpp>
+#include <creditlib/diagnostics/eval_mode.hpp>
+#include <creditlib/diagnostics/norms.hpp>
+#include <creditlib/io/json_file.hpp>
+#include <creditlib/local_trainer.hpp>
+#include <creditlib/loss/penalized_inner_product.hpp>
+#include <creditlib/model/residual_mlp.hpp>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "support/figures.hpp"
+#include "support/program.hpp"
+#include "support/training.hpp"
+#include "support/weights.hpp"
+
+namespace {
+
+namespace data = creditlib::data;
+namespace diagnostics = creditlib::diagnostics;
+using Json = nlohmann::ordered_json;
+
+struct Settings {
+  std::string arch = "resmlp", dataset = "cifar10";
+  std::vector<std::string> methods{"bp", "fa", "dfa"};
+  std::vector<std::int64_t> seeds{42, 123, 456};
+  std::int64_t epochs = 100;
+  int gpu = 0;
+  std::string output_dir = "results/reproduce";
+  double penalty_lam = 0;
+  std::string data_dir = {}, device = "auto", init_from = {};
+  std::int64_t batch_size = 128, limit_train = 0;
+  double lr = 1e-3, wd = 0.01;
+  int threads = 0;
+  bool save_weights = false, allow_nonfinite = false, quiet = false;
+};
+
+void add_flags(CLI::App& app, Settings& s) {
+  using support::flag;
+  app.add_option("--arch", s.arch, "resmlp (d=256, L=4) or resmlp_d512_L2")->check(CLI::IsMember({"resmlp", "resmlp_d512_L2"}))->capture_default_str();
+  app.add_option("--dataset", s.dataset, "cifar10, cifar100, mnist or digits")->check(CLI::IsMember({"cifar10", "cifar100", "mnist", "digits"}))->capture_default_str();
+  app.add_option("--methods", s.methods, "any of bp, fa, dfa, oracle")->expected(1, -1)->check(CLI::IsMember({"bp", "fa", "dfa", "oracle"}))->capture_default_str();
+  app.add_option("--seeds", s.seeds, "one run of each method a seed")->expected(1, -1)->capture_default_str();
+  app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--gpu", s.gpu, "which CUDA device --device auto and cuda take")->capture_default_str();
+  app.add_option(flag("output_dir"), s.output_dir, "where results_{dataset}.json goes")->capture_default_str();
+  app.add_option(flag("penalty_lam"), s.penalty_lam, "adds this times the mean of ||f_l||^2 to each block's loss")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option(flag("data_dir"), s.data_dir, "the folder of the data set (default: the embedded digits, ./data for others)");
+  app.add_option("--device", s.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option(flag("batch_size"), s.batch_size, "samples a step")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--lr", s.lr, "AdamW's learning rate")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--wd", s.wd, "AdamW's weight decay")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option(flag("limit_train"), s.limit_train, "train on the first N images only (0: all)")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option(flag("init_from"), s.init_from, "start from the weights, and the feedback where there is any, of this safetensors file");
+  app.add_option("--threads", s.threads, "threads of LibTorch (0: as it chooses)")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_flag(flag("save_weights"), s.save_weights, "write weights and feedback as safetensors beside the results");
+  app.add_flag(flag("allow_nonfinite"), s.allow_nonfinite, "go on when the loss is NaN or infinite");
+  app.add_flag("--quiet", s.quiet, "no progress, only the table at the end");
+}
+
+Json config(const Settings& s) {
+  return {{"arch", s.arch}, {"dataset", s.dataset}, {"methods", s.methods}, {"seeds", s.seeds}, {"epochs", s.epochs}, {"gpu", s.gpu},
+          {"output_dir", s.output_dir}, {"penalty_lam", s.penalty_lam}, {"batch_size", s.batch_size}, {"lr", s.lr}, {"wd", s.wd},
+          {"limit_train", s.limit_train}, {"init_from", s.init_from}};
+}
+
+creditlib::ResidualMLP make_model(const Settings& s, const data::Dataset& dataset) {
+  const std::int64_t width = s.arch == "resmlp" ? 256 : 512, blocks = s.arch == "resmlp" ? 4 : 2;
+  const std::int64_t input = dataset.images[0].numel();
+  return creditlib::ResidualMLP({.input = input, .width = width, .classes = dataset.classes, .blocks = blocks});
+}
+
+template <class LocalLoss>
+std::unique_ptr<support::AnyTrainer> local_trainer(const std::string& method, creditlib::ResidualMLP model, const Settings& s,
+                                                   const creditlib::TrainerOptions& options, const LocalLoss& loss,
+                                                   std::vector<torch::Tensor> feedback) {
+  if (method == "dfa") return support::any_trainer(creditlib::LocalTrainer(model, creditlib::DFA{std::move(feedback)}, options, {}, {}, loss));
+  if (method == "fa") {
+    // The script's FA credit is the gradient of the batch mean under an absolute 1e-6: B times that at per-sample scale.
+    const creditlib::RowRms rms{.eps = 1e-6 * static_cast<double>(s.batch_size)};
+    return support::any_trainer(creditlib::LocalTrainer(model, creditlib::FA{std::move(feedback)}, options, {}, rms, loss));
+  }
+  return support::any_trainer(creditlib::LocalTrainer(model, creditlib::Oracle{}, options, {}, {}, loss));
+}
+
+std::unique_ptr<support::AnyTrainer> make_trainer(const std::string& method, creditlib::ResidualMLP model, const Settings& s,
+                                                  std::int64_t seed, std::vector<torch::Tensor> feedback) {
+  const creditlib::TrainerOptions options{.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = seed};
+  if (method == "bp") {
+    return support::any_trainer(creditlib::BackpropTrainer(model, options, creditlib::CrossEntropy{}, s.penalty_lam));
+  }
+  if (s.penalty_lam == 0) return local_trainer(method, model, s, options, creditlib::InnerProduct{}, std::move(feedback));
+  return local_trainer(method, model, s, options, creditlib::PenalizedInnerProduct{.lambda = s.penalty_lam}, std::move(feedback));
+}
+
+/// On the first samples of the test set, in eval mode: the rule's own credit against the network's own gradients.
+Json diagnose(support::AnyTrainer& trainer, const data::Batch& batch) {
+  const diagnostics::EvalMode eval(trainer.module());
+  const auto& [x, y] = batch;
+  const auto gradients = trainer.true_gradients(x, y);
+  const auto credits = trainer.raw_credits(x, y);
+  const std::vector<torch::Tensor> outputs(credits.begin() + 1, credits.end());
+  std::vector<torch::Tensor> mean_gradients;  // of the mean loss, as the script has it
+  for (const auto& g : gradients) mean_gradients.push_back(g / static_cast<double>(x.size(0)));
+  const auto at_output = diagnostics::alignment(outputs, {gradients.begin() + 1, gradients.end()});
+  const auto at_input = diagnostics::alignment(outputs, {gradients.begin(), gradients.end() - 1});
+  Json figures{{"bp_cosine", support::values(at_input)},
+               {"bp_grad_norms_per_layer", support::values(diagnostics::median_norms(mean_gradients))},
+               {"hidden_norms_per_layer", support::values(diagnostics::median_norms(trainer.hidden_states(x)))},
+               {"gamma_block_output", support::values(at_output)},
+               {"gamma_embed", support::value(diagnostics::alignment(credits[0], gradients[0]))},
+               {"mode", "eval"},
+               {"samples", x.size(0)}};
+  if (auto reasons = support::reasons({{"gamma_block_output", at_output}, {"bp_cosine", at_input}}); !reasons.empty()) figures["undefined"] = reasons;
+  return figures;
+}
+
+/// One method with one seed. `record` is called after every epoch with what is known by then.
+void run(const std::string& method, std::int64_t seed, const Settings& s, const data::Splits& splits, const std::string& device,
+         const std::function<void(const Json&)>& record) {
+  torch::manual_seed(static_cast<std::uint64_t>(seed));
+  auto model = make_model(s, splits.train);
+  std::vector<torch::Tensor> feedback;
+  if (!s.init_from.empty()) {
+    const auto file = creditlib::io::read_safetensors(s.init_from);
+    support::load_weights(*model, file, s.init_from);
+    feedback = support::feedback_of(file, method);
+  }
+  model->to(torch::Device(device));
+  const auto trainer = make_trainer(method, model, s, seed, std::move(feedback));
+  data::Batches batches(splits.train, {.batch_size = s.batch_size, .augment = splits.augment, .flatten = true, .seed = seed});
+  data::Batches test(splits.test, {.batch_size = 1000, .shuffle = false, .flatten = true});
+  const auto eval_batch = support::first_samples(splits.test, 128);
+
+  const support::TrainingPlan plan{.title = fmt::format("{}, seed {}", method, seed), .quiet = s.quiet, .allow_nonfinite = s.allow_nonfinite};
+  support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log) {
+    const bool last = trainer->epoch() == s.epochs;
+    record({{"log", {{"train_loss", log.train_loss}, {"train_acc", log.train_acc}, {"test_acc", log.test_acc}}},
+            {"diagnostics", diagnose(*trainer, eval_batch)},
+            {"ms_per_step", support::median(log.ms_per_step)},
+            {"steps", trainer->steps()},
+            {"finished", last}});
+  });
+  if (s.save_weights) {
+    const auto path = std::filesystem::path(s.output_dir) / fmt::format("weights_{}_{}_s{}.safetensors", s.dataset, method, seed);
+    support::save_weights(path, *model, method, trainer->credit_tensors(),
+                          {{"arch", s.arch}, {"dataset", s.dataset}, {"method", method}, {"seed", std::to_string(seed)}, {"epochs", std::to_string(s.epochs)}});
+  }
+}
+
+/// Mean over seeds (and standard deviation) of each method: the table that the program ends with.
+void print_table(const Json& results, const Settings& s, const std::filesystem::path& path) {
+  support::Table table({"method", "test accuracy", "alignment with the true gradient, block by block", "ms a step"});
+  for (const auto& method : s.methods) {
+    std::vector<double> accuracies, times;
+    std::vector<Json> gammas;
+    for (const auto seed : s.seeds) {
+      const auto& of_seed = results[std::to_string(seed)];
+      if (!of_seed.contains(method)) continue;
+      const auto& entry = of_seed[method];
+      accuracies.push_back(entry["log"]["test_acc"].back().get<double>());
+      times.push_back(entry["ms_per_step"].get<double>());
+      gammas.push_back(entry["diagnostics"]["gamma_block_output"]);
+    }
+    if (accuracies.empty()) continue;
+    table.add({method, support::mean_and_deviation(accuracies, 4), support::mean_by_column(gammas), fmt::format("{:.2f}", support::median(times))});
+  }
+  fmt::print("\n{}\n{}results: {}\n", fmt::format("{} on {}, {} epochs, seeds {}", s.arch, s.dataset, s.epochs, fmt::join(s.seeds, " ")), table.text(),
+             path.string());
+}
+
+void run_all(const Settings& s) {
+  if (s.threads > 0) at::set_num_threads(s.threads);
+  const std::string device = support::chosen_device(s.device, s.gpu);
+  creditlib::io::check_writable_folder(s.output_dir);
+  auto splits = data::load(s.dataset, support::data_folder(s.data_dir, s.dataset));
+  if (s.limit_train > 0) splits.train = splits.train.first(std::min(s.limit_train, splits.train.size()));
+  splits.train = splits.train.to(torch::Device(device));
+  splits.test = splits.test.to(torch::Device(device));
+
+  const auto path = std::filesystem::path(s.output_dir) / fmt::format("results_{}.json", s.dataset);
+  Json results = Json::object();
+  const auto write = [&] {
+    Json file = results;
+    file["config"] = config(s);
+    file["environment"] = support::environment(device);
+    creditlib::io::write_json(path, file);
+  };
+  for (const auto seed : s.seeds) {
+    results[std::to_string(seed)] = Json::object();
+    for (const auto& method : s.methods) {
+      run(method, seed, s, splits, device, [&](const Json& entry) {
+        results[std::to_string(seed)][method] = entry;
+        write();
+      });
+    }
+  }
+  print_table(results, s, path);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Trains a residual MLP with back-propagation and with local credit rules, and measures how well each rule's credit\n"
+               "aligns with the true gradient.", "train_methods");
+  Settings settings;
+  add_flags(app, settings);
+  return support::run_program(app, argc, argv, [&] { run_all(settings); });
+}

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <creditlib/concepts.hpp>
+#include <creditlib/credit/credit_point.hpp>
+#include <creditlib/credit/features.hpp>
+
+namespace creditlib {
+
+/// The exact credit: back-propagation's own gradient at every hidden state.
+///
+///     a_L = dloss_i/dh_L,    a_l = (dh_{l+1}/dh_l)^T a_{l+1}
+///
+/// With Raw and InnerProduct a step has back-propagation's own gradients, on every model. a_l has the shape of h_l. Costs one
+/// backward through each block. With BatchNorm a_l is the gradient of the batch's summed loss. With `.at = BlockInput` slot
+/// l+1 holds dloss_i/dh_l (and slot 0 dloss_i/dh_0), as the oracle of the snapshot script does.
+struct Oracle {
+  CreditPoint at = CreditPoint::BlockOutput;
+
+  static constexpr bool wants_pullback = true;
+
+  template <class Model>
+  std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
+    const std::size_t blocks = trace.branch.size();
+    // The gradient at h_0 is only worth a backward where somebody reads it.
+    const std::size_t first = detail::has_embed(model) || at == CreditPoint::BlockInput ? 0 : 1;
+    std::vector<torch::Tensor> credits(blocks + 1);
+    credits[blocks] = trace.loss_gradient();
+    for (std::size_t l = blocks; l-- > first;) credits[l] = trace.pullback(static_cast<std::int64_t>(l), credits[l + 1]);
+    if (at == CreditPoint::BlockInput) {
+      for (std::size_t l = blocks; l > 0; --l) credits[l] = credits[l - 1];
+    }
+    return credits;
+  }
+};
+
+}  // namespace creditlib

@@ -1,0 +1,168 @@
+#pragma once
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <creditlib/data/augment.hpp>
+#include <creditlib/data/dataset.hpp>
+#include <creditlib/data/normalise.hpp>
+#include <creditlib/error.hpp>
+#include <creditlib/named_tensors.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <utility>
+
+namespace creditlib::data {
+
+struct BatchOptions {
+  std::int64_t batch_size = 128;
+  bool shuffle = true;     ///< a new order every epoch
+  bool augment = false;    ///< random crop with padding 4 and horizontal flip, see crop_and_flip
+  bool flatten = false;    ///< (B, C H W) instead of (B, C, H, W)
+  bool drop_last = false;  ///< leave out a last batch that is not full
+  std::int64_t seed = 42;
+  torch::Dtype dtype = torch::kFloat32;
+};
+
+/// Images, normalised, and their labels (B), int64; `auto& [x, y]` names them.
+struct Batch {
+  torch::Tensor input, target;
+};
+
+/// The batches of a data set, an epoch each time it is iterated over:
+///
+///     data::Batches batches(splits.train, {.batch_size = 128, .augment = splits.augment});
+///     for (auto& [x, y] : batches) trainer.step(x, y);
+///
+/// Every image comes once an epoch, in a new order (`shuffle`), the last batch is short where the size asks for it.
+/// Order, crops and flips of an epoch are drawn together when it begins, on the CPU, from a generator of this object's
+/// own, and moved to the data set's device: CPU and CUDA get the same batches, torch's global generator is left alone,
+/// and on CUDA no batch waits for a copy. Without shuffle and augment it is what evaluation wants, and draws nothing.
+class Batches {
+ public:
+  class Iterator;
+
+  /// Throws Error if the data set is not sound (see Dataset::checked), if batch_size is below 1, if dtype is not
+  /// float32 or float64, or if drop_last leaves no batch.
+  explicit Batches(Dataset dataset, BatchOptions options = {})
+      : dataset_(std::move(dataset)),
+        options_(options),
+        normalise_(dataset_, options.dtype),
+        generator_(at::make_generator<at::CPUGeneratorImpl>(static_cast<std::uint64_t>(options.seed))) {
+    if (options.batch_size < 1) detail::fail("Batches: batch_size is ", options.batch_size, ", expected 1 or more");
+    if (batches_per_epoch() == 0) {
+      detail::fail("Batches: drop_last leaves no batch, since ", dataset_.name, " has ", dataset_.size(),
+                   " images and batch_size is ", options.batch_size, ": use a smaller batch_size");
+    }
+  }
+  Batches(Batches&&) = default;
+  Batches& operator=(Batches&&) = default;
+
+  const Dataset& dataset() const { return dataset_; }
+  const BatchOptions& options() const { return options_; }
+
+  std::int64_t batches_per_epoch() const {
+    const auto full = dataset_.size() / options_.batch_size;
+    return options_.drop_last || dataset_.size() % options_.batch_size == 0 ? full : full + 1;
+  }
+
+  /// Begins an epoch of its own: draws its order, crops and flips. An epoch that is left early counts.
+  Iterator begin();
+  std::default_sentinel_t end() const { return {}; }
+
+  /// The generator's state: what has to be kept between two epochs for a run to resume with the batches that it would
+  /// have had. (Kept within an epoch, it resumes at the next one.)
+  NamedTensors named_tensors() const { return {{"generator", generator_.get_state()}}; }
+
+  /// Takes back what named_tensors() gave. Throws Error if it is not there or is no such state.
+  void load(const NamedTensors& tensors) {
+    const auto found =
+        std::find_if(tensors.begin(), tensors.end(), [](const auto& named) { return named.first == "generator"; });
+    if (found == tensors.end())
+      detail::fail("Batches: \"generator\" is not among the ", tensors.size(), " tensors to load");
+    detail::translated([&] { generator_.set_state(found->second); });
+  }
+
+ private:
+  /// What an epoch is made of: (N) each, undefined where not asked for.
+  struct Draws {
+    torch::Tensor order, dy, dx, flip;
+  };
+
+  Draws draw() {
+    const auto size = dataset_.size();
+    const auto device = dataset_.images.device();
+    Draws draws;
+    if (options_.shuffle) draws.order = torch::randperm(size, generator_, torch::kInt64).to(device);
+    if (options_.augment) {
+      const auto below = [&](std::int64_t end) { return torch::randint(0, end, {size}, generator_, torch::kInt64); };
+      draws.dy = below(2 * padding + 1).to(device);
+      draws.dx = below(2 * padding + 1).to(device);
+      draws.flip = below(2).to(torch::kBool).to(device);
+    }
+    return draws;
+  }
+
+  Batch batch(const Draws& draws, std::int64_t first, std::int64_t count) const {
+    return detail::translated([&]() -> Batch {
+      const auto slice = [&](const torch::Tensor& all) { return all.narrow(0, first, count); };
+      const auto pick = [&](const torch::Tensor& all) {
+        return draws.order.defined() ? all.index_select(0, slice(draws.order)) : slice(all);
+      };
+      auto images = pick(dataset_.images);
+      if (options_.augment)
+        images = crop_and_flip(images, slice(draws.dy), slice(draws.dx), slice(draws.flip), padding);
+      const auto input = normalise_(images);
+      return {options_.flatten ? input.flatten(1) : input, pick(dataset_.labels)};
+    });
+  }
+
+  static constexpr std::int64_t padding = 4;
+
+  Dataset dataset_;
+  BatchOptions options_;
+  Normalise normalise_;
+  at::Generator generator_;
+};
+
+/// Goes through one epoch, making a batch when it comes to it.
+class Batches::Iterator {
+ public:
+  using iterator_concept = std::input_iterator_tag;
+  using value_type = Batch;
+  using difference_type = std::ptrdiff_t;
+
+  const Batch& operator*() const { return batch_; }
+  const Batch* operator->() const { return &batch_; }
+  Iterator& operator++() {
+    ++index_;
+    make();
+    return *this;
+  }
+  void operator++(int) { ++*this; }
+  friend bool operator==(const Iterator& at, std::default_sentinel_t) {
+    return at.index_ == at.batches_->batches_per_epoch();
+  }
+
+ private:
+  friend class Batches;
+
+  Iterator(const Batches& batches, Draws draws) : batches_(&batches), draws_(std::move(draws)) { make(); }
+
+  void make() {
+    if (*this == std::default_sentinel) return;
+    const auto first = index_ * batches_->options_.batch_size;
+    batch_ = batches_->batch(draws_, first, std::min(batches_->options_.batch_size, batches_->dataset_.size() - first));
+  }
+
+  const Batches* batches_;
+  Draws draws_;
+  std::int64_t index_ = 0;
+  Batch batch_;
+};
+
+inline Batches::Iterator Batches::begin() { return {*this, draw()}; }
+
+}  // namespace creditlib::data

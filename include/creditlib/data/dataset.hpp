@@ -1,0 +1,98 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <creditlib/error.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace creditlib {
+namespace detail {
+
+/// Throws Error, beginning with `where`, at the first of the labels (N) that is not one of 0..classes-1.
+inline void check_labels(const std::string& where, const torch::Tensor& labels, std::int64_t classes) {
+  const auto wrong = torch::logical_or(labels < 0, labels >= classes).nonzero();
+  if (wrong.size(0) == 0) return;
+  const auto index = wrong[0].item<std::int64_t>();
+  fail(where, ": label ", labels[index].item<std::int64_t>(), " of image ", index, " is out of range, expected 0 to ",
+       classes - 1, ": the file is damaged or of another data set");
+}
+
+inline std::string described(const torch::Tensor& tensor) {
+  return tensor.defined() ? c10::str(tensor.scalar_type(), " ", tensor.sizes()) : "an undefined tensor";
+}
+
+}  // namespace detail
+
+namespace data {
+
+/// Labelled images that stay where they are, whole, on one device: N images of C channels, H by W.
+struct Dataset {
+  std::string name = {};
+  torch::Tensor images = {};  ///< (N, C, H, W), uint8
+  torch::Tensor labels = {};  ///< (N), int64, each in 0..classes-1
+  std::int64_t classes = 0;
+  double pixel_max = 255;                         ///< the pixel value that stands for 1
+  std::vector<double> mean = {}, deviation = {};  ///< of pixel / pixel_max, one a channel, for normalise
+
+  std::int64_t size() const { return images.size(0); }
+
+  /// The first n images; their storage is shared. Throws Error unless 1 <= n <= size().
+  Dataset first(std::int64_t n) const {
+    if (n < 1 || n > size()) {
+      creditlib::detail::fail("Dataset ", name, ": the first ", n, " images were asked for, expected 1 to ", size());
+    }
+    Dataset part = *this;
+    part.images = images.narrow(0, 0, n);
+    part.labels = labels.narrow(0, 0, n);
+    return part;
+  }
+
+  /// The same on another device.
+  Dataset to(torch::Device device) const {
+    Dataset moved = *this;
+    creditlib::detail::translated([&] {
+      moved.images = images.to(device);
+      moved.labels = labels.to(device);
+    });
+    return moved;
+  }
+
+  /// This data set, once everything said above of its members has been found true; Batches asks when it is made. Waits
+  /// for the device.
+  ///
+  /// Throws Error naming the member, or the index and value of the first label out of range.
+  const Dataset& checked() const {
+    const std::string who = "Dataset " + name;
+    const auto fail = [&](const auto&... parts) { creditlib::detail::fail(who, ": ", parts...); };
+    if (!images.defined() || images.dim() != 4 || images.scalar_type() != torch::kUInt8) {
+      fail("images are ", creditlib::detail::described(images), ", expected uint8 (N, C, H, W)");
+    }
+    if (images.numel() == 0) fail("images are ", images.sizes(), ", expected at least one image of at least one pixel");
+    if (!labels.defined() || labels.dim() != 1 || labels.scalar_type() != torch::kInt64 || labels.size(0) != size()) {
+      fail("labels are ", creditlib::detail::described(labels), ", expected int64 [", size(), "], one label an image");
+    }
+    if (labels.device() != images.device()) fail("images are on ", images.device(), ", labels on ", labels.device());
+    if (!(pixel_max > 0)) fail("pixel_max is ", pixel_max, ", expected more than 0");
+    const auto channels = static_cast<std::size_t>(images.size(1));
+    if (mean.size() != channels || deviation.size() != channels) {
+      fail("mean has ", mean.size(), " values and deviation ", deviation.size(), ", expected one a channel, ",
+           channels);
+    }
+    for (const double value : deviation) {
+      if (!(value > 0)) fail("deviation has the value ", value, ", expected more than 0");
+    }
+    creditlib::detail::check_labels(who, labels, classes);
+    return *this;
+  }
+};
+
+/// What a data set is trained on and what it is judged by.
+struct Splits {
+  Dataset train = {}, test = {};
+  bool augment = false;  ///< whether random crop and flip are the custom in training on it
+};
+
+}  // namespace data
+}  // namespace creditlib

@@ -1,0 +1,201 @@
+#pragma once
+
+#include <creditlib/concepts.hpp>
+#include <creditlib/detail/checkpoint.hpp>
+#include <creditlib/detail/describe.hpp>
+#include <creditlib/detail/parameter_parts.hpp>
+#include <creditlib/detail/untouched.hpp>
+#include <creditlib/error.hpp>
+#include <creditlib/optim/adamw.hpp>
+#include <creditlib/optim/rate.hpp>
+#include <creditlib/optim/sgd.hpp>
+#include <creditlib/trainer_options.hpp>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <filesystem>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace creditlib::detail {
+
+/// Where one backward starts: outputs on several graphs, each with the gradient of the loss in it (undefined: 1, for a scalar).
+class Roots {
+ public:
+  /// Outputs that nothing trainable reaches are left out.
+  void add(const torch::Tensor& output, const torch::Tensor& gradient = {}) {
+    if (!output.requires_grad()) return;
+    outputs_.push_back(output);
+    gradients_.push_back(gradient);
+  }
+
+  /// The gradients in the parameters, undefined where none arrives.
+  std::vector<torch::Tensor> gradients(const std::vector<torch::Tensor>& parameters) const {
+    if (outputs_.empty() || parameters.empty()) return std::vector<torch::Tensor>(parameters.size());
+    return torch::autograd::grad(outputs_, parameters, gradients_, /*retain_graph=*/false, /*create_graph=*/false,
+                                 /*allow_unused=*/true);
+  }
+
+ private:
+  std::vector<torch::Tensor> outputs_, gradients_;
+};
+
+/// What local training and back-propagation share: the model and its parts, one optimiser, the rate, epoch and step,
+/// checkpoints.
+template <class Model>
+class Training {
+ public:
+  Training(Model model, const TrainerOptions& options)
+      : model_((options.check(), std::move(model))), options_(options), parts_(parameter_parts(model_)), optimizer_(make_optimizer()) {
+    set_rate();
+  }
+
+  Model& model() { return model_; }
+  const Model& model() const { return model_; }
+  const TrainerOptions& options() const { return options_; }
+  torch::Device device() const { return device_; }
+  torch::Dtype dtype() const { return dtype_; }
+  std::int64_t epoch() const { return epoch_; }
+  std::int64_t steps() const { return step_; }
+  double rate() const {
+    return std::visit([](const auto& optimizer) { return optimizer.lr(); }, optimizer_);
+  }
+  Progress progress() const { return {epoch_, options_.epochs, step_}; }
+
+  /// Throws Error, before anything has happened, for a batch or a model that does not fit.
+  template <class Objective>
+  void check_batch(const Objective& objective, const torch::Tensor& x, const torch::Tensor& y) const {
+    check_model_unmoved();
+    if (!x.defined() || x.dim() == 0 || x.size(0) == 0) {
+      fail("The batch x is ", tensor_text(x), ", expected at least one sample in dimension 0.");
+    }
+    if (x.device() != device_ || (x.is_floating_point() && x.scalar_type() != dtype_)) {
+      fail("The batch x is ", tensor_text(x), ", but the model is ", c10::toString(dtype_), " on ", device_,
+           "; convert x with x.to(device, dtype).");
+    }
+    if (!y.defined() || y.dim() == 0 || y.size(0) != x.size(0)) {
+      fail("The target is ", tensor_text(y), ", expected one for each of the ", x.size(0), " samples of x.");
+    }
+    const auto like_logits = torch::zeros({1, 1}, x.options().dtype(dtype_)).expand({x.size(0), std::int64_t{model_->classes()}});
+    objective.check(like_logits, y);
+  }
+
+  /// The gradients of the model's parameters, in the order of parameters(): of one backward from all roots, clipped per block.
+  /// Undefined where a parameter is frozen or none arrives.
+  std::vector<torch::Tensor> gradients(const Roots& roots) const {
+    std::vector<torch::Tensor> trainable;
+    for (const auto& parameter : parts_.all) {
+      if (parameter.requires_grad()) trainable.push_back(parameter);
+    }
+    auto found = roots.gradients(trainable);
+    std::vector<torch::Tensor> gradients(parts_.all.size());
+    for (std::size_t i = 0, next = 0; i < gradients.size(); ++i) {
+      if (parts_.all[i].requires_grad()) gradients[i] = std::move(found[next++]);
+    }
+    if (options_.clip_norm) clip_blocks(gradients, *options_.clip_norm);
+    return gradients;
+  }
+
+  /// One optimiser step with these gradients, which the parameters' .grad() hold afterwards.
+  void apply(std::vector<torch::Tensor> gradients) {
+    for (std::size_t i = 0; i < gradients.size(); ++i) torch::Tensor(parts_.all[i]).mutable_grad() = std::move(gradients[i]);
+    std::visit([](auto& optimizer) { optimizer.step(); }, optimizer_);
+    ++step_;
+  }
+
+  void end_epoch() {
+    ++epoch_;
+    set_rate();
+  }
+
+  /// `extra` and `generators` are the credit source's.
+  void save(const std::filesystem::path& path, const NamedTensors& extra, const std::vector<torch::Generator>& generators) const {
+    auto [named, counters] = checkpoint(extra, generators);
+    save_tensors(path, named);
+  }
+
+  void load(const std::filesystem::path& path, const NamedTensors& extra, std::vector<torch::Generator> generators) {
+    check_model_unmoved();
+    auto [named, counters] = checkpoint(extra, generators);
+    restore_tensors(path, named);
+    epoch_ = counters.epoch.template item<std::int64_t>();
+    step_ = counters.step.template item<std::int64_t>();
+    for (std::size_t i = 0; i < generators.size(); ++i) {
+      const std::lock_guard<std::mutex> lock(generators[i].mutex());
+      generators[i].set_state(counters.generators[i]);
+    }
+    set_rate();
+  }
+
+ private:
+  struct Counters {
+    torch::Tensor epoch, step;
+    std::vector<torch::Tensor> generators;
+  };
+
+  /// All that a checkpoint keeps, by name; what is no tensor in the trainer as a tensor of its own.
+  std::pair<NamedTensors, Counters> checkpoint(const NamedTensors& extra, const std::vector<torch::Generator>& generators) const {
+    NamedTensors named;
+    for (std::size_t i = 0; i < parts_.all.size(); ++i) named.emplace_back("model." + parts_.names[i], parts_.all[i]);
+    for (const auto& buffer : model_->named_buffers()) {
+      if (buffer.value().defined()) named.emplace_back("model." + buffer.key(), buffer.value());
+    }
+    const auto moments = std::visit([](const auto& optimizer) { return optimizer.named_tensors(); }, optimizer_);
+    for (auto& entry : prefixed("optimizer", moments)) named.push_back(std::move(entry));
+    named.insert(named.end(), extra.begin(), extra.end());
+    Counters counters{torch::full({}, epoch_, torch::kInt64), torch::full({}, step_, torch::kInt64), {}};
+    for (const auto& generator : generators) counters.generators.push_back(generator.get_state());
+    named.emplace_back("trainer.epoch", counters.epoch);
+    named.emplace_back("trainer.step", counters.step);
+    for (auto& entry : numbered("trainer.generator", counters.generators)) named.push_back(std::move(entry));
+    return {std::move(named), std::move(counters)};
+  }
+
+  std::variant<optim::AdamW, optim::SGD> make_optimizer() {
+    if (options_.optimizer == Optimizer::SGD) {
+      return optim::SGD(parts_.all, {.lr = options_.lr, .weight_decay = options_.weight_decay, .momentum = options_.momentum});
+    }
+    return optim::AdamW(parts_.all, {.lr = options_.lr, .weight_decay = options_.weight_decay});
+  }
+
+  void set_rate() {
+    const double lr = optim::rate_at(options_.rate, options_.lr, epoch_, options_.epochs);
+    std::visit([lr](auto& optimizer) { optimizer.set_lr(lr); }, optimizer_);
+  }
+
+  void check_model_unmoved() const {
+    for (std::size_t i = 0; i < parts_.all.size(); ++i) {
+      if (parts_.all[i].scalar_type() == dtype_ && parts_.all[i].device() == device_) continue;
+      fail("Parameter ", parts_.names[i], " is ", tensor_text(parts_.all[i]), ", but the trainer was made for ", c10::toString(dtype_),
+           " on ", device_, "; move the model first and make a new trainer then.");
+    }
+  }
+
+  /// torch.nn.utils.clip_grad_norm_ for each block, without its host synchronisation.
+  void clip_blocks(std::vector<torch::Tensor>& gradients, double most) const {
+    const torch::NoGradGuard no_grad;
+    for (const auto& block : parts_.blocks) {
+      std::vector<torch::Tensor> own;
+      for (const auto i : block) {
+        if (gradients[i].defined()) own.push_back(gradients[i]);
+      }
+      if (own.empty()) continue;
+      const auto norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(own)));
+      const auto scaled = at::_foreach_mul(own, norm.add(1e-6).reciprocal_().mul_(most).clamp_max_(1));
+      std::size_t next = 0;
+      for (const auto i : block) {
+        if (gradients[i].defined()) gradients[i] = scaled[next++];
+      }
+    }
+  }
+
+  Model model_;
+  TrainerOptions options_;
+  ParameterParts parts_;
+  torch::Device device_ = parts_.all[0].device();
+  torch::Dtype dtype_ = parts_.all[0].scalar_type();
+  std::variant<optim::AdamW, optim::SGD> optimizer_;
+  std::int64_t epoch_ = 0, step_ = 0;
+};
+
+}  // namespace creditlib::detail

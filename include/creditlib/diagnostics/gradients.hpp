@@ -1,0 +1,34 @@
+#pragma once
+
+#include <creditlib/concepts.hpp>
+#include <creditlib/detail/untouched.hpp>
+#include <creditlib/detail/whole_forward.hpp>
+#include <creditlib/error.hpp>
+#include <creditlib/objective/cross_entropy.hpp>
+
+#include <vector>
+
+namespace creditlib::diagnostics {
+
+/// h_0..h_L, detached, in the model's present mode. Nothing is changed.
+template <BlockModel Model>
+std::vector<torch::Tensor> hidden_states(Model& model, const torch::Tensor& x) {
+  return creditlib::detail::translated([&] {
+    const creditlib::detail::Untouched untouched(*model, x.device());
+    auto hidden = creditlib::detail::forward_whole(model, x, /*from_h0=*/false).hidden;
+    for (auto& h : hidden) h = h.detach();
+    return hidden;
+  });
+}
+
+/// dloss_i/dh_l for l = 0..L by back-propagation through the whole network: of each sample's own loss (of the batch's summed
+/// loss where BatchNorm runs in train mode), in the model's present mode. Nothing is changed.
+template <BlockModel Model, class Objective = CrossEntropy>
+std::vector<torch::Tensor> true_gradients(Model& model, const torch::Tensor& x, const torch::Tensor& y, const Objective& objective = {}) {
+  return creditlib::detail::translated([&] {
+    const creditlib::detail::Untouched untouched(*model, x.device());
+    return creditlib::detail::hidden_gradients(model, objective, x, y);
+  });
+}
+
+}  // namespace creditlib::diagnostics

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <creditlib/diagnostics/measured.hpp>
+#include <creditlib/error.hpp>
+#include <torch/types.h>
+
+#include <vector>
+
+namespace creditlib::diagnostics {
+
+/// The median over samples of the Euclidean norm of each sample, (B, ...), flattened; of two middle ones the lower, as
+/// torch.median has it. In float64. Waits for the device.
+inline Measured median_norm(const torch::Tensor& t) {
+  if (!t.defined()) return {.reason = "there is no tensor here"};
+  return creditlib::detail::translated([&]() -> Measured {
+    const torch::NoGradGuard no_grad;
+    const auto norms = t.flatten(1).to(torch::kFloat64).norm(2, 1);
+    if (!norms.isfinite().all().item<bool>()) return {.reason = "the norm of a sample is not finite"};
+    return {.value = norms.median().item<double>()};
+  });
+}
+
+/// median_norm() of each.
+inline std::vector<Measured> median_norms(const std::vector<torch::Tensor>& tensors) {
+  std::vector<Measured> norms;
+  for (const auto& t : tensors) norms.push_back(median_norm(t));
+  return norms;
+}
+
+}  // namespace creditlib::diagnostics

@@ -1,0 +1,132 @@
+#pragma once
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <concepts>
+#include <creditlib/error.hpp>
+#include <filesystem>
+#include <fstream>
+#include <ostream>
+#include <random>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace creditlib {
+namespace detail {
+
+inline std::string last_system_error() { return std::generic_category().message(errno); }
+
+inline std::filesystem::path folder_of(const std::filesystem::path& file) {
+  return file.has_parent_path() ? file.parent_path() : ".";
+}
+
+/// A temporary file beside `target`, which it replaces in one step, or leaves as it was; gone with this object either
+/// way.
+class PartialFile {
+ public:
+  explicit PartialFile(const std::filesystem::path& target) : target_(followed(target)), path_(beside(target_)) {
+    errno = 0;
+    stream_.open(path_, std::ios::binary);
+    if (!stream_) {
+      fail("write_atomically: no file can be created in folder ", folder_of(target_), " (", last_system_error(),
+           "): create the folder, make it writable or choose another");
+    }
+  }
+  ~PartialFile() {
+    stream_.close();
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+  }
+  PartialFile(const PartialFile&) = delete;
+  PartialFile& operator=(const PartialFile&) = delete;
+
+  std::ostream& stream() { return stream_; }
+
+  void replace_target() {
+    errno = 0;
+    stream_.close();
+    if (!stream_ || !on_disk()) {
+      fail("write_atomically: ", target_, " cannot be written whole (", last_system_error(),
+           ") and is left as it was: ", "free some space in the folder or choose another");
+    }
+    std::error_code error;
+    std::filesystem::rename(path_, target_, error);
+    if (error) fail("write_atomically: ", target_, " cannot be replaced (", error.message(), "): choose another name");
+  }
+
+ private:
+  // A link keeps pointing where it did: what it points to is replaced.
+  static std::filesystem::path followed(const std::filesystem::path& target) {
+    std::error_code error;
+    const auto status = std::filesystem::status(target, error);
+    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+      fail("write_atomically: ", target, " is there and is not a regular file: choose another name");
+    }
+    const auto real = std::filesystem::canonical(target, error);
+    return error ? target : real;
+  }
+
+  static std::filesystem::path beside(const std::filesystem::path& target) {
+    std::random_device random;
+    const auto number = std::to_string(random()) + std::to_string(random());
+    return folder_of(target) / ("." + target.filename().string() + "." + number + ".partial");
+  }
+
+  // Without this a crash of the machine soon after the rename could leave an empty file under the final name.
+  bool on_disk() const {
+    const int file = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+    if (file < 0) return false;
+    const bool stored = ::fsync(file) == 0 || errno == EINVAL;  // EINVAL: a file system that has no fsync
+    const int error = errno;
+    ::close(file);
+    errno = error;
+    return stored;
+  }
+
+  std::filesystem::path target_, path_;
+  std::ofstream stream_;
+};
+
+}  // namespace detail
+
+namespace io {
+
+/// Writes the file `path` whole or not at all: `write(std::ostream&)` fills a temporary file in the same folder, which
+/// is flushed to disk and then renamed over `path`. Who reads `path` meanwhile sees the old file or the new one,
+/// nothing between. If `write` throws, or the disk is full, the old file stays and the temporary one is removed.
+///
+/// Throws Error if the folder cannot be written to, if `path` is something else than a regular file, or if not all
+/// bytes reached the disk; what `write` throws passes through.
+template <std::invocable<std::ostream&> Write>
+void write_atomically(const std::filesystem::path& path, Write&& write) {
+  creditlib::detail::PartialFile file(path);
+  std::forward<Write>(write)(file.stream());
+  file.replace_target();
+}
+
+/// The same, for bytes that are there already.
+inline void write_atomically(const std::filesystem::path& path, std::string_view bytes) {
+  write_atomically(
+      path, [bytes](std::ostream& stream) { stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size())); });
+}
+
+/// Creates the folder `path`, and those above it, where missing, and proves by a file that is removed again that it can
+/// be written to: so that a program can say before hours of training that its results would have nowhere to go.
+///
+/// Throws Error naming the folder and the system's reason.
+inline void check_writable_folder(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (!std::filesystem::is_directory(path)) {
+    creditlib::detail::fail("check_writable_folder: folder ", path, " cannot be created (", error.message(),
+                            "): choose another folder or make the one above it writable");
+  }
+  creditlib::detail::PartialFile(path / "check");
+}
+
+}  // namespace io
+}  // namespace creditlib

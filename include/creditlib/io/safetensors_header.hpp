@@ -1,0 +1,187 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <array>
+#include <creditlib/io/byte_count.hpp>
+#include <creditlib/io/input_file.hpp>
+#include <creditlib/io/json_file.hpp>
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace creditlib::detail {
+
+/// The format's name of each dtype that LibTorch has too.
+inline constexpr std::array<std::pair<std::string_view, torch::ScalarType>, 16> safetensors_dtypes = {{
+    {"F64", torch::kFloat64},
+    {"F32", torch::kFloat32},
+    {"F16", torch::kFloat16},
+    {"BF16", torch::kBFloat16},
+    {"F8_E5M2", torch::kFloat8_e5m2},
+    {"F8_E4M3", torch::kFloat8_e4m3fn},
+    {"C64", torch::kComplexFloat},
+    {"I64", torch::kInt64},
+    {"I32", torch::kInt32},
+    {"I16", torch::kInt16},
+    {"I8", torch::kInt8},
+    {"U64", torch::kUInt64},
+    {"U32", torch::kUInt32},
+    {"U16", torch::kUInt16},
+    {"U8", torch::kUInt8},
+    {"BOOL", torch::kBool},
+}};
+
+inline std::optional<torch::ScalarType> dtype_of_safetensors_name(std::string_view name) {
+  for (const auto& [known, dtype] : safetensors_dtypes) {
+    if (known == name) return dtype;
+  }
+  return std::nullopt;
+}
+
+inline std::optional<std::string_view> safetensors_name_of(torch::ScalarType dtype) {
+  for (const auto& [name, known] : safetensors_dtypes) {
+    if (known == dtype) return name;
+  }
+  return std::nullopt;
+}
+
+/// What the header says of one tensor: its bytes are [begin, end) of the data, which follows the header.
+struct SafetensorsEntry {
+  std::string name;
+  torch::ScalarType dtype;
+  std::vector<std::int64_t> shape;
+  std::int64_t begin, end;
+};
+
+struct SafetensorsHeader {
+  std::vector<SafetensorsEntry> entries;
+  std::map<std::string, std::string> metadata;
+};
+
+/// Reads and checks a header: every claim in it, so that what follows can trust it.
+class SafetensorsHeaderReader {
+  using Json = nlohmann::ordered_json;
+
+ public:
+  /// `data` bytes of `file` follow the header `text`.
+  SafetensorsHeaderReader(const io::InputFile& file, std::int64_t data) : file_(file), data_(data) {}
+
+  SafetensorsHeader read(const std::string& text) const {
+    const Json json = parse(text);
+    SafetensorsHeader header;
+    for (const auto& [name, value] : json.items()) {
+      if (name == "__metadata__") {
+        header.metadata = metadata(value);
+      } else {
+        header.entries.push_back(entry(name, value));
+      }
+    }
+    check_layout(header.entries);
+    return header;
+  }
+
+ private:
+  template <class... Parts>
+  [[noreturn]] void fail(const Parts&... parts) const {
+    file_.fail("is not a sound safetensors file: ", parts..., "; copy it or save it again");
+  }
+
+  Json parse(const std::string& text) const {
+    std::vector<std::set<std::string>> names;  // seen so far, in each object that is still open
+    const auto distinct = [&](int, Json::parse_event_t event, Json& value) {
+      if (event == Json::parse_event_t::object_start) names.emplace_back();
+      if (event == Json::parse_event_t::object_end) names.pop_back();
+      if (event == Json::parse_event_t::key && !names.back().insert(value.get<std::string>()).second) {
+        fail("the name ", value.dump(), " is in its header twice");
+      }
+      return true;
+    };
+    try {
+      if (text.front() != '{') fail("its header at byte 8 does not begin with {");
+      return Json::parse(text, distinct);
+    } catch (const nlohmann::json::exception& error) {
+      fail("its header at byte 8 is not JSON (", reason(error), ")");
+    }
+  }
+
+  std::map<std::string, std::string> metadata(const Json& value) const {
+    if (!value.is_object()) fail("__metadata__ is ", value.type_name(), ", expected an object of strings");
+    std::map<std::string, std::string> metadata;
+    for (const auto& [name, text] : value.items()) {
+      if (!text.is_string()) fail("\"", name, "\" in __metadata__ is ", text.type_name(), ", expected a string");
+      metadata.emplace(name, text.template get<std::string>());
+    }
+    return metadata;
+  }
+
+  SafetensorsEntry entry(const std::string& name, const Json& value) const {
+    const auto dtype = field(name, value, "dtype");
+    const auto known = dtype.is_string() ? dtype_of_safetensors_name(dtype.get<std::string>()) : std::nullopt;
+    if (!known) fail("tensor \"", name, "\" has the dtype ", dtype.dump(), ", which LibTorch does not have");
+    const auto shape = naturals(name, value, "shape");
+    const auto offsets = naturals(name, value, "data_offsets");
+    if (offsets.size() != 2) fail("tensor \"", name, "\" has ", offsets.size(), " data_offsets, expected 2");
+    const auto begin = offsets[0], end = offsets[1];
+    if (begin > end || end > data_) {
+      fail("tensor \"", name, "\" has data_offsets ", begin, " to ", end, ", expected a range within the ", data_,
+           " bytes that follow the header (truncated?)");
+    }
+    const auto bytes = io::byte_count(shape, static_cast<std::int64_t>(c10::elementSize(*known)));
+    if (bytes != end - begin) {
+      fail("tensor \"", name, "\" has ", end - begin, " bytes of data, expected ",
+           bytes ? c10::str(*bytes) : "over 2^63", " for ", dtype.dump(), " of shape ", c10::IntArrayRef(shape));
+    }
+    return {name, *known, shape, begin, end};
+  }
+
+  Json field(const std::string& name, const Json& value, const char* key) const {
+    if (!value.is_object() || !value.contains(key)) fail("tensor \"", name, "\" has no ", key);
+    return value.at(key);
+  }
+
+  std::vector<std::int64_t> naturals(const std::string& name, const Json& value, const char* key) const {
+    constexpr auto limit = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+    const auto list = field(name, value, key);
+    std::vector<std::int64_t> numbers;
+    for (const auto& number : list) {
+      if (!list.is_array() || !number.is_number_unsigned() || number.template get<std::uint64_t>() > limit) {
+        fail("tensor \"", name, "\" has the ", key, " ", list.dump(), ", expected whole numbers from 0 to 2^63 - 1");
+      }
+      numbers.push_back(number.template get<std::int64_t>());
+    }
+    if (!list.is_array()) fail("tensor \"", name, "\" has the ", key, " ", list.dump(), ", expected an array");
+    return numbers;
+  }
+
+  // Every byte of the data belongs to exactly one tensor.
+  void check_layout(std::vector<SafetensorsEntry> entries) const {
+    std::sort(entries.begin(), entries.end(),
+              [](const auto& a, const auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+    std::int64_t used = 0;
+    for (const auto& entry : entries) {
+      if (entry.begin < used) {
+        fail("tensor \"", entry.name, "\" begins at data byte ", entry.begin,
+             " and overlaps the one before, which ends at ", used);
+      }
+      if (entry.begin > used) {
+        fail("data bytes ", used, " to ", entry.begin, ", before tensor \"", entry.name, "\", belong to no tensor");
+      }
+      used = entry.end;
+    }
+    if (used != data_) fail("its tensors take ", used, " bytes of data, but ", data_, " follow the header");
+  }
+
+  const io::InputFile& file_;
+  std::int64_t data_;
+};
+
+}  // namespace creditlib::detail

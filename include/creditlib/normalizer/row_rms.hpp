@@ -1,0 +1,26 @@
+#pragma once
+
+#include <torch/types.h>
+
+namespace creditlib {
+
+/// Each sample's credit divided by its own root mean square over all other dimensions.
+///
+///     a_b / (sqrt(mean(a_b^2)) + eps)
+///
+/// eps is absolute: a credit with an RMS far below it is not normalised any more but scaled by 1/eps. The scripts' FA takes
+/// the gradient of the batch mean under 1e-6; on creditlib's per-sample credit the same is eps = 1e-6 * B.
+/// Source: train_methods and dfa_residual_penalty_test.
+struct RowRms {
+  double eps = 1e-6;
+
+  torch::Tensor operator()(const torch::Tensor& a) const {
+    if (a.dim() == 2) return a / (a.square().mean(1, /*keepdim=*/true).sqrt_().add_(eps));
+    const auto rms = a.flatten(1).square().mean(1).sqrt_().add_(eps);
+    std::vector<std::int64_t> per_sample(static_cast<std::size_t>(a.dim()), 1);
+    per_sample[0] = a.size(0);
+    return a / rms.view(per_sample);
+  }
+};
+
+}  // namespace creditlib

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <creditlib/named_tensors.hpp>
+#include <creditlib/optim/parameters.hpp>
+#include <torch/types.h>
+
+#include <vector>
+
+namespace creditlib::optim {
+
+/// AdamW (Adam with decoupled weight decay; weight_decay 0 is Adam) over LibTorch's fused kernel, on the CPU and on CUDA.
+/// The same numbers as torch.optim.AdamW, to rounding.
+class AdamW {
+ public:
+  struct Options {
+    double lr = 1e-3;
+    double weight_decay = 0.01;
+    double beta1 = 0.9;
+    double beta2 = 0.999;
+    double eps = 1e-8;
+  };
+
+  AdamW(std::vector<torch::Tensor> parameters, const Options& options)
+      : parameters_(std::move(parameters)), options_(options), means_(zeros_like(parameters_)), squares_(zeros_like(parameters_)) {
+    for (const auto& parameter : parameters_) steps_.push_back(torch::zeros({}, parameter.options().dtype(torch::kFloat32)));
+  }
+  explicit AdamW(std::vector<torch::Tensor> parameters) : AdamW(std::move(parameters), Options{}) {}
+
+  void set_lr(double lr) { options_.lr = lr; }
+  double lr() const { return options_.lr; }
+
+  /// One step with each parameter's .grad(); a parameter without one is left alone. No host synchronisation.
+  void step() {
+    const torch::NoGradGuard no_grad;
+    std::vector<torch::Tensor> parameters, gradients, means, squares, steps;
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      auto gradient = aligned_gradient(parameters_[i]);
+      if (!gradient.defined()) continue;
+      parameters.push_back(parameters_[i]);
+      gradients.push_back(std::move(gradient));
+      means.push_back(means_[i]);
+      squares.push_back(squares_[i]);
+      steps.push_back(steps_[i]);
+    }
+    if (parameters.empty()) return;
+    at::_foreach_add_(steps, 1);
+    at::_fused_adamw_(parameters, gradients, means, squares, {}, steps, options_.lr, options_.beta1, options_.beta2,
+                      options_.weight_decay, options_.eps, /*amsgrad=*/false, /*maximize=*/false);
+  }
+
+  /// What a checkpoint keeps: the moments and step counts, the optimiser's own tensors (copy into them to restore).
+  NamedTensors named_tensors() const {
+    NamedTensors named = numbered("mean", means_);
+    for (auto& entry : numbered("square", squares_)) named.push_back(entry);
+    for (auto& entry : numbered("steps", steps_)) named.push_back(entry);
+    return named;
+  }
+
+ private:
+  std::vector<torch::Tensor> parameters_;
+  Options options_;
+  std::vector<torch::Tensor> means_, squares_, steps_;
+};
+
+}  // namespace creditlib::optim

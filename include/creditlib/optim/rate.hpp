@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <numbers>
+
+namespace creditlib {
+
+/// How the learning rate runs over the epochs.
+enum class Rate { Cosine, Constant };
+
+namespace optim {
+
+/// The learning rate of `epoch` (from 0): lr (1 + cos(pi epoch / epochs)) / 2 and 0 past the end, or lr throughout.
+/// The same numbers as torch.optim's CosineAnnealingLR with T_max = epochs, stepped once an epoch.
+inline double rate_at(Rate rate, double lr, std::int64_t epoch, std::int64_t epochs) {
+  if (rate == Rate::Constant) return lr;
+  if (epoch >= epochs) return 0;
+  return lr * (1 + std::cos(std::numbers::pi * static_cast<double>(epoch) / static_cast<double>(epochs))) / 2;
+}
+
+}  // namespace optim
+}  // namespace creditlib

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <creditlib/named_tensors.hpp>
+#include <creditlib/optim/parameters.hpp>
+#include <torch/types.h>
+
+#include <vector>
+
+namespace creditlib::optim {
+
+/// Stochastic gradient descent with momentum and (coupled) weight decay over LibTorch's fused kernel, on the CPU and on CUDA.
+/// The same numbers as torch.optim.SGD without dampening, to rounding.
+class SGD {
+ public:
+  struct Options {
+    double lr = 1e-3;
+    double weight_decay = 0.01;
+    double momentum = 0.9;
+  };
+
+  SGD(std::vector<torch::Tensor> parameters, const Options& options)
+      : parameters_(std::move(parameters)), options_(options), velocities_(zeros_like(parameters_)) {}
+  explicit SGD(std::vector<torch::Tensor> parameters) : SGD(std::move(parameters), Options{}) {}
+
+  void set_lr(double lr) { options_.lr = lr; }
+  double lr() const { return options_.lr; }
+
+  /// One step with each parameter's .grad(); a parameter without one is left alone. No host synchronisation.
+  void step() {
+    const torch::NoGradGuard no_grad;
+    std::vector<torch::Tensor> parameters, gradients, velocities;
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      auto gradient = aligned_gradient(parameters_[i]);
+      if (!gradient.defined()) continue;
+      parameters.push_back(parameters_[i]);
+      gradients.push_back(std::move(gradient));
+      velocities.push_back(velocities_[i]);
+    }
+    if (parameters.empty()) return;
+    // Velocities start at 0, so the first step is like every other.
+    at::_fused_sgd_(parameters, gradients, velocities, options_.weight_decay, options_.momentum, options_.lr, /*dampening=*/0,
+                    /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false);
+  }
+
+  /// What a checkpoint keeps: the velocities, the optimiser's own tensors (copy into them to restore).
+  NamedTensors named_tensors() const { return numbered("velocity", velocities_); }
+
+ private:
+  std::vector<torch::Tensor> parameters_;
+  Options options_;
+  std::vector<torch::Tensor> velocities_;
+};
+
+}  // namespace creditlib::optim

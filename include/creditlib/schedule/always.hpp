@@ -1,0 +1,14 @@
+#pragma once
+
+#include <creditlib/schedule/progress.hpp>
+
+#include <array>
+
+namespace creditlib {
+
+/// One source, all the time.
+struct Always {
+  std::array<double, 1> weights(const Progress&) const { return {1.0}; }
+};
+
+}  // namespace creditlib

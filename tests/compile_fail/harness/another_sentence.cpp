@@ -1,0 +1,3 @@
+// expect: the sentence that is looked for
+static_assert(sizeof(int) == 0, "another sentence");
+int main() {}

@@ -1,0 +1,2 @@
+// expect: the sentence that is looked for
+int main() {}

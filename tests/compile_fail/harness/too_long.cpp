@@ -1,0 +1,6 @@
+// expect: a first sentence
+// expect: a second sentence
+// expect-lines: 2
+static_assert(sizeof(int) == 0, "a first sentence");
+static_assert(sizeof(int) == 0, "a second sentence");
+int main() {}

@@ -1,0 +1,33 @@
+# cmake -D SOURCE=folder -D BINARY=folder -P build_and_run.cmake -- argument…
+# Configures an outside project with those arguments, in an empty folder and without what the environment may say of LibTorch; builds and runs it.
+
+set(arguments "")
+set(past_dashes FALSE)
+math(EXPR last "${CMAKE_ARGC} - 1")
+foreach(i RANGE ${last})
+  if(past_dashes)
+    list(APPEND arguments "${CMAKE_ARGV${i}}")
+  elseif("${CMAKE_ARGV${i}}" STREQUAL "--")
+    set(past_dashes TRUE)
+  endif()
+endforeach()
+
+foreach(name CREDITLIB_LIBTORCH Torch_DIR CMAKE_PREFIX_PATH VIRTUAL_ENV CONDA_PREFIX)
+  unset(ENV{${name}})
+endforeach()
+find_program(ccache ccache)
+if(ccache)
+  set(ENV{CMAKE_CXX_COMPILER_LAUNCHER} "${ccache}")
+endif()
+
+function(run)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE code)
+  if(NOT code EQUAL 0)
+    message(FATAL_ERROR "exit code ${code}: ${ARGN}")
+  endif()
+endfunction()
+
+file(REMOVE_RECURSE "${BINARY}")
+run("${CMAKE_COMMAND}" -S "${SOURCE}" -B "${BINARY}" ${arguments})
+run("${CMAKE_COMMAND}" --build "${BINARY}")
+run("${BINARY}/program")
