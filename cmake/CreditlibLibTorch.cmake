@@ -254,11 +254,11 @@ function(_creditlib_make_libtorch folder)
     set(why "CPU half only: CREDITLIB_CUDA is OFF")
   endif()
 
-  set(linked "${libraries}/libtorch.so" "${libraries}/libtorch_cpu.so")
+  # Not libtorch.so: it is empty but for its dependencies, among which a CUDA build has the CUDA half.
+  set(linked "${libraries}/libtorch_cpu.so" "${libraries}/libc10.so")
   if(cuda)
-    list(APPEND linked "${libraries}/libtorch_cuda.so" "${libraries}/libc10_cuda.so")
+    list(PREPEND linked "${libraries}/libtorch_cuda.so" "${libraries}/libc10_cuda.so")
   endif()
-  list(APPEND linked "${libraries}/libc10.so")
 
   find_package(Threads REQUIRED)
   add_library(creditlib::libtorch INTERFACE IMPORTED GLOBAL)

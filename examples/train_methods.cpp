@@ -31,6 +31,10 @@ namespace data = creditlib::data;
 namespace diagnostics = creditlib::diagnostics;
 using Json = nlohmann::ordered_json;
 
+/// Rules, and the controls that they are judged by: blocks fixed at their start, the embed trained by DFA's credit or by
+/// back-propagation; and no blocks at all.
+const std::vector<std::string> known_methods{"bp", "fa", "dfa", "oracle", "frozen", "frozen_bp", "shallow"};
+
 struct Settings {
   std::string arch = "resmlp", dataset = "cifar10";
   std::vector<std::string> methods{"bp", "fa", "dfa"};
@@ -38,7 +42,7 @@ struct Settings {
   std::int64_t epochs = 100;
   int gpu = 0;
   std::string output_dir = "results/reproduce";
-  double penalty_lam = 0;
+  double penalty_lam = 0, clip = 0;
   std::string data_dir = {}, device = "auto", init_from = {};
   std::int64_t batch_size = 128, limit_train = 0;
   double lr = 1e-3, wd = 0.01;
@@ -50,12 +54,13 @@ void add_flags(CLI::App& app, Settings& s) {
   using support::flag;
   app.add_option("--arch", s.arch, "resmlp (d=256, L=4) or resmlp_d512_L2")->check(CLI::IsMember({"resmlp", "resmlp_d512_L2"}))->capture_default_str();
   app.add_option("--dataset", s.dataset, "cifar10, cifar100, mnist or digits")->check(CLI::IsMember({"cifar10", "cifar100", "mnist", "digits"}))->capture_default_str();
-  app.add_option("--methods", s.methods, "any of bp, fa, dfa, oracle")->expected(1, -1)->check(CLI::IsMember({"bp", "fa", "dfa", "oracle"}))->capture_default_str();
+  app.add_option("--methods", s.methods, "bp, fa, dfa, oracle; controls: frozen (blocks fixed, embed by DFA's credit), frozen_bp (embed by bp), shallow (no blocks)")->expected(1, -1)->check(CLI::IsMember(known_methods))->capture_default_str();
   app.add_option("--seeds", s.seeds, "one run of each method a seed")->expected(1, -1)->capture_default_str();
   app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--gpu", s.gpu, "which CUDA device --device auto and cuda take")->capture_default_str();
   app.add_option(flag("output_dir"), s.output_dir, "where results_{dataset}.json goes")->capture_default_str();
   app.add_option(flag("penalty_lam"), s.penalty_lam, "adds this times the mean of ||f_l||^2 to each block's loss")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--clip", s.clip, "clips each block's gradient norm to this (0: not at all)")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option(flag("data_dir"), s.data_dir, "the folder of the data set (default: the embedded digits, ./data for others)");
   app.add_option("--device", s.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   app.add_option(flag("batch_size"), s.batch_size, "samples a step")->check(CLI::PositiveNumber)->capture_default_str();
@@ -71,12 +76,12 @@ void add_flags(CLI::App& app, Settings& s) {
 
 Json config(const Settings& s) {
   return {{"arch", s.arch}, {"dataset", s.dataset}, {"methods", s.methods}, {"seeds", s.seeds}, {"epochs", s.epochs}, {"gpu", s.gpu},
-          {"output_dir", s.output_dir}, {"penalty_lam", s.penalty_lam}, {"batch_size", s.batch_size}, {"lr", s.lr}, {"wd", s.wd},
+          {"output_dir", s.output_dir}, {"penalty_lam", s.penalty_lam}, {"clip", s.clip}, {"batch_size", s.batch_size}, {"lr", s.lr}, {"wd", s.wd},
           {"limit_train", s.limit_train}, {"init_from", s.init_from}};
 }
 
-creditlib::ResidualMLP make_model(const Settings& s, const data::Dataset& dataset) {
-  const std::int64_t width = s.arch == "resmlp" ? 256 : 512, blocks = s.arch == "resmlp" ? 4 : 2;
+creditlib::ResidualMLP make_model(const std::string& method, const Settings& s, const data::Dataset& dataset) {
+  const std::int64_t width = s.arch == "resmlp" ? 256 : 512, blocks = method == "shallow" ? 0 : s.arch == "resmlp" ? 4 : 2;
   const std::int64_t input = dataset.images[0].numel();
   return creditlib::ResidualMLP({.input = input, .width = width, .classes = dataset.classes, .blocks = blocks});
 }
@@ -85,7 +90,7 @@ template <class LocalLoss>
 std::unique_ptr<support::AnyTrainer> local_trainer(const std::string& method, creditlib::ResidualMLP model, const Settings& s,
                                                    const creditlib::TrainerOptions& options, const LocalLoss& loss,
                                                    std::vector<torch::Tensor> feedback) {
-  if (method == "dfa") return support::any_trainer(creditlib::LocalTrainer(model, creditlib::DFA{std::move(feedback)}, options, {}, {}, loss));
+  if (method == "dfa" || method == "frozen") return support::any_trainer(creditlib::LocalTrainer(model, creditlib::DFA{std::move(feedback)}, options, {}, {}, loss));
   if (method == "fa") {
     // The script's FA credit is the gradient of the batch mean under an absolute 1e-6: B times that at per-sample scale.
     const creditlib::RowRms rms{.eps = 1e-6 * static_cast<double>(s.batch_size)};
@@ -96,8 +101,14 @@ std::unique_ptr<support::AnyTrainer> local_trainer(const std::string& method, cr
 
 std::unique_ptr<support::AnyTrainer> make_trainer(const std::string& method, creditlib::ResidualMLP model, const Settings& s,
                                                   std::int64_t seed, std::vector<torch::Tensor> feedback) {
-  const creditlib::TrainerOptions options{.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = seed};
-  if (method == "bp") {
+  creditlib::TrainerOptions options{.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = seed};
+  if (s.clip > 0) options.clip_norm = s.clip;
+  if (method == "frozen" || method == "frozen_bp") {
+    for (std::int64_t l = 0; l < model->blocks(); ++l) {
+      for (auto& parameter : model->block_parameters(l)) parameter.requires_grad_(false);
+    }
+  }
+  if (method == "bp" || method == "frozen_bp" || method == "shallow") {
     return support::any_trainer(creditlib::BackpropTrainer(model, options, creditlib::CrossEntropy{}, s.penalty_lam));
   }
   if (s.penalty_lam == 0) return local_trainer(method, model, s, options, creditlib::InnerProduct{}, std::move(feedback));
@@ -130,12 +141,12 @@ Json diagnose(support::AnyTrainer& trainer, const data::Batch& batch) {
 void run(const std::string& method, std::int64_t seed, const Settings& s, const data::Splits& splits, const std::string& device,
          const std::function<void(const Json&)>& record) {
   torch::manual_seed(static_cast<std::uint64_t>(seed));
-  auto model = make_model(s, splits.train);
+  auto model = make_model(method, s, splits.train);
   std::vector<torch::Tensor> feedback;
   if (!s.init_from.empty()) {
     const auto file = creditlib::io::read_safetensors(s.init_from);
     support::load_weights(*model, file, s.init_from);
-    feedback = support::feedback_of(file, method);
+    feedback = support::feedback_of(file, method == "frozen" ? "dfa" : method);
   }
   model->to(torch::Device(device));
   const auto trainer = make_trainer(method, model, s, seed, std::move(feedback));
@@ -154,7 +165,7 @@ void run(const std::string& method, std::int64_t seed, const Settings& s, const 
   });
   if (s.save_weights) {
     const auto path = std::filesystem::path(s.output_dir) / fmt::format("weights_{}_{}_s{}.safetensors", s.dataset, method, seed);
-    support::save_weights(path, *model, method, trainer->credit_tensors(),
+    support::save_weights(path, *model, method == "frozen" ? "dfa" : method, trainer->credit_tensors(),
                           {{"arch", s.arch}, {"dataset", s.dataset}, {"method", method}, {"seed", std::to_string(seed)}, {"epochs", std::to_string(s.epochs)}});
   }
 }

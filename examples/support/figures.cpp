@@ -50,6 +50,7 @@ std::string mean_and_deviation(const std::vector<double>& numbers, int digits) {
 
 std::string mean_by_column(const std::vector<Json>& rows) {
   std::string text;
+  if (rows.at(0).empty()) return "-";
   for (std::size_t column = 0; column < rows.at(0).size(); ++column) {
     std::vector<double> numbers;
     for (const auto& row : rows) {

@@ -45,7 +45,12 @@ class LocalTrainer {
  public:
   explicit LocalTrainer(Model model, Credit credit = {}, TrainerOptions options = {}, Schedule schedule = {}, Normalizer normalizer = {},
                         LocalLoss loss = {}, Objective objective = {})
-      : training_(detail::translated([&] { return detail::Training<Model>(std::move(model), options); })),
+      : training_(detail::translated([&] {
+          if (model->blocks() < 1) {
+            detail::fail("LocalTrainer: the model has no blocks, so there is nothing to train locally; use BackpropTrainer.");
+          }
+          return detail::Training<Model>(std::move(model), options);
+        })),
         sources_(detail::translated([&] {
           return Sources(credit, training_.model(), training_.device(), training_.dtype(), options.seed);
         })),

@@ -33,7 +33,7 @@ TEST_CASE("CIFAR-10 is read image by image, channel by channel, from its folder 
     CHECK(train.images.sizes() == torch::IntArrayRef({10, 3, 32, 32}));
     CHECK(torch::equal(train.labels, torch::arange(10)));
     for (std::int64_t i = 0; i < 10; ++i) CHECK(has_pixels(train.images[i], i));
-    CHECK(train.images[3][2][5][9].item<unsigned>() == pixel(3, 2 * 1024 + 5 * 32 + 9));
+    CHECK(train.images[3][2][5][9].item<std::uint8_t>() == pixel(3, 2 * 1024 + 5 * 32 + 9));
     CHECK(test.size() == 1);
     CHECK(test.labels[0].item<int>() == 7);
     CHECK(has_pixels(test.images[0], 10));

@@ -16,7 +16,7 @@ struct ResidualMLPOptions {
   std::int64_t input = 3072;   ///< features of a sample
   std::int64_t width = 256;    ///< d, of every hidden state
   std::int64_t classes = 10;   ///< C
-  std::int64_t blocks = 4;     ///< L
+  std::int64_t blocks = 4;     ///< L; 0 is the readout on the embed, for back-propagation alone
 };
 
 /// The branch of one residual block: f = w2(GELU(w1(ln(h)))), (B, d) to (B, d).
@@ -82,9 +82,9 @@ class ResidualMLPImpl : public torch::nn::Module {
 
  private:
   static ResidualMLPOptions checked(const ResidualMLPOptions& options) {
-    if (options.input < 1 || options.width < 1 || options.classes < 2 || options.blocks < 1) {
+    if (options.input < 1 || options.width < 1 || options.classes < 2 || options.blocks < 0) {
       detail::fail("ResidualMLP: input ", options.input, ", width ", options.width, ", classes ", options.classes, ", blocks ",
-                   options.blocks, "; expected at least 1, 1, 2 and 1.");
+                   options.blocks, "; expected at least 1, 1, 2 and 0.");
     }
     return options;
   }
