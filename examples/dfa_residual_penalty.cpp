@@ -1,9 +1,7 @@
 // Trains DFA on the residual MLP with a penalty on each branch's size, and judges what the penalty does: the script
 // dfa_residual_penalty_test (docs/experiments/dfa_residual_penalty.md).
 
-#include <ATen/Parallel.h>
 #include <creditlib/credit/dfa.hpp>
-#include <creditlib/data/load.hpp>
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
 #include <creditlib/diagnostics/norms.hpp>
@@ -20,6 +18,7 @@
 #include "support/program.hpp"
 #include "support/training.hpp"
 #include "support/weights.hpp"
+#include "support/workbench.hpp"
 
 namespace {
 
@@ -35,10 +34,7 @@ struct Settings {
   std::string output_dir = "results/dfa_residual_penalty";
   std::optional<double> baseline;
   double clip = 1, max_growth = 50, min_gradient = 1e-7;
-  std::string dataset = "cifar10", data_dir = {}, device = "auto";
-  std::int64_t batch_size = 128, limit_train = 0;
-  int threads = 0, gpu = 0;
-  bool allow_nonfinite = false, quiet = false;
+  support::RunFlags run = {};
 };
 
 void add_flags(CLI::App& app, Settings& s) {
@@ -53,21 +49,13 @@ void add_flags(CLI::App& app, Settings& s) {
   app.add_option("--clip", s.clip, "clips each block's gradient norm to this (0: not at all)")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option(flag("max_growth"), s.max_growth, "|h_l| counts as bounded while no block multiplies it by more")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option(flag("min_gradient"), s.min_gradient, "|g_2| of the mean loss over 128 samples counts as healthy from here on")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option("--dataset", s.dataset, "cifar10, cifar100, mnist or digits")->check(CLI::IsMember({"cifar10", "cifar100", "mnist", "digits"}))->capture_default_str();
-  app.add_option(flag("data_dir"), s.data_dir, "the folder of the data set (default: the embedded digits, ./data for others)");
-  app.add_option("--device", s.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--gpu", s.gpu, "which CUDA device --device auto and cuda take")->capture_default_str();
-  app.add_option(flag("batch_size"), s.batch_size, "samples a step")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option(flag("limit_train"), s.limit_train, "train on the first N images only (0: all)")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option("--threads", s.threads, "threads of LibTorch (0: as it chooses)")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_flag(flag("allow_nonfinite"), s.allow_nonfinite, "go on when the loss is NaN or infinite");
-  app.add_flag("--quiet", s.quiet, "no progress, only the outcome");
+  support::add_run_flags(app, s.run);
 }
 
 Json config(const Settings& s) {
   return {{"seed", s.seed}, {"epochs", s.epochs}, {"lr", s.lr}, {"wd", s.wd}, {"lam", s.lam}, {"output_dir", s.output_dir},
-          {"clip", s.clip}, {"max_growth", s.max_growth}, {"min_gradient", s.min_gradient}, {"dataset", s.dataset},
-          {"batch_size", s.batch_size}, {"limit_train", s.limit_train}};
+          {"clip", s.clip}, {"max_growth", s.max_growth}, {"min_gradient", s.min_gradient}, {"dataset", s.run.dataset},
+          {"batch_size", s.run.batch_size}, {"limit_train", s.run.limit_train}};
 }
 
 /// What the log keeps of an epoch, in eval mode on the first samples of the test set.
@@ -103,48 +91,33 @@ double growth(const Diagnosis& d) {
   return most;
 }
 
-/// Data, device and what a run on them needs.
-struct Workbench {
-  const Settings& settings;
-  std::string device;
-  data::Splits splits;
-  data::Batch eval_batch;
-
-  explicit Workbench(const Settings& s) : settings(s), device(support::chosen_device(s.device, s.gpu)) {
-    splits = data::load(s.dataset, support::data_folder(s.data_dir, s.dataset));
-    if (s.limit_train > 0) splits.train = splits.train.first(std::min(s.limit_train, splits.train.size()));
-    splits.train = splits.train.to(torch::Device(device));
-    splits.test = splits.test.to(torch::Device(device));
-    eval_batch = support::first_samples(splits.test, 1024);
-  }
-
-  /// Trains DFA from the seed, with blocks fixed where `frozen`; returns the test accuracy of the last epoch.
-  template <class AfterEpoch>
-  double train(const std::string& title, bool frozen, const AfterEpoch& after_epoch) {
-    const Settings& s = settings;
-    torch::manual_seed(static_cast<std::uint64_t>(s.seed));
-    creditlib::ResidualMLP model({.input = splits.train.images[0].numel(), .width = width, .classes = splits.train.classes, .blocks = blocks});
-    model->to(torch::Device(device));
-    if (frozen) {
-      for (std::int64_t l = 0; l < blocks; ++l) {
-        for (auto& parameter : model->block_parameters(l)) parameter.requires_grad_(false);
-      }
+/// Trains DFA from the seed, with blocks fixed where `frozen`; returns the test accuracy of the last epoch. `after_epoch` is
+/// called with the trainer, the epochs done and the test accuracy, first before training.
+template <class AfterEpoch>
+double train(const Settings& s, const support::Workbench& bench, const std::string& title, bool frozen, const AfterEpoch& after_epoch) {
+  torch::manual_seed(static_cast<std::uint64_t>(s.seed));
+  creditlib::ResidualMLP model({.input = bench.input(), .width = width, .classes = bench.classes(), .blocks = blocks});
+  model->to(torch::Device(bench.device()));
+  if (frozen) {
+    for (std::int64_t l = 0; l < blocks; ++l) {
+      for (auto& parameter : model->block_parameters(l)) parameter.requires_grad_(false);
     }
-    creditlib::TrainerOptions options{.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = s.seed};
-    if (s.clip > 0) options.clip_norm = s.clip;
-    const auto trainer = support::any_trainer(
-        creditlib::LocalTrainer(model, creditlib::DFA{}, options, {}, {}, creditlib::PenalizedInnerProduct{.lambda = s.lam}));
-    data::Batches batches(splits.train, {.batch_size = s.batch_size, .augment = splits.augment, .flatten = true, .seed = s.seed});
-    data::Batches test(splits.test, {.batch_size = 1000, .shuffle = false, .flatten = true});
-    double accuracy = 0;
-    after_epoch(*trainer, 0, 0.0);
-    support::train(*trainer, batches, test, {.title = title, .quiet = s.quiet, .allow_nonfinite = s.allow_nonfinite}, [&](const support::TrainingLog& log) {
-      accuracy = log.test_acc.back();
-      after_epoch(*trainer, trainer->epoch(), accuracy);
-    });
-    return accuracy;
   }
-};
+  creditlib::TrainerOptions options{.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = s.seed};
+  if (s.clip > 0) options.clip_norm = s.clip;
+  const auto trainer = support::any_trainer(
+      creditlib::LocalTrainer(model, creditlib::DFA{}, options, {}, {}, creditlib::PenalizedInnerProduct{.lambda = s.lam}));
+  auto batches = bench.train_batches(s.seed, /*flat=*/true);
+  auto test = bench.test_batches(/*flat=*/true);
+  double accuracy = 0;
+  after_epoch(*trainer, 0, 0.0);
+  const support::TrainingPlan plan{.title = title, .quiet = s.run.quiet, .allow_nonfinite = s.run.allow_nonfinite};
+  support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log) {
+    accuracy = log.test_acc.back();
+    after_epoch(*trainer, trainer->epoch(), accuracy);
+  });
+  return accuracy;
+}
 
 /// A, B or C of the script, with the sentence that says why.
 std::pair<std::string, std::string> outcome(const Settings& s, const Diagnosis& last, double accuracy, double baseline, std::int64_t samples) {
@@ -165,32 +138,32 @@ std::pair<std::string, std::string> outcome(const Settings& s, const Diagnosis& 
 }
 
 void run(const Settings& s) {
-  if (s.threads > 0) at::set_num_threads(s.threads);
   creditlib::io::check_writable_folder(s.output_dir);
-  Workbench bench(s);
+  const support::Workbench bench(s.run);
+  const auto eval_batch = bench.first_test_samples(1024, /*flat=*/true);
   const auto stem = std::filesystem::path(s.output_dir) / fmt::format("dfa_pen_lam{}_s{}", Json(s.lam).dump(), s.seed);
   const std::string results_path = stem.string() + ".json", weights_path = stem.string() + ".safetensors";
 
-  Json results{{"config", config(s)}, {"final_test_acc", nullptr}, {"log", Json::array()}, {"environment", support::environment(bench.device)}};
+  Json results{{"config", config(s)}, {"final_test_acc", nullptr}, {"log", Json::array()}, {"environment", support::environment(bench.device())}};
   double baseline = 0;
   if (s.baseline) {
     baseline = *s.baseline;
     results["baseline"] = {{"test_acc", baseline}, {"source", "--baseline"}};
   } else {
-    baseline = bench.train(fmt::format("frozen blocks, seed {}", s.seed), /*frozen=*/true, [](auto&&...) {});
+    baseline = train(s, bench, fmt::format("frozen blocks, seed {}", s.seed), /*frozen=*/true, [](auto&&...) {});
     results["baseline"] = {{"test_acc", baseline}, {"source", "trained here: blocks fixed at their start, embed by DFA credit, readout by the loss"}};
   }
 
   Diagnosis last;
-  double accuracy = bench.train(fmt::format("dfa, lam {}, seed {}", s.lam, s.seed), /*frozen=*/false, [&](support::AnyTrainer& trainer, std::int64_t epoch, double test_accuracy) {
+  double accuracy = train(s, bench, fmt::format("dfa, lam {}, seed {}", s.lam, s.seed), /*frozen=*/false, [&](support::AnyTrainer& trainer, std::int64_t epoch, double test_accuracy) {
     const bool final = epoch == s.epochs;
     if (epoch <= 1 || epoch % 10 == 0 || final) {
-      last = diagnose(trainer, bench.eval_batch);
+      last = diagnose(trainer, eval_batch);
       results["log"].push_back(log_entry(epoch, last));
-      if (!s.quiet) {
+      if (!s.run.quiet) {
         const auto figure = [](const diagnostics::Measured& m) { return m.value ? fmt::format("{:.3e}", *m.value) : std::string("null"); };
         fmt::print("  epoch {}: |h_L| {} |g_2| {} accuracy on {} samples {:.4f}\n", epoch, figure(last.hidden.back()), figure(last.gradients[judged_layer]),
-                   bench.eval_batch.target.size(0), last.accuracy);
+                   eval_batch.target.size(0), last.accuracy);
       }
     }
     if (final) {
@@ -199,7 +172,7 @@ void run(const Settings& s) {
     if (epoch > 0) creditlib::io::write_json(results_path, results);
   });
 
-  const auto [letter, why] = outcome(s, last, accuracy, baseline, bench.eval_batch.target.size(0));
+  const auto [letter, why] = outcome(s, last, accuracy, baseline, eval_batch.target.size(0));
   results["final_test_acc"] = accuracy;
   results["outcome"] = {{"letter", letter}, {"why", why}, {"growth", support::value({.value = growth(last)})}};
   creditlib::io::write_json(results_path, results);

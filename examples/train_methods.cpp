@@ -1,12 +1,10 @@
 // Trains bp, fa, dfa or the exact oracle on a data set and reports accuracy and each block's alignment with the true gradient:
 // the script train_methods (docs/experiments/train_methods.md).
 
-#include <ATen/Parallel.h>
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/oracle.hpp>
-#include <creditlib/data/load.hpp>
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
 #include <creditlib/diagnostics/norms.hpp>
@@ -24,6 +22,7 @@
 #include "support/program.hpp"
 #include "support/training.hpp"
 #include "support/weights.hpp"
+#include "support/workbench.hpp"
 
 namespace {
 
@@ -36,54 +35,43 @@ using Json = nlohmann::ordered_json;
 const std::vector<std::string> known_methods{"bp", "fa", "dfa", "oracle", "frozen", "frozen_bp", "shallow"};
 
 struct Settings {
-  std::string arch = "resmlp", dataset = "cifar10";
+  std::string arch = "resmlp";
   std::vector<std::string> methods{"bp", "fa", "dfa"};
   std::vector<std::int64_t> seeds{42, 123, 456};
   std::int64_t epochs = 100;
-  int gpu = 0;
   std::string output_dir = "results/reproduce";
   double penalty_lam = 0, clip = 0;
-  std::string data_dir = {}, device = "auto", init_from = {};
-  std::int64_t batch_size = 128, limit_train = 0;
+  std::string init_from = {};
   double lr = 1e-3, wd = 0.01;
-  int threads = 0;
-  bool save_weights = false, allow_nonfinite = false, quiet = false;
+  bool save_weights = false;
+  support::RunFlags run = {};
 };
 
 void add_flags(CLI::App& app, Settings& s) {
   using support::flag;
   app.add_option("--arch", s.arch, "resmlp (d=256, L=4) or resmlp_d512_L2")->check(CLI::IsMember({"resmlp", "resmlp_d512_L2"}))->capture_default_str();
-  app.add_option("--dataset", s.dataset, "cifar10, cifar100, mnist or digits")->check(CLI::IsMember({"cifar10", "cifar100", "mnist", "digits"}))->capture_default_str();
   app.add_option("--methods", s.methods, "bp, fa, dfa, oracle; controls: frozen (blocks fixed, embed by DFA's credit), frozen_bp (embed by bp), shallow (no blocks)")->expected(1, -1)->check(CLI::IsMember(known_methods))->capture_default_str();
   app.add_option("--seeds", s.seeds, "one run of each method a seed")->expected(1, -1)->capture_default_str();
   app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--gpu", s.gpu, "which CUDA device --device auto and cuda take")->capture_default_str();
   app.add_option(flag("output_dir"), s.output_dir, "where results_{dataset}.json goes")->capture_default_str();
   app.add_option(flag("penalty_lam"), s.penalty_lam, "adds this times the mean of ||f_l||^2 to each block's loss")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option("--clip", s.clip, "clips each block's gradient norm to this (0: not at all)")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option(flag("data_dir"), s.data_dir, "the folder of the data set (default: the embedded digits, ./data for others)");
-  app.add_option("--device", s.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option(flag("batch_size"), s.batch_size, "samples a step")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--lr", s.lr, "AdamW's learning rate")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option("--wd", s.wd, "AdamW's weight decay")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option(flag("limit_train"), s.limit_train, "train on the first N images only (0: all)")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option(flag("init_from"), s.init_from, "start from the weights, and the feedback where there is any, of this safetensors file");
-  app.add_option("--threads", s.threads, "threads of LibTorch (0: as it chooses)")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_flag(flag("save_weights"), s.save_weights, "write weights and feedback as safetensors beside the results");
-  app.add_flag(flag("allow_nonfinite"), s.allow_nonfinite, "go on when the loss is NaN or infinite");
-  app.add_flag("--quiet", s.quiet, "no progress, only the table at the end");
+  support::add_run_flags(app, s.run);
 }
 
 Json config(const Settings& s) {
-  return {{"arch", s.arch}, {"dataset", s.dataset}, {"methods", s.methods}, {"seeds", s.seeds}, {"epochs", s.epochs}, {"gpu", s.gpu},
-          {"output_dir", s.output_dir}, {"penalty_lam", s.penalty_lam}, {"clip", s.clip}, {"batch_size", s.batch_size}, {"lr", s.lr}, {"wd", s.wd},
-          {"limit_train", s.limit_train}, {"init_from", s.init_from}};
+  return {{"arch", s.arch}, {"dataset", s.run.dataset}, {"methods", s.methods}, {"seeds", s.seeds}, {"epochs", s.epochs}, {"gpu", s.run.gpu},
+          {"output_dir", s.output_dir}, {"penalty_lam", s.penalty_lam}, {"clip", s.clip}, {"batch_size", s.run.batch_size}, {"lr", s.lr}, {"wd", s.wd},
+          {"limit_train", s.run.limit_train}, {"init_from", s.init_from}};
 }
 
-creditlib::ResidualMLP make_model(const std::string& method, const Settings& s, const data::Dataset& dataset) {
+creditlib::ResidualMLP make_model(const std::string& method, const Settings& s, const support::Workbench& bench) {
   const std::int64_t width = s.arch == "resmlp" ? 256 : 512, blocks = method == "shallow" ? 0 : s.arch == "resmlp" ? 4 : 2;
-  const std::int64_t input = dataset.images[0].numel();
-  return creditlib::ResidualMLP({.input = input, .width = width, .classes = dataset.classes, .blocks = blocks});
+  return creditlib::ResidualMLP({.input = bench.input(), .width = width, .classes = bench.classes(), .blocks = blocks});
 }
 
 template <class LocalLoss>
@@ -93,7 +81,7 @@ std::unique_ptr<support::AnyTrainer> local_trainer(const std::string& method, cr
   if (method == "dfa" || method == "frozen") return support::any_trainer(creditlib::LocalTrainer(model, creditlib::DFA{std::move(feedback)}, options, {}, {}, loss));
   if (method == "fa") {
     // The script's FA credit is the gradient of the batch mean under an absolute 1e-6: B times that at per-sample scale.
-    const creditlib::RowRms rms{.eps = 1e-6 * static_cast<double>(s.batch_size)};
+    const creditlib::RowRms rms{.eps = 1e-6 * static_cast<double>(s.run.batch_size)};
     return support::any_trainer(creditlib::LocalTrainer(model, creditlib::FA{std::move(feedback)}, options, {}, rms, loss));
   }
   return support::any_trainer(creditlib::LocalTrainer(model, creditlib::Oracle{}, options, {}, {}, loss));
@@ -138,23 +126,23 @@ Json diagnose(support::AnyTrainer& trainer, const data::Batch& batch) {
 }
 
 /// One method with one seed. `record` is called after every epoch with what is known by then.
-void run(const std::string& method, std::int64_t seed, const Settings& s, const data::Splits& splits, const std::string& device,
+void run(const std::string& method, std::int64_t seed, const Settings& s, const support::Workbench& bench,
          const std::function<void(const Json&)>& record) {
   torch::manual_seed(static_cast<std::uint64_t>(seed));
-  auto model = make_model(method, s, splits.train);
+  auto model = make_model(method, s, bench);
   std::vector<torch::Tensor> feedback;
   if (!s.init_from.empty()) {
     const auto file = creditlib::io::read_safetensors(s.init_from);
     support::load_weights(*model, file, s.init_from);
     feedback = support::feedback_of(file, method == "frozen" ? "dfa" : method);
   }
-  model->to(torch::Device(device));
+  model->to(torch::Device(bench.device()));
   const auto trainer = make_trainer(method, model, s, seed, std::move(feedback));
-  data::Batches batches(splits.train, {.batch_size = s.batch_size, .augment = splits.augment, .flatten = true, .seed = seed});
-  data::Batches test(splits.test, {.batch_size = 1000, .shuffle = false, .flatten = true});
-  const auto eval_batch = support::first_samples(splits.test, 128);
+  auto batches = bench.train_batches(seed, /*flat=*/true);
+  auto test = bench.test_batches(/*flat=*/true);
+  const auto eval_batch = bench.first_test_samples(128, /*flat=*/true);
 
-  const support::TrainingPlan plan{.title = fmt::format("{}, seed {}", method, seed), .quiet = s.quiet, .allow_nonfinite = s.allow_nonfinite};
+  const support::TrainingPlan plan{.title = fmt::format("{}, seed {}", method, seed), .quiet = s.run.quiet, .allow_nonfinite = s.run.allow_nonfinite};
   support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log) {
     const bool last = trainer->epoch() == s.epochs;
     record({{"log", {{"train_loss", log.train_loss}, {"train_acc", log.train_acc}, {"test_acc", log.test_acc}}},
@@ -164,9 +152,9 @@ void run(const std::string& method, std::int64_t seed, const Settings& s, const 
             {"finished", last}});
   });
   if (s.save_weights) {
-    const auto path = std::filesystem::path(s.output_dir) / fmt::format("weights_{}_{}_s{}.safetensors", s.dataset, method, seed);
+    const auto path = std::filesystem::path(s.output_dir) / fmt::format("weights_{}_{}_s{}.safetensors", s.run.dataset, method, seed);
     support::save_weights(path, *model, method == "frozen" ? "dfa" : method, trainer->credit_tensors(),
-                          {{"arch", s.arch}, {"dataset", s.dataset}, {"method", method}, {"seed", std::to_string(seed)}, {"epochs", std::to_string(s.epochs)}});
+                          {{"arch", s.arch}, {"dataset", s.run.dataset}, {"method", method}, {"seed", std::to_string(seed)}, {"epochs", std::to_string(s.epochs)}});
   }
 }
 
@@ -187,31 +175,26 @@ void print_table(const Json& results, const Settings& s, const std::filesystem::
     if (accuracies.empty()) continue;
     table.add({method, support::mean_and_deviation(accuracies, 4), support::mean_by_column(gammas), fmt::format("{:.2f}", support::median(times))});
   }
-  fmt::print("\n{}\n{}results: {}\n", fmt::format("{} on {}, {} epochs, seeds {}", s.arch, s.dataset, s.epochs, fmt::join(s.seeds, " ")), table.text(),
+  fmt::print("\n{}\n{}results: {}\n", fmt::format("{} on {}, {} epochs, seeds {}", s.arch, s.run.dataset, s.epochs, fmt::join(s.seeds, " ")), table.text(),
              path.string());
 }
 
 void run_all(const Settings& s) {
-  if (s.threads > 0) at::set_num_threads(s.threads);
-  const std::string device = support::chosen_device(s.device, s.gpu);
   creditlib::io::check_writable_folder(s.output_dir);
-  auto splits = data::load(s.dataset, support::data_folder(s.data_dir, s.dataset));
-  if (s.limit_train > 0) splits.train = splits.train.first(std::min(s.limit_train, splits.train.size()));
-  splits.train = splits.train.to(torch::Device(device));
-  splits.test = splits.test.to(torch::Device(device));
+  const support::Workbench bench(s.run);
 
-  const auto path = std::filesystem::path(s.output_dir) / fmt::format("results_{}.json", s.dataset);
+  const auto path = std::filesystem::path(s.output_dir) / fmt::format("results_{}.json", s.run.dataset);
   Json results = Json::object();
   const auto write = [&] {
     Json file = results;
     file["config"] = config(s);
-    file["environment"] = support::environment(device);
+    file["environment"] = support::environment(bench.device());
     creditlib::io::write_json(path, file);
   };
   for (const auto seed : s.seeds) {
     results[std::to_string(seed)] = Json::object();
     for (const auto& method : s.methods) {
-      run(method, seed, s, splits, device, [&](const Json& entry) {
+      run(method, seed, s, bench, [&](const Json& entry) {
         results[std::to_string(seed)][method] = entry;
         write();
       });

@@ -26,11 +26,4 @@ std::string flag(const std::string& name);
 /// Parses the flags and runs `body`. Exit codes: 0, 1 after an Error, 2 for wrong flags, 130 after Ctrl-C.
 int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body);
 
-/// "cpu", "cuda" or "cuda:1" of --device auto|cpu|cuda[:N], where auto is CUDA device `gpu` where there is one. Throws
-/// UsageError for a device that this machine or this LibTorch has not.
-std::string chosen_device(const std::string& device, int gpu);
-
-/// Where a data set lies: the folder given, else the embedded digits' own or ./data.
-std::string data_folder(const std::string& data_dir, const std::string& dataset);
-
 }  // namespace support

@@ -146,12 +146,6 @@ void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::da
   }
 }
 
-creditlib::data::Batch first_samples(const creditlib::data::Dataset& dataset, std::int64_t n) {
-  const auto part = dataset.first(std::min(n, dataset.size()));
-  creditlib::data::Batches batches(part, {.batch_size = part.size(), .shuffle = false});
-  return *batches.begin();
-}
-
 nlohmann::ordered_json environment(const std::string& device) {
   return {{"commit", CREDITLIB_COMMIT}, {"libtorch", TORCH_VERSION}, {"processor", processor()}, {"threads", at::get_num_threads()},
           {"device", device}};

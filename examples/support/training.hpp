@@ -1,7 +1,6 @@
 #pragma once
 
 #include <creditlib/data/batches.hpp>
-#include <creditlib/data/dataset.hpp>
 
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -33,9 +32,6 @@ struct TrainingPlan {
 /// epoch's end on CUDA, where no step waits for the device.
 void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::data::Batches& test, const TrainingPlan& plan,
            const std::function<void(const TrainingLog&)>& after_epoch);
-
-/// The first n samples of the test set as one batch.
-creditlib::data::Batch first_samples(const creditlib::data::Dataset& dataset, std::int64_t n);
 
 /// Library, commit, LibTorch, processor, threads and device: what a figure needs beside it.
 nlohmann::ordered_json environment(const std::string& device);

@@ -17,6 +17,11 @@ struct BindContext {
   torch::Tensor randn(torch::IntArrayRef sizes, double deviation = 1) const {
     return at::randn(sizes, generator, torch::TensorOptions(torch::kFloat32)).mul_(deviation).to(device, dtype);
   }
+
+  /// Draws from U(-bound, bound), in the same way.
+  torch::Tensor uniform(torch::IntArrayRef sizes, double bound = 1) const {
+    return torch::empty(sizes, torch::kFloat32).uniform_(-bound, bound, generator).to(device, dtype);
+  }
 };
 
 }  // namespace creditlib

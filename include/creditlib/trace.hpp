@@ -5,6 +5,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -25,6 +26,11 @@ struct StepGraph {
     logits.reset();
     released = true;
   }
+};
+
+/// An objective, its type forgotten.
+struct AnyObjective {
+  std::function<torch::Tensor(const torch::Tensor& logits, const torch::Tensor& target)> loss, error;
 };
 
 struct TraceAccess;
@@ -53,6 +59,19 @@ class Trace {
     require_graph("loss_gradient");
     graph_->loss_gradient = gradient(graph_->logits, graph_->entered.back(), error);
     return graph_->loss_gradient;
+  }
+
+  /// The loss of each sample, (B), that the trainer's objective gives other logits (B, C) for this batch's target; on a graph
+  /// where the logits are. Throws Error for a Trace that no trainer made.
+  torch::Tensor loss(const torch::Tensor& other_logits) const {
+    require_objective("loss");
+    return objective_->loss(other_logits, target);
+  }
+
+  /// The error dloss_i/dlogits, (B, C), at other logits. Throws Error for a Trace that no trainer made.
+  torch::Tensor error_at(const torch::Tensor& other_logits) const {
+    require_objective("error_at");
+    return objective_->error(other_logits, target);
   }
 
   /// (dh_{l+1}/dh_l)^T v for l in 0..L-1, shape of h_l; v has the shape of h_{l+1}. One backward through block l.
@@ -88,7 +107,12 @@ class Trace {
     }
   }
 
+  void require_objective(const char* what) const {
+    if (!objective_) detail::fail("Trace::", what, ": this Trace was not made by a trainer, so it has no objective.");
+  }
+
   std::shared_ptr<detail::StepGraph> graph_;
+  std::shared_ptr<const detail::AnyObjective> objective_;
   bool may_pull_back_ = false;
 };
 
@@ -97,6 +121,12 @@ namespace detail {
 /// How trainers make Traces and hand out the right to pull back.
 struct TraceAccess {
   static void attach(Trace& trace, std::shared_ptr<StepGraph> graph) { trace.graph_ = std::move(graph); }
+  template <class Objective>
+  static void set_objective(Trace& trace, const Objective& objective) {
+    trace.objective_ = std::make_shared<const AnyObjective>(
+        AnyObjective{[objective](const auto& logits, const auto& target) { return objective.loss(logits, target); },
+                     [objective](const auto& logits, const auto& target) { return objective.error(logits, target); }});
+  }
   static void release(const Trace& trace) {
     if (trace.graph_) trace.graph_->release();
   }

@@ -13,11 +13,16 @@ namespace creditlib {
 /// Which optimiser a trainer runs over all parameters.
 enum class Optimizer { AdamW, SGD };
 
+/// Whose gradients clip_norm scales together: each block's on their own (embed and readout are never clipped), or those of all
+/// trainable parameters, embed and readout included.
+enum class ClipScope { Block, All };
+
 /// How a trainer trains; the defaults are the reference scripts'.
 struct TrainerOptions {
   double lr = 1e-3;
   double weight_decay = 0.01;
-  /// Scales each block's gradients together down to this norm where they exceed it; embed and readout are never clipped.
+  /// Scales gradients down to this norm where they exceed it: by default each block's together, never the embed's and the
+  /// readout's; clip_scope = ClipScope::All takes all parameters together.
   std::optional<double> clip_norm = std::nullopt;
   /// Over how many epochs the cosine falls to 0; schedules see it too.
   std::int64_t epochs = 100;
@@ -27,6 +32,7 @@ struct TrainerOptions {
   Rate rate = Rate::Cosine;
   /// Of SGD.
   double momentum = 0.9;
+  ClipScope clip_scope = ClipScope::Block;
 
   /// Throws Error for a value that cannot be meant.
   void check() const {

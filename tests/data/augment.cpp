@@ -84,11 +84,13 @@ TEST_CASE("draws that do not fit the images are refused by name", "[data]") {
   const auto two = torch::full({2}, 4, torch::kInt64), flip = torch::zeros({2}, torch::kBool);
   const auto beyond = torch::tensor({0, 9}, torch::kInt64), before = torch::tensor({-1, 3}, torch::kInt64);
 
-  check_error([&] { crop_and_flip(images[0], two, two, flip); }, {"images are Byte [3, 4, 4], expected (B, C, H, W)"});
-  check_error([&] { crop_and_flip(images, two.slice(0, 1), two, flip); }, {"dy is Long [1], expected Long [2]"});
-  check_error([&] { crop_and_flip(images, two, two.to(torch::kInt32), flip); }, {"dx is Int [2], expected Long [2]"});
-  check_error([&] { crop_and_flip(images, two, two, two); }, {"flip is Long [2], expected Bool [2]"});
-  check_error([&] { crop_and_flip(images, two, two, {}); }, {"flip is an undefined tensor"});
+  check_error([&] { crop_and_flip(images[0], two, two, flip); },
+              {"images are (3, 4, 4) Byte on cpu, expected (B, C, H, W)"});
+  check_error([&] { crop_and_flip(images, two.slice(0, 1), two, flip); }, {"dy is (1) Long on cpu, expected (2) Long"});
+  check_error([&] { crop_and_flip(images, two, two.to(torch::kInt32), flip); },
+              {"dx is (2) Int on cpu, expected (2) Long"});
+  check_error([&] { crop_and_flip(images, two, two, two); }, {"flip is (2) Long on cpu, expected (2) Bool"});
+  check_error([&] { crop_and_flip(images, two, two, {}); }, {"flip is undefined, expected (2) Bool"});
   check_error([&] { crop_and_flip(images, two.to(torch::kMeta), two, flip); }, {"dy is on meta, images are on cpu"});
   check_error([&] { crop_and_flip(images, two, beyond, flip); }, {"dx is 0 to 9, expected 0 to 8"});
   check_error([&] { crop_and_flip(images, before, two, flip); }, {"dy is -1 to 3, expected 0 to 8"});

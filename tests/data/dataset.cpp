@@ -56,13 +56,13 @@ TEST_CASE("what does not fit together in a data set is said", "[data]") {
     check_error([&] { dataset.checked(); }, parts);
   };
 
-  refuses([](Dataset& d) { d.images = torch::Tensor(); }, {"images are an undefined tensor"});
-  refuses([](Dataset& d) { d.images = d.images[0]; }, {"images are Byte [2, 2, 3], expected uint8 (N, C, H, W)"});
-  refuses([](Dataset& d) { d.images = d.images.to(torch::kFloat32); }, {"images are Float [5, 2, 2, 3]"});
-  refuses([](Dataset& d) { d.images = d.images.slice(0, 0, 0); }, {"[0, 2, 2, 3]", "at least one image"});
-  refuses([](Dataset& d) { d.labels = torch::Tensor(); }, {"labels are an undefined tensor, expected int64 [5]"});
-  refuses([](Dataset& d) { d.labels = d.labels.slice(0, 0, 4); }, {"labels are Long [4], expected int64 [5]"});
-  refuses([](Dataset& d) { d.labels = d.labels.to(torch::kInt32); }, {"labels are Int [5]"});
+  refuses([](Dataset& d) { d.images = torch::Tensor(); }, {"images are undefined, expected (N, C, H, W) uint8"});
+  refuses([](Dataset& d) { d.images = d.images[0]; }, {"images are (2, 2, 3) Byte on cpu"});
+  refuses([](Dataset& d) { d.images = d.images.to(torch::kFloat32); }, {"images are (5, 2, 2, 3) Float"});
+  refuses([](Dataset& d) { d.images = d.images.slice(0, 0, 0); }, {"(0, 2, 2, 3)", "at least one image"});
+  refuses([](Dataset& d) { d.labels = torch::Tensor(); }, {"labels are undefined, expected (5) int64"});
+  refuses([](Dataset& d) { d.labels = d.labels.slice(0, 0, 4); }, {"labels are (4) Long on cpu, expected (5) int64"});
+  refuses([](Dataset& d) { d.labels = d.labels.to(torch::kInt32); }, {"labels are (5) Int"});
   refuses([](Dataset& d) { d.labels = d.labels.to(torch::kMeta); }, {"images are on cpu, labels on meta"});
   refuses([](Dataset& d) { d.mean = {0}; }, {"mean has 1 values and deviation 2, expected one a channel, 2"});
   refuses([](Dataset& d) { d.deviation[1] = 0; }, {"deviation has the value 0"});

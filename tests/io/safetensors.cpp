@@ -127,7 +127,8 @@ TEST_CASE("the bytes are those of the format: length, header padded to 8, data w
   const std::string padding((8 - header.size() % 8) % 8, ' ');
   REQUIRE_FALSE(padding.empty());
 
-  io::write_safetensors(folder / "file", {{"b", torch::ones({3}, torch::kUInt8)}, {"a", torch::tensor(0x01010101, torch::kInt32)}},
+  io::write_safetensors(folder / "file",
+                        {{"b", torch::ones({3}, torch::kUInt8)}, {"a", torch::tensor(0x01010101, torch::kInt32)}},
                         {{"k", "v"}});
 
   CHECK(read_file(folder / "file") == file_of(header + padding, 7));
@@ -238,7 +239,7 @@ TEST_CASE("a file that is damaged is named, with what is wrong in it", "[io]") {
     refuses(file_of(one("F32", "2", "[0,8]"), 8), {"the shape 2, expected"});
     refuses(file_of(one("F32", R"({"n":2})", "[0,8]"), 8), {"shape {\"n\":2}"});
     refuses(file_of(one("F32", "{}", "[0,4]"), 4), {"shape {}, expected an array"});
-    refuses(file_of(one("F32", "[3]", "[0,8]"), 8), {"8 bytes of data, expected 12 for \"F32\" of shape [3]"});
+    refuses(file_of(one("F32", "[3]", "[0,8]"), 8), {"8 bytes of data, expected 12 for \"F32\" of shape (3)"});
     refuses(file_of(one("F32", "[4294967296,4294967296]", "[0,8]"), 8), {"expected over 2^63"});
     refuses(file_of(one("F32", "[4294967296,4294967296,0]", "[0,0]"), 0), {"expected over 2^63"});
     refuses(file_of(one("U8", "[4611686018427387904,4]", "[0,0]"), 0), {"expected over 2^63"});

@@ -2,7 +2,7 @@
 
 #include <torch/types.h>
 
-#include <creditlib/data/dataset.hpp>
+#include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
 
@@ -12,12 +12,12 @@ namespace detail {
 inline void check_crop_and_flip(const torch::Tensor& images, const torch::Tensor& dy, const torch::Tensor& dx,
                                 const torch::Tensor& flip, std::int64_t padding) {
   if (!images.defined() || images.dim() != 4) {
-    fail("crop_and_flip: images are ", described(images), ", expected (B, C, H, W)");
+    fail("crop_and_flip: images are ", tensor_text(images), ", expected (B, C, H, W)");
   }
   if (padding < 0) fail("crop_and_flip: padding is ", padding, ", expected 0 or more");
   const auto check = [&](const char* name, const torch::Tensor& draws, torch::Dtype dtype) {
     if (!draws.defined() || draws.scalar_type() != dtype || draws.dim() != 1 || draws.size(0) != images.size(0)) {
-      fail("crop_and_flip: ", name, " is ", described(draws), ", expected ", dtype, " [", images.size(0), "]");
+      fail("crop_and_flip: ", name, " is ", tensor_text(draws), ", expected (", images.size(0), ") ", dtype);
     }
     if (draws.device() != images.device()) {
       fail("crop_and_flip: ", name, " is on ", draws.device(), ", images are on ", images.device());
@@ -36,8 +36,7 @@ inline void check_crop_and_flip(const torch::Tensor& images, const torch::Tensor
 
 namespace data {
 
-/// Each image, with a border of `padding` zero pixels around it, cropped to its old size and then flipped left to
-/// right:
+/// Each image, with a border of `padding` zero pixels, cropped to its old size and then flipped left to right:
 ///
 ///     y[b, c, i, j] = padded x[b, c, i + dy[b], (flip[b] ? W - 1 - j : j) + dx[b]]
 ///
@@ -51,11 +50,14 @@ inline torch::Tensor crop_and_flip(const torch::Tensor& images, const torch::Ten
                                    const torch::Tensor& flip, std::int64_t padding = 4) {
   detail::check_crop_and_flip(images, dy, dx, flip, padding);
   return detail::translated([&] {
+    const auto channels = images.size(1), height = images.size(2), width = images.size(3);
+    const auto counted = [&](std::int64_t end) { return torch::arange(end, dy.options()); };
+    const auto column = torch::where(flip.view({-1, 1}), width - 1 - counted(width), counted(width)) + dx.view({-1, 1});
+    const auto row = counted(height) + dy.view({-1, 1});
+    // Where in the padded image, read row by row, each pixel comes from: (B, H, 1) + (B, 1, W).
+    const auto from = (row * (width + 2 * padding)).unsqueeze(2) + column.unsqueeze(1);
     const auto padded = torch::constant_pad_nd(images, {padding, padding, padding, padding});
-    const auto crops = padded.unfold(2, images.size(2), 1).unfold(3, images.size(3), 1);  // a view of all there are
-    const auto each = torch::arange(images.size(0), dy.options());
-    const auto cropped = crops.index({each, torch::indexing::Slice(), dy, dx});
-    return torch::where(flip.view({-1, 1, 1, 1}), cropped.flip(3), cropped).contiguous();
+    return padded.flatten(2).gather(2, from.flatten(1).unsqueeze(1).expand({-1, channels, -1})).view(images.sizes());
   });
 }
 

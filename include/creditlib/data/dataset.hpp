@@ -2,6 +2,7 @@
 
 #include <torch/types.h>
 
+#include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
 #include <string>
@@ -17,10 +18,6 @@ inline void check_labels(const std::string& where, const torch::Tensor& labels, 
   const auto index = wrong[0].item<std::int64_t>();
   fail(where, ": label ", labels[index].item<std::int64_t>(), " of image ", index, " is out of range, expected 0 to ",
        classes - 1, ": the file is damaged or of another data set");
-}
-
-inline std::string described(const torch::Tensor& tensor) {
-  return tensor.defined() ? c10::str(tensor.scalar_type(), " ", tensor.sizes()) : "an undefined tensor";
 }
 
 }  // namespace detail
@@ -67,11 +64,14 @@ struct Dataset {
     const std::string who = "Dataset " + name;
     const auto fail = [&](const auto&... parts) { creditlib::detail::fail(who, ": ", parts...); };
     if (!images.defined() || images.dim() != 4 || images.scalar_type() != torch::kUInt8) {
-      fail("images are ", creditlib::detail::described(images), ", expected uint8 (N, C, H, W)");
+      fail("images are ", creditlib::detail::tensor_text(images), ", expected (N, C, H, W) uint8");
     }
-    if (images.numel() == 0) fail("images are ", images.sizes(), ", expected at least one image of at least one pixel");
+    if (images.numel() == 0)
+      fail("images are ", creditlib::detail::tensor_text(images),
+           ", expected at least one image of at least one pixel");
     if (!labels.defined() || labels.dim() != 1 || labels.scalar_type() != torch::kInt64 || labels.size(0) != size()) {
-      fail("labels are ", creditlib::detail::described(labels), ", expected int64 [", size(), "], one label an image");
+      fail("labels are ", creditlib::detail::tensor_text(labels), ", expected (", size(),
+           ") int64, one label an image");
     }
     if (labels.device() != images.device()) fail("images are on ", images.device(), ", labels on ", labels.device());
     if (!(pixel_max > 0)) fail("pixel_max is ", pixel_max, ", expected more than 0");

@@ -2,6 +2,7 @@
 
 #include <torch/types.h>
 
+#include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/io/byte_count.hpp>
 #include <creditlib/io/gzip.hpp>
@@ -71,7 +72,7 @@ inline torch::Tensor read_idx(const std::filesystem::path& path, const std::stri
   const auto item = static_cast<std::int64_t>(c10::elementSize(*dtype));
   const auto count = io::byte_count(sizes, item);
   if (count != size - begin) {
-    wrong_size(count ? c10::str(begin + *count) : "over 2^63", *dtype, " ", c10::IntArrayRef(sizes));
+    wrong_size(count ? c10::str(begin + *count) : "over 2^63", detail::shape_text(sizes), " ", *dtype);
   }
   return detail::translated([&] {
     const auto elements = torch::from_blob(bytes.data() + begin, {*count / item, item}, torch::kUInt8);

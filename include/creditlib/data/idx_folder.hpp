@@ -5,6 +5,8 @@
 #include <creditlib/data/dataset.hpp>
 #include <creditlib/data/folder.hpp>
 #include <creditlib/data/idx.hpp>
+#include <creditlib/detail/describe.hpp>
+#include <creditlib/error.hpp>
 #include <filesystem>
 #include <initializer_list>
 #include <string>
@@ -23,11 +25,11 @@ inline data::Dataset read_idx_part(data::Dataset dataset, const std::filesystem:
   const auto images_file = file("-images-idx3-ubyte"), labels_file = file("-labels-idx1-ubyte");
   const auto images = data::read_idx(images_file, cure), labels = data::read_idx(labels_file, cure);
   if (images.dim() != 3 || images.scalar_type() != torch::kUInt8 || images.numel() == 0) {
-    fail(dataset.name, ": ", images_file, " holds ", described(images), ", expected uint8 (N, H, W): ", cure);
+    fail(dataset.name, ": ", images_file, " holds ", tensor_text(images), ", expected (N, H, W) uint8: ", cure);
   }
   if (labels.dim() != 1 || labels.scalar_type() != torch::kUInt8 || labels.size(0) != images.size(0)) {
-    fail(dataset.name, ": ", labels_file, " holds ", described(labels), ", expected uint8 [", images.size(0),
-         "], one label an image of ", images_file, ": ", cure);
+    fail(dataset.name, ": ", labels_file, " holds ", tensor_text(labels), ", expected (", images.size(0),
+         ") uint8, one label an image of ", images_file, ": ", cure);
   }
   const auto brightest = images.max().item<double>();
   if (brightest > dataset.pixel_max) {

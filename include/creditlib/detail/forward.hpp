@@ -77,6 +77,7 @@ ForwardPass forward_in_blocks(Model& model, const Objective& objective, const to
   pass.trace.logits = pass.logits.detach();
   pass.trace.error = objective.error(pass.trace.logits, y);
   TraceAccess::attach(pass.trace, graph);
+  TraceAccess::set_objective(pass.trace, objective);
   return pass;
 }
 

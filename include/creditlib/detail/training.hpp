@@ -7,12 +7,14 @@
 #include <creditlib/detail/untouched.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/optim/adamw.hpp>
+#include <creditlib/optim/clip.hpp>
 #include <creditlib/optim/rate.hpp>
 #include <creditlib/optim/sgd.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <filesystem>
+#include <numeric>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -80,7 +82,7 @@ class Training {
     objective.check(like_logits, y);
   }
 
-  /// The gradients of the model's parameters, in the order of parameters(): of one backward from all roots, clipped per block.
+  /// The gradients of the model's parameters, in the order of parameters(): of one backward from all roots, clipped.
   /// Undefined where a parameter is frozen or none arrives.
   std::vector<torch::Tensor> gradients(const Roots& roots) const {
     std::vector<torch::Tensor> trainable;
@@ -92,7 +94,9 @@ class Training {
     for (std::size_t i = 0, next = 0; i < gradients.size(); ++i) {
       if (parts_.all[i].requires_grad()) gradients[i] = std::move(found[next++]);
     }
-    if (options_.clip_norm) clip_blocks(gradients, *options_.clip_norm);
+    if (options_.clip_norm) {
+      for (const auto& group : clip_groups()) optim::clip_norm(gradients, group, *options_.clip_norm);
+    }
     return gradients;
   }
 
@@ -171,22 +175,12 @@ class Training {
     }
   }
 
-  /// torch.nn.utils.clip_grad_norm_ for each block, without its host synchronisation.
-  void clip_blocks(std::vector<torch::Tensor>& gradients, double most) const {
-    const torch::NoGradGuard no_grad;
-    for (const auto& block : parts_.blocks) {
-      std::vector<torch::Tensor> own;
-      for (const auto i : block) {
-        if (gradients[i].defined()) own.push_back(gradients[i]);
-      }
-      if (own.empty()) continue;
-      const auto norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(own)));
-      const auto scaled = at::_foreach_mul(own, norm.add(1e-6).reciprocal_().mul_(most).clamp_max_(1));
-      std::size_t next = 0;
-      for (const auto i : block) {
-        if (gradients[i].defined()) gradients[i] = scaled[next++];
-      }
-    }
+  /// Positions of the parameters whose gradients are clipped together.
+  std::vector<std::vector<std::size_t>> clip_groups() const {
+    if (options_.clip_scope == ClipScope::Block) return parts_.blocks;
+    std::vector<std::size_t> all(parts_.all.size());
+    std::iota(all.begin(), all.end(), std::size_t{0});
+    return {all};
   }
 
   Model model_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <creditlib/detail/describe.hpp>
 #include <creditlib/io/byte_count.hpp>
 #include <creditlib/io/input_file.hpp>
 #include <creditlib/io/json_file.hpp>
@@ -138,7 +139,7 @@ class SafetensorsHeaderReader {
     const auto bytes = io::byte_count(shape, static_cast<std::int64_t>(c10::elementSize(*known)));
     if (bytes != end - begin) {
       fail("tensor \"", name, "\" has ", end - begin, " bytes of data, expected ",
-           bytes ? c10::str(*bytes) : "over 2^63", " for ", dtype.dump(), " of shape ", c10::IntArrayRef(shape));
+           bytes ? c10::str(*bytes) : "over 2^63", " for ", dtype.dump(), " of shape ", shape_text(shape));
     }
     return {name, *known, shape, begin, end};
   }

@@ -1,0 +1,72 @@
+#include "support/workbench.hpp"
+
+#include <ATen/Parallel.h>
+#include <creditlib/data/load.hpp>
+#include <torch/cuda.h>
+
+#include <algorithm>
+
+#include "support/program.hpp"
+
+namespace support {
+namespace {
+
+/// "cpu" or "cuda:1" of --device auto|cpu|cuda[:N], where auto is CUDA device `gpu` where there is one.
+std::string chosen_device(const std::string& device, int gpu) {
+  const auto count = static_cast<int>(torch::cuda::device_count());
+  if (device == "auto") return gpu >= 0 && gpu < count ? "cuda:" + std::to_string(gpu) : "cpu";
+  if (device == "cpu") return device;
+  int index = -1;
+  if (device == "cuda") index = gpu;
+  if (device.rfind("cuda:", 0) == 0 && device.size() > 5 && device.find_first_not_of("0123456789", 5) == std::string::npos) {
+    index = std::atoi(device.c_str() + 5);
+  }
+  if (index < 0) throw UsageError("--device is " + device + ", expected auto, cpu, cuda or cuda:N");
+  if (index >= count) {
+    throw UsageError("--device " + device + ": LibTorch finds " + std::to_string(count) +
+                     " CUDA devices on this machine; use --device cpu, or a LibTorch with CUDA and a driver for it");
+  }
+  return "cuda:" + std::to_string(index);
+}
+
+}  // namespace
+
+void add_run_flags(CLI::App& app, RunFlags& flags, const std::vector<std::string>& datasets) {
+  std::string names;
+  for (const auto& name : datasets) names += (names.empty() ? "" : ", ") + name;
+  app.add_option("--dataset", flags.dataset, names)->check(CLI::IsMember(datasets))->capture_default_str();
+  app.add_option(flag("data_dir"), flags.data_dir, "the folder of the data set (default: the embedded digits, ./data for others)");
+  app.add_option("--device", flags.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--gpu", flags.gpu, "which CUDA device --device auto and cuda take")->capture_default_str();
+  app.add_option(flag("batch_size"), flags.batch_size, "samples a step")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option(flag("limit_train"), flags.limit_train, "train on the first N images only (0: all)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--threads", flags.threads, "threads of LibTorch (0: as it chooses)")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_flag(flag("allow_nonfinite"), flags.allow_nonfinite, "go on when the loss is NaN or infinite");
+  app.add_flag("--quiet", flags.quiet, "no progress, only the outcome");
+}
+
+Workbench::Workbench(const RunFlags& flags) : flags_(flags), device_(chosen_device(flags.device, flags.gpu)) {
+  if (flags.threads > 0) at::set_num_threads(flags.threads);
+  const std::string folder = !flags.data_dir.empty() ? flags.data_dir : flags.dataset == "digits" ? CREDITLIB_DATA_DIR "/digits" : "data";
+  splits_ = creditlib::data::load(flags.dataset, folder);
+  if (flags.limit_train > 0) splits_.train = splits_.train.first(std::min(flags.limit_train, splits_.train.size()));
+  splits_.train = splits_.train.to(torch::Device(device_));
+  splits_.test = splits_.test.to(torch::Device(device_));
+}
+
+creditlib::data::Batches Workbench::train_batches(std::int64_t seed, bool flat) const {
+  return creditlib::data::Batches(splits_.train, {.batch_size = flags_.batch_size, .augment = splits_.augment, .flatten = flat, .seed = seed});
+}
+
+creditlib::data::Batches Workbench::test_batches(bool flat) const {
+  return creditlib::data::Batches(splits_.test, {.batch_size = 1000, .shuffle = false, .flatten = flat});
+}
+
+creditlib::data::Batch Workbench::first_test_samples(std::int64_t n, bool flat) const {
+  const auto part = splits_.test.first(std::min(n, splits_.test.size()));
+  return *creditlib::data::Batches(part, {.batch_size = part.size(), .shuffle = false, .flatten = flat}).begin();
+}
+
+}  // namespace support

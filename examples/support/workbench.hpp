@@ -1,0 +1,48 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <creditlib/data/batches.hpp>
+#include <creditlib/data/dataset.hpp>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace support {
+
+/// The flags that every program has, beside those of its script.
+struct RunFlags {
+  std::string dataset = "cifar10", data_dir = {}, device = "auto";
+  int gpu = 0, threads = 0;
+  std::int64_t batch_size = 128, limit_train = 0;
+  bool allow_nonfinite = false, quiet = false;
+};
+
+/// `datasets` are those that the program's networks can take.
+void add_run_flags(CLI::App& app, RunFlags& flags, const std::vector<std::string>& datasets = {"cifar10", "cifar100", "mnist", "digits"});
+
+/// Data on a device, as the flags say; making one sets LibTorch's threads too.
+class Workbench {
+ public:
+  explicit Workbench(const RunFlags& flags);
+
+  const creditlib::data::Splits& splits() const { return splits_; }
+  const std::string& device() const { return device_; }
+  /// C * H * W of an image.
+  std::int64_t input() const { return splits_.train.images[0].numel(); }
+  std::int64_t classes() const { return splits_.train.classes; }
+
+  /// Training batches, shuffled from `seed`, augmented where that is the data set's custom; (B, C * H * W) where `flat`.
+  creditlib::data::Batches train_batches(std::int64_t seed, bool flat) const;
+  /// The test set in order.
+  creditlib::data::Batches test_batches(bool flat) const;
+  /// The first n samples of the test set as one batch.
+  creditlib::data::Batch first_test_samples(std::int64_t n, bool flat) const;
+
+ private:
+  RunFlags flags_;
+  std::string device_;
+  creditlib::data::Splits splits_;
+};
+
+}  // namespace support

@@ -1,0 +1,228 @@
+#pragma once
+
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/nn/modules/activation.h>
+#include <torch/nn/modules/dropout.h>
+
+#include <algorithm>
+#include <cmath>
+#include <creditlib/concepts.hpp>
+#include <creditlib/credit/features.hpp>
+#include <creditlib/detail/untouched.hpp>
+#include <creditlib/error.hpp>
+#include <string>
+#include <vector>
+
+namespace creditlib {
+
+namespace detail {
+
+/// Throws Error for a layer that draws random numbers in train mode, by name.
+inline void refuse_dropout(const std::string& rule, torch::nn::Module& model) {
+  const auto refuse = [&](const std::string& name, const char* layer, double p) {
+    if (p == 0) return;
+    fail(rule, ": ", name, " is a ", layer, " with p = ", p,
+         ", so that the energy would be another function at each evaluation; leave the layer out or set its p to 0.");
+  };
+  for (const auto& entry : model.named_modules(/*name_prefix=*/{}, /*include_self=*/false)) {
+    auto& module = *entry.value();
+    const auto& name = entry.key();
+    if (const auto* layer = module.as<torch::nn::DropoutImpl>()) refuse(name, "Dropout", layer->options.p());
+    if (const auto* layer = module.as<torch::nn::Dropout2dImpl>()) refuse(name, "Dropout2d", layer->options.p());
+    if (const auto* layer = module.as<torch::nn::Dropout3dImpl>()) refuse(name, "Dropout3d", layer->options.p());
+    if (const auto* layer = module.as<torch::nn::AlphaDropoutImpl>()) refuse(name, "AlphaDropout", layer->options.p());
+    if (const auto* layer = module.as<torch::nn::FeatureAlphaDropoutImpl>()) {
+      refuse(name, "FeatureAlphaDropout", layer->options.p());
+    }
+    if (const auto* layer = module.as<torch::nn::MultiheadAttentionImpl>()) {
+      refuse(name, "MultiheadAttention", layer->options.dropout());
+    }
+  }
+}
+
+}  // namespace detail
+
+/// Equilibrium propagation: the network's states relax under an energy that nudges its output towards the target, and
+/// what is then left between a state and its prediction from below is the credit.
+///
+///     E_b(s) = sum_{l=1..L} 1/2 ||s_l - F_{l-1}(s_{l-1})||^2 + 1/2 ||s_0 - embed(x)||^2 + beta loss_b(readout(s_L))
+///     F_l(s) = join(l, s, block(l, s))
+///
+/// The states s_0..s_L start at the free ones, h_0..h_L, and take T = `steps` gradient steps of rate alpha = `rate`,
+/// all states at once; s_0 = x stays where the model has no embed parameters. Then
+///
+///     a_l = -(s_l - F_{l-1}(s_{l-1})) / beta,    a_0 = -(s_0 - embed(x)) / beta
+///
+/// and blocks and readout are trained at the nudged states, so that with Raw and InnerProduct block l's step follows
+/// dE/dtheta_l / beta. At equilibrium a_l = dloss/dh_l + O(beta); `centred` relaxes under +beta and -beta and gives
+///
+///     a_l = -(residual_l(+beta) - residual_l(-beta)) / (2 beta) = dloss/dh_l + O(beta^2),
+///
+/// with blocks and readout trained at the free states. After T steps nothing has moved more than T states below the
+/// logits: credit there (l < L + 1 - T) is exactly 0. Credit is per sample, except that BatchNorm in train mode mixes
+/// samples. It has the shape of h_l.
+///
+/// Costs T forward and backward passes (2 T centred) through the readout and the blocks that the nudge has reached, and
+/// the memory of one; gradients are taken by the states alone. All evaluations are in the model's present mode; running
+/// statistics are left alone. Use it with Raw: a normalizer would undo the scale that the energy gives the credit.
+///
+/// Throws Error at bind for a beta that is 0, fewer than 1 step, a rate that is not > 0, and for a model with Dropout.
+/// Source: Scellier, Bengio, "Equilibrium propagation", Frontiers in Computational Neuroscience 11 (2017); the centred
+/// form: Laborieux et al., "Scaling equilibrium propagation to deep ConvNets", Frontiers in Neuroscience 15 (2021);
+/// this energy, which starts at its minimum, and the defaults are the CNN baseline script's.
+struct EquilibriumPropagation {
+  double beta = 0.5;        ///< the nudge's strength; negative: away from the target
+  std::int64_t steps = 20;  ///< T
+  double rate = 0.05;       ///< alpha
+  bool centred = false;
+  /// The states descend the batch mean of E, not each its own sample's: a rate of alpha / B. The script's way is true.
+  bool inner_mean = false;
+  /// Credit times B, so that a step follows the batch sum of E. The script's way is true.
+  bool outer_sum = false;
+  /// Trains the readout at the nudged s_L, not at h_L (always there when centred). s_L has seen the target.
+  bool readout_at_nudged = true;
+
+  struct State;
+
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const;
+};
+
+struct EquilibriumPropagation::State {
+  EquilibriumPropagation rule;
+  /// How far the last step's nudge moved each hidden state: the median over the batch of |s_l - h_l| / |h_l|, (L + 1),
+  /// of the +beta phase where centred; undefined before the first step. Below the dtype's resolution (1e-7 in float32)
+  /// credit is rounding noise.
+  torch::Tensor relative_nudge;
+
+  template <class Model>
+  std::vector<torch::Tensor> credit(Model& model, const Trace& trace) {
+    auto residuals = relax(model, trace, rule.beta);
+    double factor = -1 / rule.beta;
+    if (rule.centred) {
+      const auto nudged = nudged_;
+      const auto opposite = relax(model, trace, -rule.beta);
+      nudged_ = nudged;
+      for (std::size_t l = 0; l < residuals.size(); ++l) residuals[l] = residuals[l] - opposite[l];
+      factor /= 2;
+    }
+    if (rule.outer_sum) factor *= static_cast<double>(trace.hidden[0].size(0));
+    for (auto& residual : residuals) residual = residual * factor;
+    if (!detail::has_embed(model)) residuals[0].reset();
+    return residuals;
+  }
+
+  /// The nudged states; centred, the free ones.
+  template <class Model>
+  std::vector<torch::Tensor> local_inputs(Model& model, const Trace& trace) {
+    if (rule.centred) return trace.hidden;
+    if (!is_of(trace)) relax(model, trace, rule.beta);
+    auto states = nudged_;
+    if (!rule.readout_at_nudged) states.back() = trace.hidden.back();
+    return states;
+  }
+
+  template <class Model>
+  void after_step(Model&, const Trace& trace) {
+    if (!is_of(trace)) return;  // the schedule gives this source no weight now
+    const torch::NoGradGuard no_grad;
+    std::vector<torch::Tensor> medians;
+    for (std::size_t l = 0; l < nudged_.size(); ++l) {
+      const auto size = [](const torch::Tensor& h) { return at::linalg_vector_norm(h.flatten(1), 2, 1); };
+      medians.push_back((size(nudged_[l] - trace.hidden[l]) / size(trace.hidden[l])).nanmedian());
+    }
+    relative_nudge = at::stack(medians);
+    nudged_.clear();
+    free_.reset();
+  }
+
+ private:
+  /// Whether nudged_ belongs to this forward pass.
+  bool is_of(const Trace& trace) const { return free_.defined() && free_.is_same(trace.hidden.back()); }
+
+  /// Relaxes the states under the nudge, keeps them, and returns what is left between each and its prediction.
+  ///
+  /// The free states are the energy's minimum: a state has no force on it before the one above has moved. So step t
+  /// evaluates only what the nudge has reached, s_{L+1-t} and up, and what is below stays at exactly h_l.
+  template <class Model>
+  std::vector<torch::Tensor> relax(Model& model, const Trace& trace, double beta) {
+    const detail::Untouched untouched(*model, trace.hidden[0].device());
+    const auto last = static_cast<std::int64_t>(trace.branch.size());
+    const std::int64_t bottom = detail::has_embed(model) ? 0 : 1;
+    const double rate = rule.inner_mean ? rule.rate / static_cast<double>(trace.hidden[0].size(0)) : rule.rate;
+    std::int64_t first = last;
+    free_ = trace.hidden.back();
+    nudged_ = trace.hidden;
+    for (std::int64_t step = 1; step <= rule.steps; ++step) {
+      first = std::max(bottom, last + 1 - step);
+      descend(model, trace, first, beta, rate);
+    }
+
+    const torch::NoGradGuard no_grad;
+    std::vector<torch::Tensor> residuals;
+    for (std::int64_t l = 0; l < first; ++l) residuals.push_back(torch::zeros_like(trace.hidden[index(l)]));
+    const auto predicted = predictions(model, trace, first);
+    for (std::int64_t l = first; l <= last; ++l) {
+      residuals.push_back(nudged_[index(l)] - predicted[index(l - first)]);
+    }
+    return residuals;
+  }
+
+  /// One gradient step of s_first..s_L.
+  template <class Model>
+  void descend(Model& model, const Trace& trace, std::int64_t first, double beta, double rate) {
+    std::vector<torch::Tensor> states, forces, outputs, gradients;
+    for (auto l = index(first); l < nudged_.size(); ++l) {
+      nudged_[l] = nudged_[l].detach().requires_grad_();
+      states.push_back(nudged_[l]);
+    }
+    {
+      const torch::AutoGradMode grad(true);
+      outputs = predictions(model, trace, first);
+      outputs.push_back(model->readout(nudged_.back()));
+    }
+    const torch::NoGradGuard no_grad;
+    for (std::size_t i = 0; i < states.size(); ++i) forces.push_back(states[i] - outputs[i]);
+    for (std::size_t i = 1; i < states.size(); ++i) gradients.push_back(forces[i].neg());
+    gradients.push_back(trace.error_at(outputs.back().detach()) * beta);
+    outputs.erase(outputs.begin());  // the lowest prediction is fixed
+    const auto pulled = torch::autograd::grad(outputs, states, gradients);
+    for (std::size_t i = 0; i < states.size(); ++i) {
+      nudged_[index(first) + i] = states[i].detach() - (forces[i] + pulled[i]) * rate;
+    }
+  }
+
+  /// F_{first-1}(s_{first-1}) .. F_{L-1}(s_{L-1}); the first is h_first, since s_{first-1} has not moved.
+  template <class Model>
+  std::vector<torch::Tensor> predictions(Model& model, const Trace& trace, std::int64_t first) const {
+    std::vector<torch::Tensor> predicted{trace.hidden[index(first)]};
+    for (std::int64_t l = first; l < static_cast<std::int64_t>(trace.branch.size()); ++l) {
+      const auto& s = nudged_[index(l)];
+      predicted.push_back(model->join(l, s, model->block(l, s)));
+    }
+    return predicted;
+  }
+
+  static std::size_t index(std::int64_t l) { return static_cast<std::size_t>(l); }
+
+  torch::Tensor free_;                 ///< h_L of the forward pass that nudged_ is of
+  std::vector<torch::Tensor> nudged_;  ///< s_0..s_L of its last relaxation
+};
+
+template <class Model>
+EquilibriumPropagation::State EquilibriumPropagation::bind(Model& model, const BindContext&) const {
+  if (beta == 0 || !std::isfinite(beta)) {
+    detail::fail("EquilibriumPropagation: beta is ", beta,
+                 ", expected a finite number other than 0: credit is divided by it.");
+  }
+  if (steps < 1) detail::fail("EquilibriumPropagation: steps is ", steps, ", expected at least 1.");
+  if (!(rate > 0) || std::isinf(rate)) {
+    detail::fail("EquilibriumPropagation: rate is ", rate, ", expected a finite number > 0.");
+  }
+  detail::refuse_dropout("EquilibriumPropagation", *model);
+  State state;
+  state.rule = *this;
+  return state;
+}
+
+}  // namespace creditlib

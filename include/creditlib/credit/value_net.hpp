@@ -1,0 +1,159 @@
+#pragma once
+
+#include <creditlib/credit/credit_point.hpp>
+#include <creditlib/credit/features.hpp>
+#include <creditlib/detail/credit_nets.hpp>
+#include <creditlib/named_tensors.hpp>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cmath>
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace creditlib {
+
+/// Value credit (the credit bridge): a net for each hidden state predicts the sample's loss, and its gradient is the credit.
+///
+///     a_l = dV_l/dh_l,    V_l = net_l(h_l, t_l, e),    trained on
+///     last:    mean_b (V_L - loss_b)^2  (+ w mean_b ||dV_L/dh_L - dloss_b/dh_L||^2)
+///     others:  mean_b (V_l - target)^2,    target = -lambda log mean_k exp(-V'_{l+1}(h_{l+1} + sigma n_k) / lambda)
+///
+/// e is the error (B, C), loss_b the sample's true loss, n_k ~ N(0, 1), k = 1..K, V' a copy of V whose numbers follow it,
+/// V' <- ema V' + (1 - ema) V after each step. With N nets net i has time t = i/N, which never reaches 1 (h_0 has one only where
+/// its estimate is read). a_l has the shape of h_l and the scale of the gradient.
+///
+/// Credit costs a forward and a backward pass of each net and reads the hidden states and the error alone; learning reads the
+/// losses besides, and the gradient through the readout where w > 0. No block is run again. e tells a net the loss almost
+/// directly, and without w nothing but that fit ties dV/dh to the gradient: see docs/policies/value_net.md for what it reaches.
+///
+/// Throws Error at bind for options that cannot be meant, and for BlockInput where blocks change the shape.
+/// Source: the credit bridge of cnn_baseline, whose term_grad_weight (w, .1) is read there and never used.
+struct ValueNet {
+  std::int64_t samples = 4;  ///< K
+  double sigma = 0.01;
+  double lambda = 0.1;
+  double ema = 0.99;
+  double terminal_gradient_weight = 0;  ///< w
+  double lr = 3e-4;                     ///< of Adam
+  std::optional<double> clip = 1.0;     ///< the norm of each net's gradients
+  std::int64_t hidden = 256;
+  std::int64_t layers = 3;
+  std::int64_t time = 32;
+  CreditPoint at = CreditPoint::BlockOutput;
+
+  struct State;
+
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const;
+};
+
+struct ValueNet::State {
+  ValueNet config;
+  BindContext context;
+  std::size_t first;               ///< the hidden state that net 0 is for
+  detail::CreditNets nets;         ///< of h_first..h_L
+  std::vector<CreditNet> targets;  ///< V' of h_{first+1}..h_L
+
+  template <class Model>
+  std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
+    const torch::AutoGradMode grad(true);
+    const std::size_t read = config.at == CreditPoint::BlockInput ? nets.size() - 1 : nets.size();
+    std::vector<torch::Tensor> values, states;
+    for (std::size_t i = 0; i < read; ++i) {
+      states.push_back(trace.hidden[first + i].detach().requires_grad_());
+      values.push_back(value(nets[i], i, states[i], trace.error).sum());
+    }
+    const auto gradients = torch::autograd::grad(values, states);
+    std::vector<torch::Tensor> estimates(trace.hidden.size());
+    for (std::size_t i = 0; i < read; ++i) estimates[first + i] = gradients[i];
+    return detail::as_credits(model, trace, config.at, std::move(estimates));
+  }
+
+  /// What learn descends, a scalar for each net. Draws the noise.
+  template <class Model>
+  std::vector<torch::Tensor> losses(Model&, const Trace& trace) {
+    std::vector<torch::Tensor> losses;
+    for (std::size_t i = 0; i + 1 < nets.size(); ++i) {
+      const auto v = value(nets[i], i, trace.hidden[first + i], trace.error);
+      losses.push_back((v - soft_minimum(i + 1, trace)).square().mean());
+    }
+    losses.push_back(terminal_loss(trace));
+    return losses;
+  }
+
+  template <class Model>
+  void learn(Model& model, const Trace& trace) {
+    nets.descend(losses(model, trace));
+    const torch::NoGradGuard no_grad;
+    auto followers = detail::CreditNets::parameters(targets);
+    if (followers.empty()) return;
+    const auto all = detail::CreditNets::parameters(nets.all());
+    const std::vector<torch::Tensor> leaders(all.end() - static_cast<std::ptrdiff_t>(followers.size()), all.end());
+    at::_foreach_lerp_(followers, leaders, 1 - config.ema);
+  }
+
+  NamedTensors named_tensors() const {
+    auto named = prefixed("nets", nets.named_tensors());
+    for (auto& entry : prefixed("targets", detail::CreditNets::named_parameters(targets))) named.push_back(std::move(entry));
+    return named;
+  }
+
+ private:
+  /// V of hidden state first + i, (B).
+  torch::Tensor value(const CreditNet& net, std::size_t i, const torch::Tensor& h, const torch::Tensor& e) const {
+    return net->forward(h, static_cast<double>(i) / static_cast<double>(nets.size()), e).squeeze(1);
+  }
+
+  /// -lambda log mean_k exp(-V'/lambda) at K noisy copies of hidden state first + i, (B).
+  torch::Tensor soft_minimum(std::size_t i, const Trace& trace) const {
+    const torch::NoGradGuard no_grad;
+    const auto h = trace.hidden[first + i].flatten(1);
+    const auto noise = context.randn({config.samples, h.size(0), h.size(1)}, config.sigma);
+    const auto values = value(targets[i - 1], i, (h + noise).flatten(0, 1), trace.error.repeat({config.samples, 1}));
+    const auto exponents = values.view({config.samples, h.size(0)}) / -config.lambda;
+    return (exponents.logsumexp(0) - std::log(static_cast<double>(config.samples))) * -config.lambda;
+  }
+
+  torch::Tensor terminal_loss(const Trace& trace) const {
+    const std::size_t i = nets.size() - 1;
+    const bool matches_gradient = config.terminal_gradient_weight > 0;
+    const auto h = trace.hidden.back().detach().requires_grad_(matches_gradient);
+    const auto v = value(nets[i], i, h, trace.error);
+    const auto loss = (v - trace.loss(trace.logits)).square().mean();
+    if (!matches_gradient) return loss;
+    const auto gradient = torch::autograd::grad({v.sum()}, {h}, {}, /*retain_graph=*/true, /*create_graph=*/true)[0];
+    const auto mismatch = (gradient - trace.loss_gradient()).flatten(1).square().sum(1).mean();
+    return loss + config.terminal_gradient_weight * mismatch;
+  }
+};
+
+template <class Model>
+ValueNet::State ValueNet::bind(Model& model, const BindContext& context) const {
+  detail::check_at_least_one("ValueNet", "samples (K)", samples);
+  detail::check_not_negative("ValueNet", "sigma", sigma);
+  detail::check_positive("ValueNet", "lambda", lambda);
+  detail::check_option("ValueNet", "ema", ema, ema >= 0 && ema < 1, "a number >= 0 and < 1");
+  detail::check_not_negative("ValueNet", "terminal_gradient_weight", terminal_gradient_weight);
+  detail::check_not_negative("ValueNet", "lr", lr);
+  if (clip) detail::check_positive("ValueNet", "clip", *clip);
+  const auto shapes = detail::hidden_shapes(model);
+  detail::check_credit_point("ValueNet", at, shapes);
+
+  const std::size_t first = detail::first_estimate(model, at);
+  std::vector<CreditNet> nets, targets;
+  for (std::size_t l = first; l < shapes.size(); ++l) {
+    nets.emplace_back(CreditNetOptions{.state = detail::elements(shapes[l]),
+                                       .condition = model->classes(),
+                                       .output = 1,
+                                       .hidden = hidden,
+                                       .layers = layers,
+                                       .time = time},
+                      context);
+    if (l > first) targets.emplace_back(nets.back()->frozen_copy());
+  }
+  return {*this, context, first, detail::CreditNets(std::move(nets), lr, clip), std::move(targets)};
+}
+
+}  // namespace creditlib

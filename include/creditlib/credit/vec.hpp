@@ -1,0 +1,161 @@
+#pragma once
+
+#include <creditlib/credit/credit_point.hpp>
+#include <creditlib/credit/features.hpp>
+#include <creditlib/detail/credit_nets.hpp>
+#include <creditlib/detail/forward_from.hpp>
+#include <creditlib/detail/untouched.hpp>
+#include <creditlib/named_tensors.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace creditlib {
+
+/// Vector credit: a net that is asked for the gradient itself, and learns it from how the loss answers to small changes.
+///
+///     a_l = net(h_l, l/L, e),    trained on
+///     mean_b ||a(h_L, 1, e) - dloss/dh_L||^2
+///       + mean_{b,m} ( <a(h_l, l/L, e), v_m> - (loss(h_l + eps v_m) - loss(h_l - eps v_m)) / (2 eps) )^2,    one l < L a step
+///
+/// e is the error (B, C), v_m a unit direction for each sample over all of h_l's numbers, loss(h) each sample's own, through
+/// blocks l..L-1 and the readout. One net serves all hidden states of one shape; a model whose shapes differ gets one for each.
+/// a_l has the shape of h_l and the scale of the gradient.
+///
+/// Credit costs one pass of the net for each hidden state and reads the hidden states and the error alone; learning runs the
+/// network from h_l on 2 M times, without gradients, and reads the gradient through the readout. Those passes run in the model's
+/// present mode, leave its running statistics and LibTorch's global generators as they were, and share their Dropout masks. With
+/// BatchNorm the samples of a batch are moved together, so a target also holds what the others do to this sample's loss.
+///
+/// Throws Error at bind for options that cannot be meant, and for BlockInput where blocks change the shape.
+/// Source: VectorCreditNet of schedule_timing and snapshot_time_sweep, which drive block l with the estimate at its input
+/// (BlockInput). One layer's projections weigh about 1/d of a full regression on the gradient, as there.
+struct Vec {
+  std::int64_t directions = 4;  ///< M
+  double epsilon = 1e-3;
+  /// Steps of epsilon times the norm of the sample's h_l (epsilon itself where that is 0): an absolute one is lost to rounding
+  /// once h_l has grown.
+  bool relative = false;
+  double lr = 1e-3;                  ///< of Adam
+  std::optional<double> clip = 1.0;  ///< the norm of a net's gradients
+  std::int64_t hidden = 256;
+  std::int64_t layers = 3;
+  std::int64_t time = 32;
+  CreditPoint at = CreditPoint::BlockOutput;
+
+  struct State;
+
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const;
+};
+
+struct Vec::State {
+  Vec config;
+  BindContext context;
+  std::size_t first;                ///< the first hidden state with an estimate
+  std::vector<std::size_t> net_of;  ///< which net each hidden state has
+  detail::CreditNets nets;
+
+  template <class Model>
+  std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
+    std::vector<torch::Tensor> estimates(trace.hidden.size());
+    const std::size_t read = config.at == CreditPoint::BlockInput ? estimates.size() - 1 : estimates.size();
+    for (std::size_t l = first; l < read; ++l) estimates[l] = estimate(trace, l);
+    return detail::as_credits(model, trace, config.at, std::move(estimates));
+  }
+
+  /// What learn descends, each a scalar: the terminal matching, then the perturbation matching. Draws the layer and directions.
+  template <class Model>
+  std::vector<torch::Tensor> losses(Model& model, const Trace& trace) {
+    const std::size_t last = trace.hidden.size() - 1;
+    const auto gradient = trace.loss_gradient().flatten(1);
+    std::vector<torch::Tensor> losses{(estimate(trace, last) - gradient).square().sum(1).mean()};
+    if (first < last) losses.push_back(perturbation_matching(model, trace, drawn_layer(last)));
+    return losses;
+  }
+
+  template <class Model>
+  void learn(Model& model, const Trace& trace) {
+    nets.descend(losses(model, trace));
+  }
+
+  NamedTensors named_tensors() const { return prefixed("nets", nets.named_tensors()); }
+
+ private:
+  /// (B, size of h_l).
+  torch::Tensor estimate(const Trace& trace, std::size_t l) const {
+    const double t = static_cast<double>(l) / static_cast<double>(trace.hidden.size() - 1);
+    return nets[net_of[l]]->forward(trace.hidden[l], t, trace.error);
+  }
+
+  std::size_t drawn_layer(std::size_t last) const {
+    const auto drawn = at::randint(static_cast<std::int64_t>(first), static_cast<std::int64_t>(last), {1}, context.generator,
+                                   torch::TensorOptions(torch::kInt64));
+    return static_cast<std::size_t>(drawn.item<std::int64_t>());
+  }
+
+  template <class Model>
+  torch::Tensor perturbation_matching(Model& model, const Trace& trace, std::size_t l) const {
+    const auto a = estimate(trace, l);
+    torch::Tensor sum;
+    for (std::int64_t m = 0; m < config.directions; ++m) {
+      auto v = context.randn(trace.hidden[l].sizes()).flatten(1);
+      v = v / v.norm(2, 1, /*keepdim=*/true);
+      const auto mismatch = ((a * v).sum(1) - slope(model, trace, l, v)).square().mean();
+      sum = sum.defined() ? sum + mismatch : mismatch;
+    }
+    return sum / static_cast<double>(config.directions);
+  }
+
+  /// The central difference of each sample's loss along v, (B).
+  template <class Model>
+  torch::Tensor slope(Model& model, const Trace& trace, std::size_t l, const torch::Tensor& v) const {
+    const torch::NoGradGuard no_grad;
+    const auto& h = trace.hidden[l];
+    auto epsilon = torch::full({1}, config.epsilon, h.options());
+    if (config.relative) {
+      const auto norm = h.flatten(1).norm(2, 1);
+      epsilon = config.epsilon * torch::where(norm > 0, norm, 1);
+    }
+    const auto step = (v * epsilon.unsqueeze(1)).view(h.sizes());
+    const auto loss = [&](const torch::Tensor& moved) {
+      const detail::Untouched untouched(*model, h.device());
+      return trace.loss(detail::forward_from(model, static_cast<std::int64_t>(l), moved));
+    };
+    return (loss(h + step) - loss(h - step)) / (2 * epsilon);
+  }
+};
+
+template <class Model>
+Vec::State Vec::bind(Model& model, const BindContext& context) const {
+  detail::check_at_least_one("Vec", "directions (M)", directions);
+  detail::check_positive("Vec", "epsilon", epsilon);
+  detail::check_not_negative("Vec", "lr", lr);
+  if (clip) detail::check_positive("Vec", "clip", *clip);
+  const auto shapes = detail::hidden_shapes(model);
+  detail::check_credit_point("Vec", at, shapes);
+
+  const std::size_t first = detail::first_estimate(model, at);
+  std::vector<detail::Shape> own;
+  std::vector<std::size_t> net_of(shapes.size());
+  std::vector<CreditNet> nets;
+  for (std::size_t l = first; l < shapes.size(); ++l) {
+    net_of[l] = static_cast<std::size_t>(std::find(own.begin(), own.end(), shapes[l]) - own.begin());
+    if (net_of[l] < own.size()) continue;
+    own.push_back(shapes[l]);
+    const std::int64_t size = detail::elements(shapes[l]);
+    nets.emplace_back(CreditNetOptions{.state = size,
+                                       .condition = model->classes(),
+                                       .output = size,
+                                       .hidden = hidden,
+                                       .layers = layers,
+                                       .time = time},
+                      context);
+  }
+  return {*this, context, first, std::move(net_of), detail::CreditNets(std::move(nets), lr, clip)};
+}
+
+}  // namespace creditlib

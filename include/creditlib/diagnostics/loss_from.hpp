@@ -1,0 +1,111 @@
+#pragma once
+
+#include <creditlib/concepts.hpp>
+#include <creditlib/detail/forward.hpp>
+#include <creditlib/detail/untouched.hpp>
+#include <creditlib/error.hpp>
+#include <creditlib/objective/cross_entropy.hpp>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <mutex>
+#include <vector>
+
+namespace creditlib::diagnostics {
+
+/// The rest of a network as a function of one hidden state: the loss of each sample when h_l is replaced.
+///
+///     loss(l, h) = objective(readout(h_L), y),  h_l = h,  h_{k+1} = join(k, h_k, block(k, h_k)) for k = l..L-1
+///
+/// Made from a batch, by one forward pass in the model's present mode. Every call runs in the mode that the model is in then and
+/// draws what that pass drew from block l on (Dropout's masks), so that losses differ by h alone. Nothing is changed: not the
+/// model's running statistics, not LibTorch's generators. With BatchNorm in train mode a sample's loss depends on the whole batch's h.
+template <BlockModel Model, class Objective = CrossEntropy>
+class LossFrom {
+ public:
+  LossFrom(Model& model, const torch::Tensor& x, const torch::Tensor& y, Objective objective = {})
+      : model_(model), device_(x.device()), target_(y), objective_(std::move(objective)) {
+    creditlib::detail::translated([&] {
+      const torch::NoGradGuard no_grad;
+      const creditlib::detail::Untouched untouched(*model_, device_);
+      hidden_.push_back(model_->embed(x));
+      for (std::int64_t l = 0; l < blocks(); ++l) {
+        drawn_.push_back(generator_states());
+        hidden_.push_back(model_->join(l, hidden_.back(), model_->block(l, hidden_.back())));
+      }
+      drawn_.push_back(generator_states());
+      const auto logits = model_->readout(hidden_.back());
+      creditlib::detail::check_logits(logits, x.size(0), model_->classes());
+      losses_ = objective_.loss(logits, target_);
+    });
+  }
+
+  std::int64_t blocks() const { return model_->blocks(); }
+  /// h_0..h_L of the batch, detached, in the model's dtype when this was made.
+  const std::vector<torch::Tensor>& hidden() const { return hidden_; }
+  /// The batch's loss as it is, (B).
+  const torch::Tensor& losses() const { return losses_; }
+
+  /// The loss of each sample, (B), with h_l = h, detached. h has the shape of h_l and the model's present dtype.
+  torch::Tensor operator()(std::int64_t l, const torch::Tensor& h) const {
+    return creditlib::detail::translated([&] {
+      const torch::NoGradGuard no_grad;
+      return run(l, h);
+    });
+  }
+
+  /// dloss_i/dh_l at h_l = h, of each sample's own loss (of the batch's summed loss where BatchNorm runs in train mode).
+  torch::Tensor gradient(std::int64_t l, const torch::Tensor& h) const {
+    return creditlib::detail::translated([&] {
+      const torch::AutoGradMode grad(true);
+      const auto leaf = h.detach().clone().requires_grad_();
+      const auto loss = run(l, leaf).sum();
+      if (!loss.requires_grad()) return torch::zeros_like(h);
+      const auto found = torch::autograd::grad({loss}, {leaf}, {}, /*retain_graph=*/false, /*create_graph=*/false, /*allow_unused=*/true);
+      return found[0].defined() ? found[0] : torch::zeros_like(h);
+    });
+  }
+
+ private:
+  std::vector<torch::Generator> generators() const {
+    std::vector<torch::Generator> generators{at::globalContext().defaultGenerator(torch::kCPU)};
+    if (!device_.is_cpu()) generators.push_back(at::globalContext().defaultGenerator(device_));
+    return generators;
+  }
+  std::vector<torch::Tensor> generator_states() const {
+    std::vector<torch::Tensor> states;
+    for (auto& generator : generators()) {
+      const std::lock_guard<std::mutex> lock(generator.mutex());
+      states.push_back(generator.get_state());
+    }
+    return states;
+  }
+
+  torch::Tensor run(std::int64_t l, torch::Tensor h) const {
+    if (l < 0 || l > blocks()) creditlib::detail::fail("LossFrom: there is no h_", l, ", expected 0..", blocks(), ".");
+    const auto at = static_cast<std::size_t>(l);
+    if (h.sizes() != hidden_[at].sizes()) {
+      creditlib::detail::fail("LossFrom: h_", l, " is ", creditlib::detail::shape_text(h.sizes()), ", expected ",
+                              creditlib::detail::shape_text(hidden_[at].sizes()), ".");
+    }
+    const creditlib::detail::Untouched untouched(*model_, device_);
+    auto present = generators();
+    for (std::size_t i = 0; i < present.size(); ++i) {
+      const std::lock_guard<std::mutex> lock(present[i].mutex());
+      present[i].set_state(drawn_[at][i]);
+    }
+    const auto dtype = h.scalar_type();
+    for (std::int64_t k = l; k < blocks(); ++k) h = model_->join(k, h, model_->block(k, h));
+    const auto target = target_.is_floating_point() ? target_.to(dtype) : target_;
+    return objective_.loss(model_->readout(h), target);
+  }
+
+  mutable Model model_;
+  torch::Device device_;
+  torch::Tensor target_;
+  Objective objective_;
+  std::vector<torch::Tensor> hidden_;
+  std::vector<std::vector<torch::Tensor>> drawn_;  ///< the generators' states when h_l was entered
+  torch::Tensor losses_;
+};
+
+}  // namespace creditlib::diagnostics

@@ -1,0 +1,174 @@
+#pragma once
+
+#include <creditlib/diagnostics/bootstrap.hpp>
+#include <creditlib/diagnostics/confidence.hpp>
+#include <creditlib/diagnostics/loss_from.hpp>
+#include <creditlib/diagnostics/precision.hpp>
+#include <creditlib/diagnostics/seeded.hpp>
+
+#include <cmath>
+#include <vector>
+
+namespace creditlib::diagnostics {
+
+/// How a loss change along a direction is measured: from both sides, or from where the network is to one side.
+enum class Difference { Central, Forward };
+
+/// How the interval of a correlation is made: by drawing samples of the batch again (Bootstrap), or by Fisher's formula for M·B
+/// independent pairs, which the M directions of one sample are not.
+enum class CorrelationInterval { Bootstrap, Fisher };
+
+struct PerturbationOptions {
+  std::int64_t directions = 16;  ///< M, for each sample
+  double epsilon = 1e-3;         ///< the step's length
+  bool relative = false;         ///< the step is epsilon times |h_l| of the sample
+  Difference difference = Difference::Central;
+  Precision precision = Precision::Float64;
+  std::uint64_t seed = 0;  ///< of the directions; those of a hidden state do not depend on which others are measured
+  CorrelationInterval interval = CorrelationInterval::Bootstrap;
+  Bootstrap bootstrap = {};
+
+  /// As the reference scripts measure it: one-sided, with a step of 1e-3 whatever |h| is, in the model's own dtype.
+  static PerturbationOptions script(std::uint64_t seed = 0) {
+    return {.difference = Difference::Forward, .precision = Precision::Model, .seed = seed};
+  }
+
+  /// Throws Error for a value that cannot be meant.
+  void check() const {
+    if (directions < 1) creditlib::detail::fail("PerturbationOptions: directions is ", directions, ", expected at least 1.");
+    if (!(epsilon > 0) || std::isinf(epsilon)) {
+      creditlib::detail::fail("PerturbationOptions: epsilon is ", epsilon, ", expected a finite number > 0.");
+    }
+    bootstrap.check();
+  }
+};
+
+struct PerturbationCorrelation {
+  Estimate rho;
+  /// The share of the pairs whose loss changed at all: far below 1 where the step is below the resolution of the dtype.
+  Measured changed;
+  std::int64_t pairs = 0;  ///< M times the samples that had finite ones
+};
+
+/// What a correlation is taken of, (B, M) float64: <a_l, v>, and the loss change per unit of length along v.
+struct PerturbationPairs {
+  torch::Tensor projected, change;
+};
+
+/// The pairs of one hidden state, at h (in the present dtype of the network behind `loss_from`).
+template <class Model, class Objective>
+PerturbationPairs perturbation_pairs(const LossFrom<Model, Objective>& loss_from, std::int64_t l, const torch::Tensor& h,
+                                     const torch::Tensor& a, const PerturbationOptions& options) {
+  options.check();
+  return creditlib::detail::translated([&]() -> PerturbationPairs {
+    const torch::NoGradGuard no_grad;
+    const auto credit = a.expand_as(h).flatten(1).to(torch::kFloat64);
+    auto step = torch::full({h.size(0)}, options.epsilon, h.options());
+    if (options.relative) step = step * h.flatten(1).norm(2, 1);
+    std::vector<std::int64_t> per_sample(static_cast<std::size_t>(h.dim()), 1);
+    per_sample[0] = h.size(0);
+    const auto length = step.view(per_sample);
+    const auto losses = [&](const torch::Tensor& at) { return loss_from(l, at).to(torch::kFloat64); };
+    const bool central = options.difference == Difference::Central;
+    const auto before = central ? torch::Tensor() : losses(h);
+    const auto generator = seeded(options.seed, static_cast<std::uint64_t>(l));
+    std::vector<torch::Tensor> projected, change;
+    for (std::int64_t m = 0; m < options.directions; ++m) {
+      const auto v = unit_directions(h, generator);
+      const auto difference = central ? (losses(h + length * v) - losses(h - length * v)) / 2 : losses(h + length * v) - before;
+      projected.push_back((credit * v.flatten(1).to(torch::kFloat64)).sum(1));
+      change.push_back(difference / step.to(torch::kFloat64));
+    }
+    return {at::stack(projected, 1), at::stack(change, 1)};
+  });
+}
+
+/// Pearson's correlation of the pairs, pooled over samples and directions. A sample with a pair that is not finite is left out;
+/// where a side is constant there is no correlation.
+inline PerturbationCorrelation pooled_correlation(const PerturbationPairs& pairs, const PerturbationOptions& options = {}) {
+  return creditlib::detail::translated([&]() -> PerturbationCorrelation {
+    const torch::NoGradGuard no_grad;
+    const auto sound = (pairs.projected.isfinite() & pairs.change.isfinite()).all(1);
+    const auto rows = [&](const torch::Tensor& t) { return t.index({sound}).cpu(); };
+    auto x = rows(pairs.projected), y = rows(pairs.change);
+    const std::int64_t n = x.size(0), count = x.numel();
+    if (count == 0) return {.rho = {.reason = "no sample has finite credit and loss changes"}};
+    PerturbationCorrelation found{.changed = {.value = y.ne(0).to(torch::kFloat64).mean().item<double>()}, .pairs = count};
+    const auto constant = [](const torch::Tensor& t) { return t.eq(t.view(-1)[0]).all().item<bool>(); };
+    if (constant(x)) {
+      found.rho.reason = "the credit along every direction is the same";
+      return found;
+    }
+    if (constant(y)) {
+      found.rho.reason = "the loss change along every direction is the same";
+      return found;
+    }
+    // Neither their mean nor their scale matters: without both, no sum of squares cancels, overflows or vanishes.
+    const auto centred = [](torch::Tensor t) {
+      t = t / t.abs().max();
+      t = t - t.mean();
+      return t / t.abs().max();
+    };
+    x = centred(x);
+    y = centred(y);
+    const auto sums = at::stack({x.sum(1), y.sum(1), x.square().sum(1), y.square().sum(1), (x * y).sum(1)}, 1);
+    const auto directions = static_cast<double>(x.size(1));
+    // The correlation when each sample counts so often as `counts` (R, n) say, (R).
+    const auto correlation = [&](const torch::Tensor& counts) {
+      const auto sum = counts.mm(sums);
+      const auto total = counts.sum(1) * directions;
+      const auto at = [&](std::int64_t i) { return sum.select(1, i); };
+      const auto covariance = at(4) - at(0) * at(1) / total;
+      const auto of_x = at(2) - at(0).square() / total, of_y = at(3) - at(1).square() / total;
+      return (covariance / (of_x.sqrt() * of_y.sqrt())).clamp(-1, 1);
+    };
+    const double rho = correlation(torch::ones({1, n}, torch::kFloat64)).template item<double>();
+    if (!std::isfinite(rho)) {
+      found.rho.reason = "the credit or the loss change is constant to rounding";
+      return found;
+    }
+    found.rho.value = rho;
+    found.rho.interval = options.interval == CorrelationInterval::Fisher ? fisher_interval(rho, count, options.bootstrap.level)
+                                                                         : bootstrap_interval(n, options.bootstrap, correlation);
+    return found;
+  });
+}
+
+/// rho: the correlation of what credit says of the loss with what the loss does, for each hidden state.
+///
+///     rho_l = Pearson over m, b of  <a_l, v>  and  (loss(h_l + eps v) - loss(h_l - eps v)) / (2 eps),  |v_mb| = 1
+///
+/// v are M random unit directions for each sample, over all elements of h_l. As a pooled correlation it is a cosine that weighs
+/// samples by their norms, and changes with the scale of each sample's credit: give it raw credits (raw_credits()), not
+/// normalised ones. Its noise is about 1/sqrt(M B); the interval says it. `credits` are a_0..a_L as a trainer gives them for
+/// this batch, each of the shape of h_l or one that broadcasts to it; none where one is undefined.
+///
+/// By default the network runs in float64 from h_l on (h_l itself is that of the model's dtype), with central differences, whose
+/// error is of the order eps^2; PerturbationOptions::script() is the scripts' way. In the model's present mode; nothing is
+/// changed (see InFloat64 for what a float64 run means to the parameters). Costs 2·M forward passes from l on for each l (with Forward M + 1). Waits for the device. Throws
+/// Error where shapes do not fit.
+template <BlockModel Model, class Objective = CrossEntropy>
+std::vector<PerturbationCorrelation> perturbation_correlation(Model& model, const torch::Tensor& x, const torch::Tensor& y,
+                                                              const std::vector<torch::Tensor>& credits,
+                                                              const PerturbationOptions& options = {},
+                                                              const Objective& objective = {}) {
+  options.check();
+  const LossFrom<Model, Objective> loss_from(model, x, y, objective);
+  if (credits.size() != loss_from.hidden().size()) {
+    creditlib::detail::fail("perturbation_correlation: ", credits.size(), " credits, expected ", loss_from.hidden().size(),
+                            ": one for each of h_0..h_L.");
+  }
+  std::vector<PerturbationCorrelation> correlations;
+  const InFloat64 network(*model, options.precision);
+  for (std::size_t l = 0; l < credits.size(); ++l) {
+    if (!credits[l].defined()) {
+      correlations.push_back({.rho = {.reason = "there is no credit here"}, .changed = {.reason = "there is no credit here"}});
+      continue;
+    }
+    const auto h = in_precision(loss_from.hidden()[l], options.precision);
+    correlations.push_back(pooled_correlation(perturbation_pairs(loss_from, static_cast<std::int64_t>(l), h, credits[l], options), options));
+  }
+  return correlations;
+}
+
+}  // namespace creditlib::diagnostics

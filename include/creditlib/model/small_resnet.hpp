@@ -1,0 +1,128 @@
+#pragma once
+
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/container/modulelist.h>
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/nn/pimpl.h>
+
+#include <creditlib/detail/describe.hpp>
+#include <creditlib/error.hpp>
+#include <cstdint>
+#include <vector>
+
+namespace creditlib {
+
+struct SmallResNetOptions {
+  std::int64_t channels = 64;  ///< of every hidden state
+  std::int64_t classes = 10;   ///< C
+  std::int64_t blocks = 4;     ///< L
+  std::int64_t input = 3;      ///< channels of an image
+  std::int64_t image = 32;     ///< height and width of an image, and of every hidden state
+};
+
+/// One residual block, (B, C, H, W) to the same: f = out - h, out = ReLU(h + bn2(conv2(ReLU(bn1(conv1(h)))))).
+class SmallResNetBlockImpl : public torch::nn::Module {
+ public:
+  explicit SmallResNetBlockImpl(std::int64_t channels)
+      : conv1(register_module("conv1", convolution(channels, channels))),
+        bn1(register_module("bn1", torch::nn::BatchNorm2d(channels))),
+        conv2(register_module("conv2", convolution(channels, channels))),
+        bn2(register_module("bn2", torch::nn::BatchNorm2d(channels))) {}
+
+  /// 3x3, same size, without the bias that BatchNorm would take away.
+  static torch::nn::Conv2d convolution(std::int64_t from, std::int64_t to) {
+    return torch::nn::Conv2d(torch::nn::Conv2dOptions(from, to, 3).padding(1).bias(false));
+  }
+
+  torch::Tensor forward(const torch::Tensor& h) {
+    const auto inner = at::relu(bn1(conv1(h)));
+    return at::relu(h + bn2(conv2(inner))) - h;
+  }
+
+  torch::nn::Conv2d conv1;
+  torch::nn::BatchNorm2d bn1;
+  torch::nn::Conv2d conv2;
+  torch::nn::BatchNorm2d bn2;
+};
+TORCH_MODULE(SmallResNetBlock);
+
+class SmallResNetImpl : public torch::nn::Module {
+ public:
+  explicit SmallResNetImpl(const SmallResNetOptions& options) : options_(checked(options)) {
+    stem_conv_ = register_module("stem_conv", SmallResNetBlockImpl::convolution(options.input, options.channels));
+    stem_bn_ = register_module("stem_bn", torch::nn::BatchNorm2d(options.channels));
+    blocks_ = register_module("blocks", torch::nn::ModuleList());
+    for (std::int64_t l = 0; l < options.blocks; ++l) blocks_->push_back(SmallResNetBlock(options.channels));
+    out_head_ = register_module("out_head", torch::nn::Linear(options.channels, options.classes));
+  }
+
+  const SmallResNetOptions& options() const { return options_; }
+  std::int64_t blocks() const { return options_.blocks; }
+  std::int64_t classes() const { return options_.classes; }
+  std::vector<std::int64_t> hidden_shape(std::int64_t) const {
+    return {options_.channels, options_.image, options_.image};
+  }
+
+  /// Images (B, input, image, image) to (B, channels, image, image).
+  torch::Tensor embed(const torch::Tensor& x) {
+    if (x.dim() != 4 || x.size(1) != options_.input || x.size(2) != options_.image || x.size(3) != options_.image) {
+      detail::fail("SmallResNet: the input is ", detail::shape_text(x.sizes()), ", expected (B, ", options_.input, ", ",
+                   options_.image, ", ", options_.image, ") (SmallResNetOptions::input and ::image).");
+    }
+    return at::relu(stem_bn_(stem_conv_(x)));
+  }
+  torch::Tensor block(std::int64_t l, const torch::Tensor& h) {
+    return blocks_[static_cast<std::size_t>(l)]->as<SmallResNetBlockImpl>()->forward(h);
+  }
+  torch::Tensor join(std::int64_t, const torch::Tensor& h, const torch::Tensor& f) { return h + f; }
+  torch::Tensor readout(const torch::Tensor& h) { return out_head_(h.mean({2, 3})); }
+  /// The logits, (B, C).
+  torch::Tensor forward(const torch::Tensor& x) {
+    auto h = embed(x);
+    for (std::int64_t l = 0; l < options_.blocks; ++l) h = join(l, h, block(l, h));
+    return readout(h);
+  }
+
+  std::vector<torch::Tensor> embed_parameters() const {
+    auto parameters = stem_conv_->parameters();
+    for (auto& parameter : stem_bn_->parameters()) parameters.push_back(parameter);
+    return parameters;
+  }
+  std::vector<torch::Tensor> block_parameters(std::int64_t l) const {
+    return blocks_->ptr(static_cast<std::size_t>(l))->parameters();
+  }
+  std::vector<torch::Tensor> readout_parameters() const { return out_head_->parameters(); }
+
+ private:
+  static SmallResNetOptions checked(const SmallResNetOptions& options) {
+    if (options.channels < 1 || options.classes < 2 || options.blocks < 1 || options.input < 1 || options.image < 1) {
+      detail::fail("SmallResNet: channels ", options.channels, ", classes ", options.classes, ", blocks ",
+                   options.blocks, ", input ", options.input, ", image ", options.image,
+                   "; expected at least 1, 2, 1, 1 and 1.");
+    }
+    return options;
+  }
+
+  SmallResNetOptions options_;
+  torch::nn::Conv2d stem_conv_ = nullptr;
+  torch::nn::BatchNorm2d stem_bn_ = nullptr;
+  torch::nn::ModuleList blocks_ = nullptr;
+  torch::nn::Linear out_head_ = nullptr;
+};
+
+/// The reference scripts' small residual network of one width, with BatchNorm.
+///
+///     h_0 = ReLU(stem_bn(stem_conv(x))),  f_l = out_l - h_l,  out_l = ReLU(h_l + bn2(conv2(ReLU(bn1(conv1(h_l)))))),
+///     h_{l+1} = h_l + f_l,  logits = out_head(mean of h_L over its positions)
+///
+/// The ReLU after the skip is part of the block, so the branch f_l holds it. All convolutions are 3x3 without bias; all
+/// hidden states are (B, channels, image, image). Initialised as LibTorch does, from its global generator. Parameters:
+/// stem_conv.*, stem_bn.*, blocks.<l>.{conv1,bn1,conv2,bn2}.*, out_head.*. Throws Error for an input of another shape.
+class SmallResNet : public torch::nn::ModuleHolder<SmallResNetImpl> {
+ public:
+  using torch::nn::ModuleHolder<SmallResNetImpl>::ModuleHolder;
+  explicit SmallResNet(const SmallResNetOptions& options) : ModuleHolder(std::make_shared<SmallResNetImpl>(options)) {}
+};
+
+}  // namespace creditlib

@@ -1,0 +1,122 @@
+#pragma once
+
+#include <creditlib/bind_context.hpp>
+#include <creditlib/detail/describe.hpp>
+#include <creditlib/error.hpp>
+#include <creditlib/net/time_embedding.hpp>
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace creditlib {
+
+struct CreditNetOptions {
+  std::int64_t state = 0;      ///< numbers in a sample's hidden state
+  std::int64_t condition = 0;  ///< numbers in s: C where s is the error
+  std::int64_t output = 0;     ///< numbers in the answer: `state` for a credit, 1 for a value
+  std::int64_t hidden = 256;   ///< width of the hidden layers
+  std::int64_t layers = 3;     ///< how many hidden layers there are
+  std::int64_t time = 32;      ///< numbers in the embedding of t, even
+};
+
+class CreditNetImpl : public torch::nn::Module {
+ public:
+  CreditNetImpl(const CreditNetOptions& options, const BindContext& context)
+      : CreditNetImpl(checked(options), torch::TensorOptions().dtype(context.dtype).device(context.device)) {
+    const torch::NoGradGuard no_grad;
+    for (std::size_t i = 0; i < weights_.size(); ++i) {
+      const double bound = 1 / std::sqrt(static_cast<double>(weights_[i].size(1)));
+      weights_[i].copy_(context.uniform(weights_[i].sizes(), bound));
+      biases_[i].copy_(context.uniform(biases_[i].sizes(), bound));
+    }
+  }
+
+  const CreditNetOptions& options() const { return options_; }
+
+  /// h (B, ...) with `state` numbers a sample, t, s (B, condition) to (B, output).
+  torch::Tensor forward(const torch::Tensor& h, double t, const torch::Tensor& s) const {
+    const auto flat = h.flatten(1);
+    if (flat.size(1) != options_.state || s.dim() != 2 || s.size(1) != options_.condition) {
+      detail::fail("CreditNet: h is ", detail::shape_text(h.sizes()), " and s ", detail::shape_text(s.sizes()), ", expected ",
+                   options_.state, " and ", options_.condition, " numbers a sample.");
+    }
+    const auto time = time_embedding(t, options_.time, flat.options()).expand({flat.size(0), options_.time});
+    auto z = torch::cat({at::layer_norm(flat, {options_.state}, scale_, shift_), time, s}, 1);
+    for (std::size_t i = 0; i < weights_.size(); ++i) {
+      z = at::linear(i == 0 ? z : at::gelu(z), weights_[i], biases_[i]);
+    }
+    return z;
+  }
+
+  /// A net of the same numbers that shares none of them and takes no gradients.
+  std::shared_ptr<CreditNetImpl> frozen_copy() const {
+    const std::shared_ptr<CreditNetImpl> copy(new CreditNetImpl(options_, scale_.options()));
+    const torch::NoGradGuard no_grad;
+    const auto from = parameters(), to = copy->parameters();
+    for (std::size_t i = 0; i < to.size(); ++i) torch::Tensor(to[i]).copy_(from[i]).requires_grad_(false);
+    return copy;
+  }
+
+ private:
+  /// All numbers 0, but for the LayerNorm's scale: nothing is drawn.
+  CreditNetImpl(const CreditNetOptions& options, const torch::TensorOptions& tensor) : options_(options) {
+    const auto ln = register_module("ln", std::make_shared<torch::nn::Module>("LayerNorm"));
+    scale_ = ln->register_parameter("weight", torch::ones({options.state}, tensor));
+    shift_ = ln->register_parameter("bias", torch::zeros({options.state}, tensor));
+    const auto net = register_module("net", std::make_shared<torch::nn::Module>("Sequential"));
+    std::int64_t in = options.state + options.time + options.condition;
+    for (std::int64_t i = 0; i <= options.layers; ++i) {
+      const std::int64_t out = i < options.layers ? options.hidden : options.output;
+      // Every other place is a GELU's.
+      const auto layer = net->register_module(std::to_string(2 * i), std::make_shared<torch::nn::Module>("Linear"));
+      weights_.push_back(layer->register_parameter("weight", torch::zeros({out, in}, tensor)));
+      biases_.push_back(layer->register_parameter("bias", torch::zeros({out}, tensor)));
+      in = out;
+    }
+  }
+
+  static const CreditNetOptions& checked(const CreditNetOptions& options) {
+    const auto at_least = [](const char* name, std::int64_t value, std::int64_t least) {
+      if (value < least) detail::fail("CreditNet: ", name, " is ", value, ", expected at least ", least, ".");
+    };
+    at_least("state", options.state, 1);
+    at_least("condition", options.condition, 1);
+    at_least("output", options.output, 1);
+    at_least("hidden", options.hidden, 1);
+    at_least("layers", options.layers, 1);
+    if (options.time < 2 || options.time % 2 != 0) {
+      detail::fail("CreditNet: time is ", options.time, ", expected an even number of at least 2: sines and cosines.");
+    }
+    return options;
+  }
+
+  CreditNetOptions options_;
+  torch::Tensor scale_, shift_;
+  std::vector<torch::Tensor> weights_, biases_;
+};
+
+/// The net that learned credit sources are made of: from a hidden state, its place in depth and the error to a credit or a value.
+///
+///     z_0 = [LayerNorm(h), time_embedding(t), s],  z_{i+1} = GELU(W_i z_i + b_i),  answer = W z + b
+///
+/// h is flattened, so hidden states may have any shape. Weights and biases start from U(-1/sqrt(in), 1/sqrt(in)), PyTorch's own
+/// for a Linear, but drawn from `context`: LibTorch's global generator is left alone, float and double, CPU and CUDA start from
+/// the same numbers. Parameters: ln.{weight,bias}, net.<2 i>.{weight,bias}, as in the scripts' Sequential. Costs
+/// B (state + time + condition + (layers - 1) hidden + output) hidden multiplications.
+///
+/// Throws Error for sizes below 1 and an odd `time`.
+/// Source: VectorCreditNet of schedule_timing, ValueNet and StateBridgeNet of cnn_baseline.
+class CreditNet : public torch::nn::ModuleHolder<CreditNetImpl> {
+ public:
+  using torch::nn::ModuleHolder<CreditNetImpl>::ModuleHolder;
+  CreditNet(const CreditNetOptions& options, const BindContext& context)
+      : ModuleHolder(std::make_shared<CreditNetImpl>(options, context)) {}
+};
+
+}  // namespace creditlib

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstddef>
+#include <vector>
+
+namespace creditlib::optim {
+
+/// Scales the gradients at the positions `group` together so that their joint Euclidean norm is at most `most`.
+///
+///     g <- g min(1, most / (||g|| + 1e-6))
+///
+/// Replaces the entries of `gradients` (the tensors that it held stay as they are); undefined ones are left out. The same numbers as
+/// torch.nn.utils.clip_grad_norm_, without its host synchronisation.
+inline void clip_norm(std::vector<torch::Tensor>& gradients, const std::vector<std::size_t>& group, double most) {
+  const torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> own;
+  for (const auto i : group) {
+    if (gradients[i].defined()) own.push_back(gradients[i]);
+  }
+  if (own.empty()) return;
+  const auto norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(own)));
+  const auto scaled = at::_foreach_mul(own, norm.add(1e-6).reciprocal_().mul_(most).clamp_max_(1));
+  std::size_t next = 0;
+  for (const auto i : group) {
+    if (gradients[i].defined()) gradients[i] = scaled[next++];
+  }
+}
+
+}  // namespace creditlib::optim
