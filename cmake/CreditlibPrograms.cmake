@@ -6,12 +6,14 @@ set(CMAKE_JOB_POOL_COMPILE creditlib_compile)
 set(CMAKE_JOB_POOL_LINK creditlib_link)
 
 set(CMAKE_CXX_EXTENSIONS OFF)
+find_package(nlohmann_json REQUIRED) # creditlib/io/json_file.hpp
 
 find_program(CREDITLIB_CCACHE ccache)
 if(CREDITLIB_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  # What ccache needs to be told before it caches anything that uses a precompiled header.
+  # What ccache needs to be told before it caches anything that uses a precompiled header; and that a second clone may use what the first compiled.
   set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env
-    CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime "${CREDITLIB_CCACHE}")
+    CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" CCACHE_NOHASHDIR=1
+    "${CREDITLIB_CCACHE}")
   set(creditlib_with_ccache TRUE)
 endif()
 
@@ -23,7 +25,7 @@ endif()
 # creditlib_program_options(target): the options of every program of the project. They are the same for all, and must be, since all share one
 # precompiled header.
 function(creditlib_program_options target)
-  target_link_libraries(${target} PRIVATE creditlib::creditlib)
+  target_link_libraries(${target} PRIVATE creditlib::creditlib nlohmann_json::nlohmann_json)
   target_compile_options(${target} PRIVATE ${creditlib_warnings})
   if(CREDITLIB_PRECOMPILE)
     if(creditlib_with_ccache AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")

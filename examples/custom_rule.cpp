@@ -47,6 +47,7 @@ void train_and_print(const char* name, std::int64_t epochs, const MakeTrainer& m
     trainer.end_epoch();
   }
 
+  const creditlib::diagnostics::EvalMode eval(*model);
   const auto [x, y] = *test.begin();
   const auto gamma = creditlib::diagnostics::alignment(trainer.raw_credits(x, y), creditlib::diagnostics::true_gradients(model, x, y));
   const auto right = model->forward(x).argmax(1).eq(y).sum().template item<std::int64_t>();

@@ -1,20 +1,18 @@
-// Trains DFA on the residual MLP with a penalty on each branch's size, and judges what the penalty does: the script
+// Trains DFA, or another rule, on the residual MLP with a penalty on each branch's size, and judges what the penalty does: the script
 // dfa_residual_penalty_test (docs/experiments/dfa_residual_penalty.md).
 
-#include <creditlib/credit/dfa.hpp>
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
 #include <creditlib/diagnostics/norms.hpp>
 #include <creditlib/io/json_file.hpp>
-#include <creditlib/local_trainer.hpp>
-#include <creditlib/loss/penalized_inner_product.hpp>
-#include <creditlib/model/residual_mlp.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 
 #include "support/figures.hpp"
+#include "support/methods.hpp"
 #include "support/program.hpp"
 #include "support/training.hpp"
 #include "support/weights.hpp"
@@ -26,9 +24,10 @@ namespace data = creditlib::data;
 namespace diagnostics = creditlib::diagnostics;
 using Json = nlohmann::ordered_json;
 
-constexpr std::int64_t width = 256, blocks = 4, judged_layer = 2;
+constexpr std::int64_t judged_layer = 2;  // the script's g_2
 
 struct Settings {
+  std::string method = "dfa";
   std::int64_t seed = 42, epochs = 100;
   double lr = 1e-3, wd = 0.01, lam = 1e-2;
   std::string output_dir = "results/dfa_residual_penalty";
@@ -39,6 +38,7 @@ struct Settings {
 
 void add_flags(CLI::App& app, Settings& s) {
   using support::flag;
+  app.add_option("--method", s.method, "dfa, fa, state_predictor, value_net or bp")->check(CLI::IsMember({"dfa", "fa", "state_predictor", "value_net", "bp"}))->capture_default_str();
   app.add_option("--seed", s.seed, "of the weights, the feedback and the batches")->capture_default_str();
   app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--lr", s.lr, "AdamW's learning rate")->check(CLI::NonNegativeNumber)->capture_default_str();
@@ -53,7 +53,7 @@ void add_flags(CLI::App& app, Settings& s) {
 }
 
 Json config(const Settings& s) {
-  return {{"seed", s.seed}, {"epochs", s.epochs}, {"lr", s.lr}, {"wd", s.wd}, {"lam", s.lam}, {"output_dir", s.output_dir},
+  return {{"method", s.method}, {"seed", s.seed}, {"epochs", s.epochs}, {"lr", s.lr}, {"wd", s.wd}, {"lam", s.lam}, {"output_dir", s.output_dir},
           {"clip", s.clip}, {"max_growth", s.max_growth}, {"min_gradient", s.min_gradient}, {"dataset", s.run.dataset},
           {"batch_size", s.run.batch_size}, {"limit_train", s.run.limit_train}};
 }
@@ -65,14 +65,14 @@ struct Diagnosis {
 };
 
 Diagnosis diagnose(support::AnyTrainer& trainer, const data::Batch& batch) {
-  const diagnostics::EvalMode eval(trainer.module());
+  const diagnostics::EvalMode eval(trainer.model().module());
   const torch::NoGradGuard no_grad;
   const auto& [x, y] = batch;
-  auto gradients = trainer.true_gradients(x, y);
+  auto gradients = trainer.model().true_gradients(x, y);
   const auto gamma = diagnostics::alignment(trainer.raw_credits(x, y), gradients);
   for (auto& g : gradients) g = g / static_cast<double>(x.size(0));  // of the mean loss, as the script has it
-  return {diagnostics::median_norms(trainer.hidden_states(x)), diagnostics::median_norms(gradients), gamma,
-          trainer.logits(x).argmax(1).eq(y).to(torch::kFloat64).mean().item<double>()};
+  return {diagnostics::median_norms(trainer.model().hidden_states(x)), diagnostics::median_norms(gradients), gamma,
+          trainer.model().logits(x).argmax(1).eq(y).to(torch::kFloat64).mean().item<double>()};
 }
 
 Json log_entry(std::int64_t epoch, const Diagnosis& d) {
@@ -91,30 +91,24 @@ double growth(const Diagnosis& d) {
   return most;
 }
 
-/// Trains DFA from the seed, with blocks fixed where `frozen`; returns the test accuracy of the last epoch. `after_epoch` is
-/// called with the trainer, the epochs done and the test accuracy, first before training.
+/// Trains `method` from the seed; returns the test accuracy of the last epoch. `after_epoch` is called with the trainer, the
+/// epochs done and the test accuracy, first before training.
 template <class AfterEpoch>
-double train(const Settings& s, const support::Workbench& bench, const std::string& title, bool frozen, const AfterEpoch& after_epoch) {
+double train(const Settings& s, const support::Workbench& bench, const std::string& title, const std::string& method, const AfterEpoch& after_epoch) {
   torch::manual_seed(static_cast<std::uint64_t>(s.seed));
-  creditlib::ResidualMLP model({.input = bench.input(), .width = width, .classes = bench.classes(), .blocks = blocks});
-  model->to(torch::Device(bench.device()));
-  if (frozen) {
-    for (std::int64_t l = 0; l < blocks; ++l) {
-      for (auto& parameter : model->block_parameters(l)) parameter.requires_grad_(false);
-    }
-  }
-  creditlib::TrainerOptions options{.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = s.seed};
-  if (s.clip > 0) options.clip_norm = s.clip;
-  const auto trainer = support::any_trainer(
-      creditlib::LocalTrainer(model, creditlib::DFA{}, options, {}, {}, creditlib::PenalizedInnerProduct{.lambda = s.lam}));
+  support::MethodSettings settings{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = s.seed},
+                                   .penalty = s.lam,
+                                   .batch_size = s.run.batch_size};
+  if (s.clip > 0) settings.options.clip_norm = s.clip;
+  const auto trainer = support::make_trainer("resmlp", method, bench, settings);
   auto batches = bench.train_batches(s.seed, /*flat=*/true);
   auto test = bench.test_batches(/*flat=*/true);
   double accuracy = 0;
   after_epoch(*trainer, 0, 0.0);
   const support::TrainingPlan plan{.title = title, .quiet = s.run.quiet, .allow_nonfinite = s.run.allow_nonfinite};
-  support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log) {
+  support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     accuracy = log.test_acc.back();
-    after_epoch(*trainer, trainer->epoch(), accuracy);
+    after_epoch(*trainer, epoch, accuracy);
   });
   return accuracy;
 }
@@ -132,7 +126,7 @@ std::pair<std::string, std::string> outcome(const Settings& s, const Diagnosis& 
   }
   const auto health = fmt::format("|h| is bounded (growth {:.3g}) and |g_2| healthy ({:.3g})", grown, at_128);
   if (accuracy > baseline) {
-    return {"A", fmt::format("{}, and test accuracy {:.4f} is above the frozen blocks' {:.4f}: what stopped DFA was the growth", health, accuracy, baseline)};
+    return {"A", fmt::format("{}, and test accuracy {:.4f} is above the frozen blocks' {:.4f}: bounding the growth let the blocks add something", health, accuracy, baseline)};
   }
   return {"B", fmt::format("{}, but test accuracy {:.4f} is not above the frozen blocks' {:.4f}: bounding the growth is not enough", health, accuracy, baseline)};
 }
@@ -141,7 +135,7 @@ void run(const Settings& s) {
   creditlib::io::check_writable_folder(s.output_dir);
   const support::Workbench bench(s.run);
   const auto eval_batch = bench.first_test_samples(1024, /*flat=*/true);
-  const auto stem = std::filesystem::path(s.output_dir) / fmt::format("dfa_pen_lam{}_s{}", Json(s.lam).dump(), s.seed);
+  const auto stem = std::filesystem::path(s.output_dir) / fmt::format("{}_pen_lam{}_s{}", s.method, Json(s.lam).dump(), s.seed);
   const std::string results_path = stem.string() + ".json", weights_path = stem.string() + ".safetensors";
 
   Json results{{"config", config(s)}, {"final_test_acc", nullptr}, {"log", Json::array()}, {"environment", support::environment(bench.device())}};
@@ -150,12 +144,12 @@ void run(const Settings& s) {
     baseline = *s.baseline;
     results["baseline"] = {{"test_acc", baseline}, {"source", "--baseline"}};
   } else {
-    baseline = train(s, bench, fmt::format("frozen blocks, seed {}", s.seed), /*frozen=*/true, [](auto&&...) {});
+    baseline = train(s, bench, fmt::format("frozen blocks, seed {}", s.seed), "frozen", [](auto&&...) {});
     results["baseline"] = {{"test_acc", baseline}, {"source", "trained here: blocks fixed at their start, embed by DFA credit, readout by the loss"}};
   }
 
   Diagnosis last;
-  double accuracy = train(s, bench, fmt::format("dfa, lam {}, seed {}", s.lam, s.seed), /*frozen=*/false, [&](support::AnyTrainer& trainer, std::int64_t epoch, double test_accuracy) {
+  double accuracy = train(s, bench, fmt::format("{}, lam {}, seed {}", s.method, s.lam, s.seed), s.method, [&](support::AnyTrainer& trainer, std::int64_t epoch, double test_accuracy) {
     const bool final = epoch == s.epochs;
     if (epoch <= 1 || epoch % 10 == 0 || final) {
       last = diagnose(trainer, eval_batch);
@@ -167,7 +161,7 @@ void run(const Settings& s) {
       }
     }
     if (final) {
-      support::save_weights(weights_path, trainer.module(), "dfa", trainer.credit_tensors(), {{"config", config(s).dump()}, {"test_acc", std::to_string(test_accuracy)}});
+      support::save_weights(weights_path, trainer.model().module(), support::feedback_name(s.method), trainer.credit_tensors(), {{"config", config(s).dump()}, {"test_acc", std::to_string(test_accuracy)}});
     }
     if (epoch > 0) creditlib::io::write_json(results_path, results);
   });
@@ -183,7 +177,7 @@ void run(const Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Trains DFA on a residual MLP (d=256, L=4) with a penalty on each block's output, and judges the outcome:\n"
+  CLI::App app("Trains DFA, or another rule, on a residual MLP (d=256, L=4) with a penalty on each block's output, and judges the outcome:\n"
                "A bounded, healthy and better than frozen blocks; B bounded and healthy but not better; C still exploded.", "dfa_residual_penalty");
   Settings settings;
   add_flags(app, settings);

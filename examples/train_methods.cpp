@@ -1,17 +1,10 @@
 // Trains bp, fa, dfa or the exact oracle on a data set and reports accuracy and each block's alignment with the true gradient:
 // the script train_methods (docs/experiments/train_methods.md).
 
-#include <creditlib/backprop_trainer.hpp>
-#include <creditlib/credit/dfa.hpp>
-#include <creditlib/credit/fa.hpp>
-#include <creditlib/credit/oracle.hpp>
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
 #include <creditlib/diagnostics/norms.hpp>
 #include <creditlib/io/json_file.hpp>
-#include <creditlib/local_trainer.hpp>
-#include <creditlib/loss/penalized_inner_product.hpp>
-#include <creditlib/model/residual_mlp.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -19,6 +12,7 @@
 #include <cmath>
 
 #include "support/figures.hpp"
+#include "support/methods.hpp"
 #include "support/program.hpp"
 #include "support/training.hpp"
 #include "support/weights.hpp"
@@ -29,10 +23,6 @@ namespace {
 namespace data = creditlib::data;
 namespace diagnostics = creditlib::diagnostics;
 using Json = nlohmann::ordered_json;
-
-/// Rules, and the controls that they are judged by: blocks fixed at their start, the embed trained by DFA's credit or by
-/// back-propagation; and no blocks at all.
-const std::vector<std::string> known_methods{"bp", "fa", "dfa", "oracle", "frozen", "frozen_bp", "shallow"};
 
 struct Settings {
   std::string arch = "resmlp";
@@ -49,8 +39,8 @@ struct Settings {
 
 void add_flags(CLI::App& app, Settings& s) {
   using support::flag;
-  app.add_option("--arch", s.arch, "resmlp (d=256, L=4) or resmlp_d512_L2")->check(CLI::IsMember({"resmlp", "resmlp_d512_L2"}))->capture_default_str();
-  app.add_option("--methods", s.methods, "bp, fa, dfa, oracle; controls: frozen (blocks fixed, embed by DFA's credit), frozen_bp (embed by bp), shallow (no blocks)")->expected(1, -1)->check(CLI::IsMember(known_methods))->capture_default_str();
+  app.add_option("--arch", s.arch, "resmlp (d=256, L=4), resmlp_d512_L2, vit, resnet or cnn")->check(CLI::IsMember(support::arch_names()))->capture_default_str();
+  app.add_option("--methods", s.methods, "bp, fa, dfa, oracle, vec, value_net, state_predictor, ep; controls: frozen (blocks fixed, embed by DFA's credit), frozen_bp (embed by bp), shallow (no blocks)")->expected(1, -1)->check(CLI::IsMember(support::method_names()))->capture_default_str();
   app.add_option("--seeds", s.seeds, "one run of each method a seed")->expected(1, -1)->capture_default_str();
   app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option(flag("output_dir"), s.output_dir, "where results_{dataset}.json goes")->capture_default_str();
@@ -69,54 +59,25 @@ Json config(const Settings& s) {
           {"limit_train", s.run.limit_train}, {"init_from", s.init_from}};
 }
 
-creditlib::ResidualMLP make_model(const std::string& method, const Settings& s, const support::Workbench& bench) {
-  const std::int64_t width = s.arch == "resmlp" ? 256 : 512, blocks = method == "shallow" ? 0 : s.arch == "resmlp" ? 4 : 2;
-  return creditlib::ResidualMLP({.input = bench.input(), .width = width, .classes = bench.classes(), .blocks = blocks});
-}
-
-template <class LocalLoss>
-std::unique_ptr<support::AnyTrainer> local_trainer(const std::string& method, creditlib::ResidualMLP model, const Settings& s,
-                                                   const creditlib::TrainerOptions& options, const LocalLoss& loss,
-                                                   std::vector<torch::Tensor> feedback) {
-  if (method == "dfa" || method == "frozen") return support::any_trainer(creditlib::LocalTrainer(model, creditlib::DFA{std::move(feedback)}, options, {}, {}, loss));
-  if (method == "fa") {
-    // The script's FA credit is the gradient of the batch mean under an absolute 1e-6: B times that at per-sample scale.
-    const creditlib::RowRms rms{.eps = 1e-6 * static_cast<double>(s.run.batch_size)};
-    return support::any_trainer(creditlib::LocalTrainer(model, creditlib::FA{std::move(feedback)}, options, {}, rms, loss));
-  }
-  return support::any_trainer(creditlib::LocalTrainer(model, creditlib::Oracle{}, options, {}, {}, loss));
-}
-
-std::unique_ptr<support::AnyTrainer> make_trainer(const std::string& method, creditlib::ResidualMLP model, const Settings& s,
-                                                  std::int64_t seed, std::vector<torch::Tensor> feedback) {
-  creditlib::TrainerOptions options{.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = seed};
-  if (s.clip > 0) options.clip_norm = s.clip;
-  if (method == "frozen" || method == "frozen_bp") {
-    for (std::int64_t l = 0; l < model->blocks(); ++l) {
-      for (auto& parameter : model->block_parameters(l)) parameter.requires_grad_(false);
-    }
-  }
-  if (method == "bp" || method == "frozen_bp" || method == "shallow") {
-    return support::any_trainer(creditlib::BackpropTrainer(model, options, creditlib::CrossEntropy{}, s.penalty_lam));
-  }
-  if (s.penalty_lam == 0) return local_trainer(method, model, s, options, creditlib::InnerProduct{}, std::move(feedback));
-  return local_trainer(method, model, s, options, creditlib::PenalizedInnerProduct{.lambda = s.penalty_lam}, std::move(feedback));
-}
-
 /// On the first samples of the test set, in eval mode: the rule's own credit against the network's own gradients.
 Json diagnose(support::AnyTrainer& trainer, const data::Batch& batch) {
-  const diagnostics::EvalMode eval(trainer.module());
+  const diagnostics::EvalMode eval(trainer.model().module());
   const auto& [x, y] = batch;
-  const auto gradients = trainer.true_gradients(x, y);
+  const auto gradients = trainer.model().true_gradients(x, y);
   const auto credits = trainer.raw_credits(x, y);
   const std::vector<torch::Tensor> outputs(credits.begin() + 1, credits.end());
   std::vector<torch::Tensor> mean_gradients;  // of the mean loss, as the script has it
   for (const auto& g : gradients) mean_gradients.push_back(g / static_cast<double>(x.size(0)));
   const auto at_output = diagnostics::alignment(outputs, {gradients.begin() + 1, gradients.end()});
-  const auto at_input = diagnostics::alignment(outputs, {gradients.begin(), gradients.end() - 1});
+  std::vector<diagnostics::Measured> at_input;  // the script compares block l's credit with the gradient at its input
+  for (std::size_t l = 0; l < outputs.size(); ++l) {
+    const bool same = gradients[l].sizes() == gradients[l + 1].sizes();
+    at_input.push_back(same ? diagnostics::alignment(outputs[l], gradients[l])
+                            : diagnostics::Measured{.reason = "the block changes the shape of the hidden state"});
+  }
   Json figures{{"bp_cosine", support::values(at_input)},
                {"bp_grad_norms_per_layer", support::values(diagnostics::median_norms(mean_gradients))},
-               {"hidden_norms_per_layer", support::values(diagnostics::median_norms(trainer.hidden_states(x)))},
+               {"hidden_norms_per_layer", support::values(diagnostics::median_norms(trainer.model().hidden_states(x)))},
                {"gamma_block_output", support::values(at_output)},
                {"gamma_embed", support::value(diagnostics::alignment(credits[0], gradients[0]))},
                {"mode", "eval"},
@@ -129,31 +90,28 @@ Json diagnose(support::AnyTrainer& trainer, const data::Batch& batch) {
 void run(const std::string& method, std::int64_t seed, const Settings& s, const support::Workbench& bench,
          const std::function<void(const Json&)>& record) {
   torch::manual_seed(static_cast<std::uint64_t>(seed));
-  auto model = make_model(method, s, bench);
-  std::vector<torch::Tensor> feedback;
-  if (!s.init_from.empty()) {
-    const auto file = creditlib::io::read_safetensors(s.init_from);
-    support::load_weights(*model, file, s.init_from);
-    feedback = support::feedback_of(file, method == "frozen" ? "dfa" : method);
-  }
-  model->to(torch::Device(bench.device()));
-  const auto trainer = make_trainer(method, model, s, seed, std::move(feedback));
-  auto batches = bench.train_batches(seed, /*flat=*/true);
-  auto test = bench.test_batches(/*flat=*/true);
-  const auto eval_batch = bench.first_test_samples(128, /*flat=*/true);
+  support::MethodSettings settings{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = seed},
+                                   .penalty = s.penalty_lam,
+                                   .batch_size = s.run.batch_size};
+  if (s.clip > 0) settings.options.clip_norm = s.clip;
+  const auto trainer = support::make_trainer(s.arch, method, bench, settings, s.init_from);
+  const bool flat = support::takes_flat_images(s.arch);
+  auto batches = bench.train_batches(seed, flat);
+  auto test = bench.test_batches(flat);
+  const auto eval_batch = bench.first_test_samples(128, flat);
 
-  const support::TrainingPlan plan{.title = fmt::format("{}, seed {}", method, seed), .quiet = s.run.quiet, .allow_nonfinite = s.run.allow_nonfinite};
-  support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log) {
-    const bool last = trainer->epoch() == s.epochs;
+  const support::TrainingPlan plan{.title = fmt::format("{}, seed {}", method, seed), .quiet = s.run.quiet, .allow_nonfinite = s.run.allow_nonfinite, .eval_batch = eval_batch};
+  support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     record({{"log", {{"train_loss", log.train_loss}, {"train_acc", log.train_acc}, {"test_acc", log.test_acc}}},
             {"diagnostics", diagnose(*trainer, eval_batch)},
+            {"transitions", support::transitions_json(log)},
             {"ms_per_step", support::median(log.ms_per_step)},
             {"steps", trainer->steps()},
-            {"finished", last}});
+            {"finished", epoch == s.epochs}});
   });
   if (s.save_weights) {
     const auto path = std::filesystem::path(s.output_dir) / fmt::format("weights_{}_{}_s{}.safetensors", s.run.dataset, method, seed);
-    support::save_weights(path, *model, method == "frozen" ? "dfa" : method, trainer->credit_tensors(),
+    support::save_weights(path, trainer->model().module(), support::feedback_name(method), trainer->credit_tensors(),
                           {{"arch", s.arch}, {"dataset", s.run.dataset}, {"method", method}, {"seed", std::to_string(seed)}, {"epochs", std::to_string(s.epochs)}});
   }
 }

@@ -185,6 +185,7 @@ std::string error_of(Action&& action) {
 
 /// Whether the message is one line and holds every part.
 inline bool says(const std::string& message, std::initializer_list<std::string> parts) {
+  UNSCOPED_INFO(message);  // shown where the check fails
   if (message.find('\n') != std::string::npos) return false;
   for (const auto& part : parts) {
     if (message.find(part) == std::string::npos) return false;

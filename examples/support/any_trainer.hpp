@@ -1,54 +1,75 @@
 #pragma once
 
-#include <creditlib/diagnostics/finite.hpp>
-#include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/trainer_options.hpp>
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
-#include <optional>
-#include <string>
 #include <utility>
 #include <vector>
 
+#include "support/any_model.hpp"
+
 namespace support {
 
-/// A trainer of any policies with its model behind one type, so that a program's loops are written, and compiled, once.
+/// A trainer of any policies with its model, behind one type.
 class AnyTrainer {
  public:
-  using Tensors = std::vector<torch::Tensor>;
-
   virtual ~AnyTrainer() = default;
   virtual creditlib::StepResult step(const torch::Tensor& x, const torch::Tensor& y) = 0;
+  virtual void learn(const torch::Tensor& x, const torch::Tensor& y) = 0;
   virtual void end_epoch() = 0;
   virtual Tensors raw_credits(const torch::Tensor& x, const torch::Tensor& y) = 0;
+  virtual Tensors gradients(const torch::Tensor& x, const torch::Tensor& y) = 0;
   virtual creditlib::NamedTensors credit_tensors() const = 0;
+  virtual void save(const std::filesystem::path& path) const = 0;
+  virtual void load(const std::filesystem::path& path) = 0;
+  /// The schedule's weight of each credit source; {1} where there is one.
+  virtual std::vector<double> weights() const = 0;
   virtual double rate() const = 0;
   virtual std::int64_t epoch() const = 0;
   virtual std::int64_t steps() const = 0;
   virtual const creditlib::TrainerOptions& options() const = 0;
 
-  virtual torch::nn::Module& module() = 0;
-  virtual torch::Tensor logits(const torch::Tensor& x) = 0;
-  virtual Tensors hidden_states(const torch::Tensor& x) = 0;
-  virtual Tensors true_gradients(const torch::Tensor& x, const torch::Tensor& y) = 0;
-  virtual std::optional<std::string> first_not_finite(const torch::Tensor& x) = 0;
+  AnyModel& model() { return *model_; }
+
+ protected:
+  explicit AnyTrainer(std::shared_ptr<AnyModel> model) : model_(std::move(model)) {}
+
+ private:
+  std::shared_ptr<AnyModel> model_;
 };
 
 template <class Trainer>
 class HeldTrainer final : public AnyTrainer {
  public:
-  explicit HeldTrainer(Trainer trainer) : trainer_(std::move(trainer)) {}
+  HeldTrainer(Trainer trainer, std::shared_ptr<AnyModel> model) : AnyTrainer(std::move(model)), trainer_(std::move(trainer)) {}
 
   creditlib::StepResult step(const torch::Tensor& x, const torch::Tensor& y) override { return trainer_.step(x, y); }
+  void learn(const torch::Tensor& x, const torch::Tensor& y) override { trainer_.learn(x, y); }
   void end_epoch() override { trainer_.end_epoch(); }
   Tensors raw_credits(const torch::Tensor& x, const torch::Tensor& y) override { return trainer_.raw_credits(x, y); }
+  Tensors gradients(const torch::Tensor& x, const torch::Tensor& y) override { return trainer_.gradients(x, y); }
   creditlib::NamedTensors credit_tensors() const override {
     if constexpr (requires { trainer_.state().named_tensors(); }) {
       return trainer_.state().named_tensors();
+    } else if constexpr (requires { trainer_.state().first.named_tensors(); trainer_.state().second.named_tensors(); }) {
+      auto tensors = creditlib::prefixed("first", trainer_.state().first.named_tensors());
+      for (auto& entry : creditlib::prefixed("second", trainer_.state().second.named_tensors())) tensors.push_back(entry);
+      return tensors;
     } else {
       return {};
+    }
+  }
+  void save(const std::filesystem::path& path) const override { trainer_.save(path); }
+  void load(const std::filesystem::path& path) override { trainer_.load(path); }
+  std::vector<double> weights() const override {
+    if constexpr (requires { trainer_.weights(); }) {
+      const auto weights = trainer_.weights();
+      return {weights.begin(), weights.end()};
+    } else {
+      return {1};
     }
   }
   double rate() const override { return trainer_.rate(); }
@@ -56,23 +77,13 @@ class HeldTrainer final : public AnyTrainer {
   std::int64_t steps() const override { return trainer_.steps(); }
   const creditlib::TrainerOptions& options() const override { return trainer_.options(); }
 
-  torch::nn::Module& module() override { return *trainer_.model(); }
-  torch::Tensor logits(const torch::Tensor& x) override { return trainer_.model()->forward(x); }
-  Tensors hidden_states(const torch::Tensor& x) override { return creditlib::diagnostics::hidden_states(trainer_.model(), x); }
-  Tensors true_gradients(const torch::Tensor& x, const torch::Tensor& y) override {
-    return creditlib::diagnostics::true_gradients(trainer_.model(), x, y);
-  }
-  std::optional<std::string> first_not_finite(const torch::Tensor& x) override {
-    return creditlib::diagnostics::first_not_finite(trainer_.model(), x);
-  }
-
  private:
   Trainer trainer_;
 };
 
 template <class Trainer>
-std::unique_ptr<AnyTrainer> any_trainer(Trainer trainer) {
-  return std::make_unique<HeldTrainer<Trainer>>(std::move(trainer));
+std::unique_ptr<AnyTrainer> any_trainer(Trainer trainer, std::shared_ptr<AnyModel> model) {
+  return std::make_unique<HeldTrainer<Trainer>>(std::move(trainer), std::move(model));
 }
 
 }  // namespace support

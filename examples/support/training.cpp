@@ -1,6 +1,7 @@
 #include "support/training.hpp"
 
 #include <ATen/Parallel.h>
+#include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
 #include <creditlib/diagnostics/finite.hpp>
 #include <creditlib/error.hpp>
@@ -16,6 +17,7 @@
 #include <numeric>
 
 #include "creditlib_commit.hpp"
+#include "support/figures.hpp"
 #include "support/program.hpp"
 
 namespace support {
@@ -82,12 +84,23 @@ class Progress {
 
 [[noreturn]] void fail_not_finite(AnyTrainer& trainer, const torch::Tensor& x, const TrainingPlan& plan, std::int64_t step,
                                   std::int64_t steps_per_epoch) {
-  const auto where = trainer.first_not_finite(x);
+  const auto where = trainer.model().first_not_finite(x);
   throw creditlib::Error(
       fmt::format("{}: the loss is not finite in epoch {}, step {} of the run; {}. Use a smaller --lr, a penalty or clipping, or --allow-nonfinite to go on.",
                   plan.title, step / steps_per_epoch + 1, step + 1,
                   where ? "the first part of the network that is not finite is " + *where
                         : "all parameters are finite still, so its logits overflow the loss"));
+}
+
+/// Ends the trainer's epoch; where that changes the weights of its sources, the transition is logged.
+void end_epoch(AnyTrainer& trainer, const TrainingPlan& plan, TrainingLog& log) {
+  const auto from = trainer.weights();
+  if (from.size() < 2 || !plan.eval_batch.input.defined()) return trainer.end_epoch();
+  const creditlib::diagnostics::EvalMode eval(trainer.model().module());
+  auto before = gamma_at_outputs(trainer, plan.eval_batch);
+  trainer.end_epoch();
+  if (trainer.weights() == from || trainer.epoch() >= trainer.options().epochs) return;
+  log.transitions.push_back({trainer.epoch() + 1, from, trainer.weights(), std::move(before), gamma_at_outputs(trainer, plan.eval_batch)});
 }
 
 std::string processor() {
@@ -102,20 +115,20 @@ std::string processor() {
 
 double accuracy(AnyTrainer& trainer, creditlib::data::Batches& batches) {
   const torch::NoGradGuard no_grad;
-  const creditlib::diagnostics::EvalMode eval(trainer.module());
+  const creditlib::diagnostics::EvalMode eval(trainer.model().module());
   auto correct = torch::zeros({}, batches.dataset().labels.options());
-  for (const auto& [x, y] : batches) correct += trainer.logits(x).argmax(1).eq(y).sum();
+  for (const auto& [x, y] : batches) correct += trainer.model().logits(x).argmax(1).eq(y).sum();
   return correct.item<double>() / static_cast<double>(batches.dataset().size());
 }
 
 void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::data::Batches& test, const TrainingPlan& plan,
-           const std::function<void(const TrainingLog&)>& after_epoch) {
+           const std::function<void(const TrainingLog&, std::int64_t)>& after_epoch) {
   const std::int64_t epochs = trainer.options().epochs, steps = batches.batches_per_epoch();
   const auto images = static_cast<double>(batches.dataset().size());
   const bool on_cpu = batches.dataset().images.is_cpu();
   TrainingLog log;
   Progress progress(plan, epochs, steps);
-  trainer.module().train();
+  trainer.model().module().train();
   while (trainer.epoch() < epochs) {
     const std::int64_t epoch = trainer.epoch();
     auto loss = torch::zeros({}, batches.dataset().images.options().dtype(torch::kFloat64));
@@ -138,12 +151,25 @@ void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::da
     log.train_acc.push_back(correct.item<double>() / images);
     log.ms_per_step.push_back(1e3 * seconds_since(start) / static_cast<double>(steps));
     if (!plan.allow_nonfinite && losses.first()) fail_not_finite(trainer, last, plan, *losses.first(), steps);
-    const double rate = trainer.rate();
-    trainer.end_epoch();
     log.test_acc.push_back(accuracy(trainer, test));
-    progress.epoch(epoch, log, rate);
-    after_epoch(log);
+    progress.epoch(epoch, log, trainer.rate());
+    after_epoch(log, epoch + 1);
+    end_epoch(trainer, plan, log);
   }
+}
+
+std::vector<creditlib::diagnostics::Measured> gamma_at_outputs(AnyTrainer& trainer, const creditlib::data::Batch& batch) {
+  const auto aligned = creditlib::diagnostics::alignment(trainer.raw_credits(batch.input, batch.target),
+                                                         trainer.model().true_gradients(batch.input, batch.target));
+  return {aligned.begin() + 1, aligned.end()};
+}
+
+nlohmann::ordered_json transitions_json(const TrainingLog& log) {
+  auto list = nlohmann::ordered_json::array();
+  for (const auto& t : log.transitions) {
+    list.push_back({{"epoch", t.epoch}, {"from", t.from}, {"to", t.to}, {"gamma_before", values(t.gamma_before)}, {"gamma_after", values(t.gamma_after)}});
+  }
+  return list;
 }
 
 nlohmann::ordered_json environment(const std::string& device) {

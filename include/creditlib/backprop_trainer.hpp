@@ -1,6 +1,7 @@
 #pragma once
 
 #include <creditlib/concepts.hpp>
+#include <creditlib/detail/observer.hpp>
 #include <creditlib/detail/requirements.hpp>
 #include <creditlib/detail/training.hpp>
 #include <creditlib/detail/whole_forward.hpp>
@@ -8,6 +9,7 @@
 #include <creditlib/trainer_options.hpp>
 
 #include <filesystem>
+#include <functional>
 #include <vector>
 
 namespace creditlib {
@@ -38,9 +40,17 @@ class BackpropTrainer {
       training_.check_batch(objective_, x, y);
       auto [gradients, result] = backward(x, y);
       training_.apply(std::move(gradients));
+      observer_.after_step(*this, x, y);
       return result;
     });
   }
+
+  /// Calls `look(trainer, x, y)` after every `every`-th step of the run with that step's batch: for diagnostics. Its time is
+  /// kept apart, in observation_seconds().
+  void observe(std::int64_t every, std::function<void(BackpropTrainer&, const torch::Tensor&, const torch::Tensor&)> look) {
+    observer_.set(every, std::move(look));
+  }
+  double observation_seconds() const { return observer_.seconds(); }
 
   /// Ends an epoch: the learning rate goes on.
   void end_epoch() { training_.end_epoch(); }
@@ -107,6 +117,7 @@ class BackpropTrainer {
   }
 
   detail::Training<Model> training_;
+  detail::Observer<BackpropTrainer> observer_;
   Objective objective_;
   double branch_penalty_;
 };

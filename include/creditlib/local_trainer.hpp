@@ -1,7 +1,9 @@
 #pragma once
 
 #include <creditlib/concepts.hpp>
+#include <creditlib/credit/features.hpp>
 #include <creditlib/detail/forward.hpp>
+#include <creditlib/detail/observer.hpp>
 #include <creditlib/detail/requirements.hpp>
 #include <creditlib/detail/sources.hpp>
 #include <creditlib/detail/training.hpp>
@@ -11,7 +13,9 @@
 #include <creditlib/schedule/always.hpp>
 #include <creditlib/trainer_options.hpp>
 
+#include <cmath>
 #include <filesystem>
+#include <functional>
 #include <vector>
 
 namespace creditlib {
@@ -76,9 +80,18 @@ class LocalTrainer {
       training_.apply(local_gradients(pass, credits));
       detail::TraceAccess::release(pass.trace);
       sources_.after_step(model(), pass.trace);
-      return result(pass.trace);
+      const auto result = summary(pass.trace);
+      observer_.after_step(*this, x, y);
+      return result;
     });
   }
+
+  /// Calls `look(trainer, x, y)` after every `every`-th step of the run with that step's batch: for diagnostics. Its time is
+  /// kept apart, in observation_seconds().
+  void observe(std::int64_t every, std::function<void(LocalTrainer&, const torch::Tensor&, const torch::Tensor&)> look) {
+    observer_.set(every, std::move(look));
+  }
+  double observation_seconds() const { return observer_.seconds(); }
 
   /// Ends an epoch: the learning rate and the schedule go on.
   void end_epoch() { training_.end_epoch(); }
@@ -120,6 +133,18 @@ class LocalTrainer {
     detail::translated([&] { training_.load(path, sources_.named_tensors(), sources_.generators()); });
   }
 
+  /// The schedule's weight of each source in the present epoch and step.
+  Weights weights() const {
+    const Weights weights = schedule_.weights(training_.progress());
+    bool any = false;
+    for (const double weight : weights) {
+      if (!std::isfinite(weight)) detail::fail("The schedule gives the weight ", weight, " in epoch ", epoch(), ", expected a finite number.");
+      any = any || weight != 0;
+    }
+    if (!any) detail::fail("The schedule gives every credit source the weight 0 in epoch ", epoch(), "; one must train the network.");
+    return weights;
+  }
+
   /// The credit source's run state; for a Mix `.first` and `.second`.
   auto& state() { return sources_.state(); }
   const auto& state() const { return sources_.state(); }
@@ -135,17 +160,6 @@ class LocalTrainer {
  private:
   detail::ForwardPass forward(const torch::Tensor& x, const torch::Tensor& y) {
     return detail::forward_in_blocks(model(), objective_, x, y, Sources::pullbacks(weights()));
-  }
-
-  Weights weights() const {
-    const Weights weights = schedule_.weights(training_.progress());
-    bool any = false;
-    for (const double weight : weights) {
-      if (!std::isfinite(weight)) detail::fail("The schedule gives the weight ", weight, " in epoch ", epoch(), ", expected a finite number.");
-      any = any || weight != 0;
-    }
-    if (!any) detail::fail("The schedule gives every credit source the weight 0 in epoch ", epoch(), "; one must train the network.");
-    return weights;
   }
 
   std::array<bool, Sources::count> learning() const {
@@ -216,7 +230,7 @@ class LocalTrainer {
     }
   }
 
-  StepResult result(const Trace& trace) const {
+  StepResult summary(const Trace& trace) const {
     const torch::NoGradGuard no_grad;
     StepResult result{objective_.loss(trace.logits, trace.target).mean(), torch::zeros({}, trace.error.options().dtype(torch::kInt64))};
     if constexpr (requires { objective_.correct(trace.logits, trace.target); }) {
@@ -239,6 +253,7 @@ class LocalTrainer {
   }
 
   detail::Training<Model> training_;
+  detail::Observer<LocalTrainer> observer_;
   Sources sources_;
   Schedule schedule_;
   Normalizer normalizer_;

@@ -200,7 +200,8 @@ TEST_CASE("DFA draws B_0 for an embed of another size, and none where there is n
                                 .readout = torch::nn::Sequential(torch::nn::Linear(5, 4)),
                                 .example = torch::zeros({1, 6})});
   auto without = stages(Kind::no_embed);
-  LocalTrainer first(with, DFA{}), second(without, DFA{});
+  LocalTrainer first(with, DFA{});
+  LocalTrainer second(without, DFA{});
 
   CHECK(first.state().feedback[0].sizes() == torch::IntArrayRef({7, 4}));
   CHECK_FALSE(second.state().feedback[0].defined());
@@ -213,7 +214,8 @@ TEST_CASE("explicit feedback is copied, cast, and nothing is drawn for it", "[cr
   auto given = matrices({{5, 4}, {5, 4}, {5, 4}, {5, 4}}, torch::kFloat32);
   const auto before = copies(given);
   auto model = small_model(torch::kFloat64);
-  LocalTrainer trainer(model, DFA{.feedback = given}, {.seed = 1}), other(model, DFA{.feedback = given}, {.seed = 2});
+  LocalTrainer trainer(model, DFA{.feedback = given}, {.seed = 1});
+  LocalTrainer other(model, DFA{.feedback = given}, {.seed = 2});
 
   const auto credits = trainer.credits(batch.x, batch.y);
   CHECK(same(credits, other.credits(batch.x, batch.y)));

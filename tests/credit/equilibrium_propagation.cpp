@@ -143,7 +143,7 @@ template <class Model>
 double slope_in_beta(Model model, const Batch& batch, EquilibriumPropagation rule) {
   const auto exact = BackpropTrainer(model).gradients(batch.x, batch.y);
   std::vector<double> x, y;
-  for (const double beta : {0.008, 0.004, 0.002, 0.001}) {
+  for (const double beta : {0.004, 0.002, 0.001, 0.0005}) {
     rule.beta = beta;
     LocalTrainer trainer(model, rule, {}, {}, Raw{});
     x.push_back(std::log(beta));
@@ -177,6 +177,14 @@ ResidualMLP smooth_residual_mlp() {
   return model;
 }
 
+struct NoCredit {
+  std::vector<torch::Tensor> credit(auto&, const Trace& trace) const {
+    std::vector<torch::Tensor> zeros;
+    for (const auto& h : trace.hidden) zeros.push_back(torch::zeros_like(h));
+    return zeros;
+  }
+};
+
 /// The factory's trainers take a rule's defaults.
 struct CentredEquilibriumPropagation {
   template <class Model>
@@ -190,8 +198,8 @@ struct CentredEquilibriumPropagation {
 TEST_CASE("EP's parameter gradients come to back-propagation's in proportion to beta, centred to its square",
           "[credit]") {
   const auto batch = small_batch(torch::kFloat64);
-  const EquilibriumPropagation one_sided{.steps = 600, .rate = 0.3},
-      centred{.steps = 600, .rate = 0.3, .centred = true};
+  const EquilibriumPropagation one_sided{.steps = 800, .rate = 0.3},
+      centred{.steps = 800, .rate = 0.3, .centred = true};
   const EquilibriumPropagation too_short{.steps = 3, .rate = 0.3};
 
   CHECK(slope_in_beta(smooth_stages(), batch, one_sided) == Approx(1).margin(0.1));
@@ -199,4 +207,217 @@ TEST_CASE("EP's parameter gradients come to back-propagation's in proportion to 
   CHECK(slope_in_beta(smooth_residual_mlp(), batch, one_sided) == Approx(1).margin(0.1));
   CHECK(slope_in_beta(smooth_residual_mlp(), batch, centred) == Approx(2).margin(0.1));
   CHECK(std::abs(slope_in_beta(smooth_stages(), batch, too_short)) < 0.1);
+}
+
+TEST_CASE("EP's credits, gradients and nudge are those of the energy written out, under every option", "[credit]") {
+  const EquilibriumPropagation rule{.beta = 0.7, .steps = 6, .rate = 0.2};
+  std::vector<EquilibriumPropagation> rules(7, rule);
+  rules[1].inner_mean = true;
+  rules[2].outer_sum = true;
+  rules[3].readout_at_nudged = false;
+  rules[4].centred = true;
+  rules[5].centred = rules[5].inner_mean = rules[5].outer_sum = true;
+  rules[6].beta = -0.7;
+
+  for (std::size_t i = 0; i < rules.size(); ++i) {
+    INFO("rule " << i);
+    const auto batch = small_batch(torch::kFloat64);
+    CHECK(difference_from_the_long_way(small_model(torch::kFloat64), batch, rules[i], rules[i]) == "");
+    for (const auto kind : every_kind) {
+      if (kind == Kind::residual_mlp || kind == Kind::dropout) continue;
+      INFO("on " << name(kind));
+      const auto other = batch_for(kind, torch::kFloat64);
+      CHECK(difference_from_the_long_way(stages(kind, torch::kFloat64), other, rules[i], rules[i]) == "");
+    }
+  }
+  // No two of the rules are one.
+  for (const std::size_t i : {1, 2, 4, 6}) {
+    CHECK(difference_from_the_long_way(small_model(torch::kFloat64), small_batch(torch::kFloat64), rules[i], rule) ==
+          "credit 0");
+  }
+  CHECK(difference_from_the_long_way(small_model(torch::kFloat64), small_batch(torch::kFloat64), rules[3], rule) ==
+        "gradients");
+}
+
+TEST_CASE("EP nudges towards the trainer's objective", "[credit]") {
+  torch::manual_seed(5);
+  const Batch batch{small_batch(torch::kFloat64).x, torch::randn({7, small_classes}).to(torch::kFloat64)};
+  const EquilibriumPropagation rule{.steps = 6, .rate = 0.2};
+
+  CHECK(difference_from_the_long_way(small_model(torch::kFloat64), batch, rule, rule, SquaredError{}) == "");
+}
+
+TEST_CASE("after T steps EP's credit more than T states below the logits is exactly 0", "[credit]") {
+  const auto reached = [](Kind kind, std::int64_t steps, bool centred, torch::Dtype dtype) {
+    const auto batch = batch_for(kind, dtype);
+    const EquilibriumPropagation rule{.steps = steps, .centred = centred};
+    const auto credits = kind == Kind::residual_mlp
+                             ? LocalTrainer(residual_mlp(dtype), rule).raw_credits(batch.x, batch.y)
+                             : LocalTrainer(stages(kind, dtype), rule).raw_credits(batch.x, batch.y);
+    std::vector<bool> moved;
+    for (const auto& a : credits) moved.push_back(a.any().item<bool>());
+    return moved;
+  };
+
+  for (const auto dtype : {torch::kFloat32, torch::kFloat64}) {
+    for (const bool centred : {false, true}) {
+      using Moved = std::vector<bool>;
+      CHECK(reached(Kind::residual_mlp, 1, centred, dtype) == Moved{false, false, false, true});
+      CHECK(reached(Kind::residual_mlp, 2, centred, dtype) == Moved{false, false, true, true});
+      CHECK(reached(Kind::residual_mlp, 3, centred, dtype) == Moved{false, true, true, true});
+      CHECK(reached(Kind::residual_mlp, 4, centred, dtype) == Moved{true, true, true, true});
+      CHECK(reached(Kind::batch_norm, 1, centred, dtype) == Moved{false, false, true});
+      CHECK(reached(Kind::batch_norm, 2, centred, dtype) == Moved{false, true, true});
+      CHECK(reached(Kind::conv, 2, centred, dtype) == Moved{false, true, true});
+    }
+  }
+}
+
+TEST_CASE("where there is nothing to nudge EP's credit is exactly 0", "[credit]") {
+  auto model = small_model(torch::kFloat64);
+  const auto x = small_batch(torch::kFloat64).x;
+  const auto target = model->forward(x).detach();
+  LocalTrainer trainer(model, EquilibriumPropagation{}, {}, {}, Raw{}, {}, SquaredError{});
+
+  const auto credits = trainer.credits(x, target);
+  trainer.step(x, target);
+
+  for (const auto& a : credits) CHECK(torch::equal(a, torch::zeros_like(a)));
+  CHECK(torch::equal(trainer.state().relative_nudge, torch::zeros({4}, torch::kFloat64)));
+  for (const auto& gradient : gradients_of(*model)) CHECK_FALSE(gradient.any().item<bool>());
+}
+
+TEST_CASE("EP's step updates running statistics once, as one forward pass, and its previews change nothing",
+          "[credit]") {
+  for (const auto kind : every_kind) {
+    if (kind == Kind::dropout) continue;
+    INFO("on " << name(kind));
+    CHECK(law::step_runs_one_forward(factory<EquilibriumPropagation>(), kind) == "");
+    CHECK(law::step_runs_one_forward(factory<CentredEquilibriumPropagation>(), kind) == "");
+    CHECK(law::previews_change_nothing(factory<EquilibriumPropagation>(), kind) == "");
+  }
+
+  auto model = stages(Kind::batch_norm);
+  LocalTrainer trainer(model, EquilibriumPropagation{});
+  const auto batch = batch_for(Kind::batch_norm);
+  trainer.step(batch.x, batch.y);
+  std::int64_t updates = 0;
+  for (const auto& buffer : model->named_buffers()) {
+    if (buffer.key().find("num_batches_tracked") != std::string::npos) {
+      CHECK(buffer.value().item<std::int64_t>() == 1);
+      ++updates;
+    }
+  }
+  CHECK(updates == 4);
+}
+
+TEST_CASE("EP's relative nudge is that of the last step", "[credit]") {
+  const auto batch = small_batch();
+  LocalTrainer trainer(small_model(), EquilibriumPropagation{});
+  CHECK_FALSE(trainer.state().relative_nudge.defined());
+
+  trainer.credits(batch.x, batch.y);
+  trainer.gradients(batch.x, batch.y);
+  CHECK_FALSE(trainer.state().relative_nudge.defined());
+  trainer.step(batch.x, batch.y);
+  const auto first = trainer.state().relative_nudge.clone();
+  trainer.credits(batch.x.neg(), batch.y);
+  CHECK(torch::equal(trainer.state().relative_nudge, first));
+  trainer.step(batch.x.neg(), batch.y);
+  CHECK_FALSE(torch::equal(trainer.state().relative_nudge, first));
+}
+
+TEST_CASE("the batch's mean as inner loss leaves a nudge that is smaller by the size of the batch", "[credit]") {
+  const auto batch = small_batch(torch::kFloat64);
+  const auto nudge_at_last = [&](bool inner_mean) {
+    LocalTrainer trainer(small_model(torch::kFloat64), EquilibriumPropagation{.steps = 1, .inner_mean = inner_mean});
+    trainer.step(batch.x, batch.y);
+    return trainer.state().relative_nudge[3].item<double>();
+  };
+
+  CHECK(nudge_at_last(false) / nudge_at_last(true) == Approx(7).epsilon(1e-9));
+}
+
+TEST_CASE("in a Mix EP's states are those of the local step only where it has a weight", "[credit]") {
+  const auto batch = small_batch();
+  LocalTrainer mixed(small_model(), Mix{DFA{}, EquilibriumPropagation{}}, {.seed = 7}, SwitchAt{.epoch = 1}, Raw{});
+  LocalTrainer dfa(small_model(), DFA{}, {.seed = 7}, {}, Raw{});
+  LocalTrainer ep(small_model(), EquilibriumPropagation{}, {.seed = 7}, {}, Raw{});
+
+  CHECK(same(mixed.gradients(batch.x, batch.y), dfa.gradients(batch.x, batch.y)));
+  mixed.end_epoch();
+  CHECK(same(mixed.gradients(batch.x, batch.y), ep.gradients(batch.x, batch.y)));
+}
+
+TEST_CASE("EP trains the blocks, not the readout alone", "[credit]") {
+  const auto batch = batch_for(Kind::plain, torch::kFloat64, 32);
+  const auto loss_after_training = [&](const auto& rule) {
+    LocalTrainer trainer(smooth_stages(), rule, {.lr = 1e-2}, {}, Raw{});
+    for (int i = 0; i < 60; ++i) trainer.step(batch.x, batch.y);
+    return trainer.step(batch.x, batch.y).loss.template item<double>();
+  };
+
+  const double readout_alone = loss_after_training(NoCredit{});
+
+  CHECK(loss_after_training(EquilibriumPropagation{.beta = 0.1, .rate = 0.2}) < 0.6 * readout_alone);
+  CHECK(loss_after_training(EquilibriumPropagation{.beta = 0.1, .rate = 0.2, .centred = true}) < 0.6 * readout_alone);
+}
+
+TEST_CASE("EP refuses settings that cannot be meant", "[credit]") {
+  const auto message = [](const EquilibriumPropagation& rule) {
+    return error_of([&] { LocalTrainer(small_model(), rule); });
+  };
+
+  CHECK(message({.beta = -0.5, .steps = 1, .rate = 1e-9}) == "(nothing was thrown)");
+  CHECK(says(message({.beta = 0}), {"EquilibriumPropagation: beta is 0, expected a finite number other than 0"}));
+  CHECK(says(message({.beta = INFINITY}), {"beta is inf"}));
+  CHECK(says(message({.beta = NAN}), {"beta is nan"}));
+  CHECK(says(message({.steps = 0}), {"EquilibriumPropagation: steps is 0, expected at least 1"}));
+  CHECK(says(message({.rate = 0}), {"EquilibriumPropagation: rate is 0, expected a finite number > 0"}));
+  CHECK(says(message({.rate = -0.1}), {"rate is -0.1"}));
+  CHECK(says(message({.rate = NAN}), {"rate is nan"}));
+}
+
+TEST_CASE("EP refuses a network with Dropout, and says which layer", "[credit]") {
+  using namespace torch::nn;
+  const auto message = [](const AnyModule& layer, bool train = true) {
+    Sequential block(Linear(6, 6));
+    block->push_back(layer);
+    auto model = SequentialBlocks({.blocks = {Sequential(GELU()), block},
+                                   .readout = Sequential(Linear(6, small_classes)),
+                                   .example = torch::zeros({1, 6})});
+    model->train(train);
+    return error_of([&] { LocalTrainer(model, EquilibriumPropagation{}); });
+  };
+
+  CHECK(says(message(AnyModule(Dropout(0.4))),
+             {"EquilibriumPropagation: blocks.1.1 is Dropout with p = 0.4", "another function", "set its p to 0"}));
+  CHECK(says(message(AnyModule(Dropout(0.4)), /*train=*/false), {"blocks.1.1 is Dropout"}));
+  CHECK(says(message(AnyModule(AlphaDropout(0.1))), {"blocks.1.1 is AlphaDropout with p = 0.1"}));
+  CHECK(message(AnyModule(Dropout(0))) == "(nothing was thrown)");
+  CHECK(message(AnyModule(Tanh())) == "(nothing was thrown)");
+  CHECK(says(error_of([] { LocalTrainer(stages(Kind::dropout), EquilibriumPropagation{}); }),
+             {"embed.1 is Dropout with p = 0.2"}));
+}
+
+TEST_CASE("with clip_scope All one factor scales every parameter's gradient", "[trainer]") {
+  const auto batch = small_batch(torch::kFloat64);
+  const double most = 0.01;
+  const auto gradients = [&](const TrainerOptions& options) {
+    return LocalTrainer(small_model(torch::kFloat64), DFA{}, options).gradients(batch.x, batch.y);
+  };
+  const auto whole = gradients({.seed = 7});
+  double squares = 0;
+  for (const auto& g : whole) squares += g.square().sum().item<double>();
+  const double factor = most / (std::sqrt(squares) + 1e-6);
+
+  const auto clipped = gradients({.clip_norm = most, .seed = 7, .clip_scope = ClipScope::All});
+  const auto far = gradients({.clip_norm = 1e6, .seed = 7, .clip_scope = ClipScope::All});
+  const auto per_block = gradients({.clip_norm = most, .seed = 7});
+
+  REQUIRE(factor < 0.1);
+  for (std::size_t i = 0; i < whole.size(); ++i) CHECK(distance(clipped[i], whole[i] * factor) < 1e-12);
+  CHECK(same(far, whole));
+  CHECK(torch::equal(per_block[0], whole[0]));  // the embed's
+  CHECK(distance(per_block, clipped) > 0.1);
 }

@@ -165,7 +165,8 @@ TEST_CASE("FA's explicit feedback is copied, and a later change of it has no eff
   const auto batch = small_batch();
   auto model = small_model();
   const auto given = matrices({{5, 5}, {5, 5}, {5, 5}}, torch::kFloat32);
-  LocalTrainer trainer(model, FA{.feedback = given}, {.seed = 1}), other(model, FA{.feedback = given}, {.seed = 2});
+  LocalTrainer trainer(model, FA{.feedback = given}, {.seed = 1});
+  LocalTrainer other(model, FA{.feedback = given}, {.seed = 2});
   const auto credits = trainer.credits(batch.x, batch.y);
 
   given[1].zero_();

@@ -71,7 +71,8 @@ TEST_CASE("a Mix with two weights is the sum of weight times credit, each over i
     auto model = stages(kind, torch::kFloat64);
     const auto batch = batch_for(kind, torch::kFloat64);
     LocalTrainer mixed(model, Mix{DFA{}, FA{}}, {}, Given{0.3, -2}, Raw{});
-    LocalTrainer first(model, DFA{.feedback = mixed.state().first.feedback}), second(model, FA{.feedback = mixed.state().second.feedback});
+    LocalTrainer first(model, DFA{.feedback = mixed.state().first.feedback});
+    LocalTrainer second(model, FA{.feedback = mixed.state().second.feedback});
 
     const auto credits = mixed.credits(batch.x, batch.y);
 
@@ -97,8 +98,10 @@ TEST_CASE("with one weight 0 a Mix is the other source as it is alone, whatever 
 
 TEST_CASE("the first source of a Mix draws as it would alone, the second otherwise", "[credit]") {
   auto model = small_model();
-  LocalTrainer alone(model, DFA{}, {.seed = 4}), next_seed(model, DFA{}, {.seed = 5});
-  LocalTrainer mixed(model, Mix{DFA{}, DFA{}}, {.seed = 4}, Blend{}), other(model, Mix{FA{}, DFA{}}, {.seed = 4}, Blend{});
+  LocalTrainer alone(model, DFA{}, {.seed = 4});
+  LocalTrainer next_seed(model, DFA{}, {.seed = 5});
+  LocalTrainer mixed(model, Mix{DFA{}, DFA{}}, {.seed = 4}, Blend{});
+  LocalTrainer other(model, Mix{FA{}, DFA{}}, {.seed = 4}, Blend{});
   LocalTrainer next(model, Mix{DFA{}, DFA{}}, {.seed = 5}, Blend{});
 
   CHECK(same(mixed.state().first.feedback, alone.state().feedback));
@@ -126,7 +129,8 @@ TEST_CASE("a schedule with learns says itself which sources learn", "[credit]") 
 TEST_CASE("a rule that does not declare it may not pull back, alone or beside one that does", "[credit]") {
   auto model = small_model();
   const auto batch = small_batch();
-  LocalTrainer alone(model, PullsBackSecretly{}), beside(model, Mix{Oracle{}, PullsBackSecretly{}}, {}, Blend{});
+  LocalTrainer alone(model, PullsBackSecretly{});
+  LocalTrainer beside(model, Mix{Oracle{}, PullsBackSecretly{}}, {}, Blend{});
   const auto before = copies(model->parameters());
 
   CHECK(says(error_of([&] { alone.step(batch.x, batch.y); }), {"wants_pullback", "Trace::pullback"}));

@@ -169,7 +169,8 @@ TEST_CASE("Oracle's credit is the change of each sample's loss, by finite differ
 TEST_CASE("at the block's input Oracle moves each estimate up by one block", "[credit]") {
   auto model = small_model(torch::kFloat64);
   const auto batch = small_batch(torch::kFloat64);
-  LocalTrainer output(model, Oracle{}), input(model, Oracle{.at = CreditPoint::BlockInput});
+  LocalTrainer output(model, Oracle{});
+  LocalTrainer input(model, Oracle{.at = CreditPoint::BlockInput});
 
   const auto at_output = output.raw_credits(batch.x, batch.y), at_input = input.raw_credits(batch.x, batch.y);
 

@@ -135,7 +135,7 @@ TEST_CASE("neither making nor iterating touches torch's global generator, nor de
   CHECK(same(epoch_of(again), first));
 }
 
-TEST_CASE("each image is cropped and flipped on its own, every offset as often as the others", "[data]") {
+TEST_CASE("each image is cropped and flipped on its own, in every way as often as the others", "[data]") {
   constexpr std::int64_t n = 8100, outcomes = 162;
   const auto image = torch::arange(1, 82, torch::kUInt8).view({1, 1, 9, 9});
   const data::Dataset dataset{.name = "one image",
@@ -148,14 +148,19 @@ TEST_CASE("each image is cropped and flipped on its own, every offset as often a
   const auto draw = torch::arange(outcomes);
   const auto possible = data::crop_and_flip(image.repeat({outcomes, 1, 1, 1}), draw.div(18, "floor"),
                                             draw.div(2, "floor").remainder(9), draw.remainder(2).to(torch::kBool));
-  Batches batches(dataset, {.batch_size = n, .augment = true, .flatten = true});
+  Batches batches(dataset, {.batch_size = n / 2, .augment = true, .flatten = true});
 
-  const auto found = (*batches.begin()).input.to(torch::kUInt8);
-  const auto matches = (found.unsqueeze(1) == possible.flatten(1).unsqueeze(0)).all(2);
+  std::vector<torch::Tensor> found;
+  for (auto& [x, y] : batches) found.push_back(x.to(torch::kUInt8));
+  const auto matches = (torch::cat(found).unsqueeze(1) == possible.flatten(1).unsqueeze(0)).all(2);
+  const auto outcome = matches.to(torch::kUInt8).argmax(1).view({2, n / 2});  // one row a batch
 
   CHECK((matches.sum(1) == 1).all().item<bool>());
   CHECK(matches.sum(0).min().item<int>() > 15);  // 50 expected, with a deviation of 7
   CHECK(matches.sum(0).max().item<int>() < 85);
+  for (const auto& draws : {outcome.div(18, "floor"), outcome.div(2, "floor").remainder(9), outcome.remainder(2)}) {
+    CHECK_FALSE(torch::equal(draws[0], draws[1]));
+  }
 }
 
 TEST_CASE("images keep their labels when they are augmented, and the data set is left as it is", "[data]") {

@@ -39,7 +39,7 @@ double from_torch_optim(const std::string& name, torch::Dtype dtype, const typen
     optimizer.step();
     for (const auto& [part, value] : values) {
       const auto expected = reference().at(name + "." + dtype_name + ".after." + part)[step];
-      most = std::max(most, (value.detach() - expected).abs().max().item<double>());
+      most = std::max(most, (value.detach() - expected).abs().max().template item<double>());
     }
   }
   return most;

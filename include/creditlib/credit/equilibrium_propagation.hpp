@@ -21,7 +21,7 @@ namespace detail {
 inline void refuse_dropout(const std::string& rule, torch::nn::Module& model) {
   const auto refuse = [&](const std::string& name, const char* layer, double p) {
     if (p == 0) return;
-    fail(rule, ": ", name, " is a ", layer, " with p = ", p,
+    fail(rule, ": ", name, " is ", layer, " with p = ", p,
          ", so that the energy would be another function at each evaluation; leave the layer out or set its p to 0.");
   };
   for (const auto& entry : model.named_modules(/*name_prefix=*/{}, /*include_self=*/false)) {

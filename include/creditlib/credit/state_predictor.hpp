@@ -1,12 +1,12 @@
 #pragma once
 
+#include <torch/csrc/autograd/autograd.h>
+
 #include <creditlib/credit/credit_point.hpp>
 #include <creditlib/credit/features.hpp>
 #include <creditlib/detail/credit_nets.hpp>
 #include <creditlib/detail/untouched.hpp>
 #include <creditlib/named_tensors.hpp>
-#include <torch/csrc/autograd/autograd.h>
-
 #include <cstdint>
 #include <optional>
 #include <utility>
@@ -14,18 +14,19 @@
 
 namespace creditlib {
 
-/// State credit (the state bridge): a net for each hidden state predicts the last one, and the loss of that prediction, through
-/// the true readout, has a gradient: the credit.
+/// State credit (the state bridge): a net for each hidden state predicts the last one, and the loss of that prediction,
+/// through the true readout, has a gradient: the credit.
 ///
-///     a_l = d/dh_l loss_b(readout(p_l)),    p_l = net_l(h_l, t_l, e),    trained on    mean_b ||(p_l - h_L) / max(1, ||h_L||)||^2
+///     a_l = d/dh_l loss_b(readout(p_l)),    p_l = net_l(h_l, t_l, e),    trained on
+///     mean_b ||(p_l - h_L) / max(1, ||h_L||)||^2
 ///
-/// e is the error (B, C), ||h_L|| the sample's own norm. With N nets net i has time t = i/N (h_0 has one only where its estimate
-/// is read; that of h_L predicts its own input). e is held fixed in the gradient. a_l has the shape of h_l and the scale of the
-/// gradient.
+/// e is the error (B, C), ||h_L|| the sample's own norm. With N nets net i has time t = i/N (h_0 has one only where its
+/// estimate is read; that of h_L predicts its own input). e is held fixed in the gradient. a_l has the shape of h_l and
+/// the scale of the gradient.
 ///
-/// Credit costs a forward and a backward pass of each net and of the readout, and reads the hidden states, the error, the target
-/// and the readout, no block. The readout runs in the model's present mode; its running statistics and LibTorch's global
-/// generators are left as they were. Learning reads the hidden states and the error alone.
+/// Credit costs a forward and a backward pass of each net and of the readout, and reads the hidden states, the error,
+/// the target and the readout, no block. The readout runs in the model's present mode; its running statistics and
+/// LibTorch's global generators are left as they were. Learning reads the hidden states and the error alone.
 ///
 /// Throws Error at bind for options that cannot be meant, and for BlockInput where blocks change the shape.
 /// Source: the state bridge of cnn_baseline.

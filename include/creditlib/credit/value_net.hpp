@@ -1,12 +1,12 @@
 #pragma once
 
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cmath>
 #include <creditlib/credit/credit_point.hpp>
 #include <creditlib/credit/features.hpp>
 #include <creditlib/detail/credit_nets.hpp>
 #include <creditlib/named_tensors.hpp>
-#include <torch/csrc/autograd/autograd.h>
-
-#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <utility>
@@ -14,19 +14,20 @@
 
 namespace creditlib {
 
-/// Value credit (the credit bridge): a net for each hidden state predicts the sample's loss, and its gradient is the credit.
+/// Value credit (the credit bridge): a net for each hidden state predicts the loss, and its gradient is the credit.
 ///
 ///     a_l = dV_l/dh_l,    V_l = net_l(h_l, t_l, e),    trained on
 ///     last:    mean_b (V_L - loss_b)^2  (+ w mean_b ||dV_L/dh_L - dloss_b/dh_L||^2)
 ///     others:  mean_b (V_l - target)^2,    target = -lambda log mean_k exp(-V'_{l+1}(h_{l+1} + sigma n_k) / lambda)
 ///
-/// e is the error (B, C), loss_b the sample's true loss, n_k ~ N(0, 1), k = 1..K, V' a copy of V whose numbers follow it,
-/// V' <- ema V' + (1 - ema) V after each step. With N nets net i has time t = i/N, which never reaches 1 (h_0 has one only where
-/// its estimate is read). a_l has the shape of h_l and the scale of the gradient.
+/// e is the error (B, C), loss_b the sample's true loss, n_k ~ N(0, 1), k = 1..K, V' a copy of V whose numbers follow
+/// it, V' <- ema V' + (1 - ema) V after each step. With N nets net i has time t = i/N, which never reaches 1 (h_0 has
+/// one only where its estimate is read). a_l has the shape of h_l and the scale of the gradient.
 ///
-/// Credit costs a forward and a backward pass of each net and reads the hidden states and the error alone; learning reads the
-/// losses besides, and the gradient through the readout where w > 0. No block is run again. e tells a net the loss almost
-/// directly, and without w nothing but that fit ties dV/dh to the gradient: see docs/policies/value_net.md for what it reaches.
+/// Credit costs a forward and a backward pass of each net and reads the hidden states and the error alone; learning
+/// reads the losses besides, and the gradient through the readout where w > 0. No block is run again. e tells a net the
+/// loss almost directly, and without w nothing but that fit ties dV/dh to the gradient: see docs/policies/value_net.md
+/// for what it reaches.
 ///
 /// Throws Error at bind for options that cannot be meant, and for BlockInput where blocks change the shape.
 /// Source: the credit bridge of cnn_baseline, whose term_grad_weight (w, .1) is read there and never used.
@@ -71,7 +72,8 @@ struct ValueNet::State {
     return detail::as_credits(model, trace, config.at, std::move(estimates));
   }
 
-  /// What learn descends, a scalar for each net. Draws the noise.
+  /// What learn descends, a scalar for each net. Draws the noise, K times the batch for each hidden state but the
+  /// first.
   template <class Model>
   std::vector<torch::Tensor> losses(Model&, const Trace& trace) {
     std::vector<torch::Tensor> losses;
@@ -87,16 +89,18 @@ struct ValueNet::State {
   void learn(Model& model, const Trace& trace) {
     nets.descend(losses(model, trace));
     const torch::NoGradGuard no_grad;
-    auto followers = detail::CreditNets::parameters(targets);
+    const auto followers = detail::CreditNets::parameters_of(targets);
     if (followers.empty()) return;
-    const auto all = detail::CreditNets::parameters(nets.all());
-    const std::vector<torch::Tensor> leaders(all.end() - static_cast<std::ptrdiff_t>(followers.size()), all.end());
+    // Net 0 is nobody's target.
+    const auto leaders = torch::TensorList(nets.parameters()).slice(nets.parameters().size() - followers.size());
     at::_foreach_lerp_(followers, leaders, 1 - config.ema);
   }
 
   NamedTensors named_tensors() const {
     auto named = prefixed("nets", nets.named_tensors());
-    for (auto& entry : prefixed("targets", detail::CreditNets::named_parameters(targets))) named.push_back(std::move(entry));
+    for (auto& entry : prefixed("targets", detail::CreditNets::named_parameters_of(targets))) {
+      named.push_back(std::move(entry));
+    }
     return named;
   }
 

@@ -1,13 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <creditlib/credit/credit_point.hpp>
 #include <creditlib/credit/features.hpp>
 #include <creditlib/detail/credit_nets.hpp>
 #include <creditlib/detail/forward_from.hpp>
 #include <creditlib/detail/untouched.hpp>
 #include <creditlib/named_tensors.hpp>
-
-#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <utility>
@@ -15,29 +14,30 @@
 
 namespace creditlib {
 
-/// Vector credit: a net that is asked for the gradient itself, and learns it from how the loss answers to small changes.
+/// Vector credit: a net gives the gradient itself, and learns it from how the loss answers to small changes.
 ///
 ///     a_l = net(h_l, l/L, e),    trained on
-///     mean_b ||a(h_L, 1, e) - dloss/dh_L||^2
-///       + mean_{b,m} ( <a(h_l, l/L, e), v_m> - (loss(h_l + eps v_m) - loss(h_l - eps v_m)) / (2 eps) )^2,    one l < L a step
+///     mean_b ||a_L - dloss_b/dh_L||^2
+///     + mean_{b,m} ( <a_l, v_m> - (loss_b(h_l + eps v_m) - loss_b(h_l - eps v_m)) / (2 eps) )^2,    one l < L a step
 ///
-/// e is the error (B, C), v_m a unit direction for each sample over all of h_l's numbers, loss(h) each sample's own, through
-/// blocks l..L-1 and the readout. One net serves all hidden states of one shape; a model whose shapes differ gets one for each.
-/// a_l has the shape of h_l and the scale of the gradient.
+/// e is the error (B, C), v_m a unit direction for each sample over all of h_l's numbers, loss_b each sample's own,
+/// through blocks l..L-1 and the readout. One net serves all hidden states of one shape; a model whose shapes differ
+/// gets one for each. a_l has the shape of h_l and the scale of the gradient.
 ///
-/// Credit costs one pass of the net for each hidden state and reads the hidden states and the error alone; learning runs the
-/// network from h_l on 2 M times, without gradients, and reads the gradient through the readout. Those passes run in the model's
-/// present mode, leave its running statistics and LibTorch's global generators as they were, and share their Dropout masks. With
-/// BatchNorm the samples of a batch are moved together, so a target also holds what the others do to this sample's loss.
+/// Credit costs one pass of the net for each hidden state and reads the hidden states and the error alone; learning
+/// runs the network from h_l on 2 M times, without gradients, and reads the gradient through the readout. Those passes
+/// run in the model's present mode, leave its running statistics and LibTorch's global generators as they were, and
+/// share their Dropout masks. With BatchNorm the samples of a batch are moved together, so a target also holds what the
+/// others do to this sample's loss.
 ///
 /// Throws Error at bind for options that cannot be meant, and for BlockInput where blocks change the shape.
-/// Source: VectorCreditNet of schedule_timing and snapshot_time_sweep, which drive block l with the estimate at its input
-/// (BlockInput). One layer's projections weigh about 1/d of a full regression on the gradient, as there.
+/// Source: VectorCreditNet of schedule_timing and snapshot_time_sweep, which drive block l with the estimate at its
+/// input (BlockInput). One layer's projections weigh about 1/d of a full regression on the gradient, as there.
 struct Vec {
   std::int64_t directions = 4;  ///< M
   double epsilon = 1e-3;
-  /// Steps of epsilon times the norm of the sample's h_l (epsilon itself where that is 0): an absolute one is lost to rounding
-  /// once h_l has grown.
+  /// Steps of epsilon times the norm of the sample's h_l (epsilon itself where that is 0): an absolute one is lost to
+  /// rounding once h_l has grown.
   bool relative = false;
   double lr = 1e-3;                  ///< of Adam
   std::optional<double> clip = 1.0;  ///< the norm of a net's gradients
@@ -61,13 +61,15 @@ struct Vec::State {
 
   template <class Model>
   std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
+    const torch::NoGradGuard no_grad;
     std::vector<torch::Tensor> estimates(trace.hidden.size());
     const std::size_t read = config.at == CreditPoint::BlockInput ? estimates.size() - 1 : estimates.size();
     for (std::size_t l = first; l < read; ++l) estimates[l] = estimate(trace, l);
     return detail::as_credits(model, trace, config.at, std::move(estimates));
   }
 
-  /// What learn descends, each a scalar: the terminal matching, then the perturbation matching. Draws the layer and directions.
+  /// What learn descends, two scalars: terminal and perturbation matching (the first alone where no hidden state below
+  /// h_L has an estimate). Draws the layer, then M directions.
   template <class Model>
   std::vector<torch::Tensor> losses(Model& model, const Trace& trace) {
     const std::size_t last = trace.hidden.size() - 1;
@@ -92,8 +94,8 @@ struct Vec::State {
   }
 
   std::size_t drawn_layer(std::size_t last) const {
-    const auto drawn = at::randint(static_cast<std::int64_t>(first), static_cast<std::int64_t>(last), {1}, context.generator,
-                                   torch::TensorOptions(torch::kInt64));
+    const auto drawn = at::randint(static_cast<std::int64_t>(first), static_cast<std::int64_t>(last), {1},
+                                   context.generator, torch::TensorOptions(torch::kInt64));
     return static_cast<std::size_t>(drawn.item<std::int64_t>());
   }
 

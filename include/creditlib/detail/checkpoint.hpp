@@ -16,15 +16,16 @@
 
 namespace creditlib::detail {
 
-/// Writes the tensors as a dictionary in LibTorch's own format, which Python's torch.load reads too; whole or not at all.
+/// Writes the tensors, whole or not at all, as a tuple of (name, tensor) in LibTorch's own format, which Python reads with
+/// `dict(torch.load(path))`.
 inline void save_tensors(const std::filesystem::path& path, const NamedTensors& named) {
-  c10::Dict<std::string, torch::Tensor> dictionary;
+  std::set<std::string> names;
+  std::vector<c10::IValue> entries;
   for (const auto& [name, tensor] : named) {
-    if (!dictionary.insert(name, tensor.detach().cpu().clone()).second) {
-      fail("Two tensors of the checkpoint are called ", name, "; names must differ.");
-    }
+    if (!names.insert(name).second) fail("Two tensors of the checkpoint are called ", name, "; names must differ.");
+    entries.emplace_back(c10::ivalue::Tuple::create(name, tensor.detach().cpu().clone()));
   }
-  const auto bytes = torch::jit::pickle_save(dictionary);
+  const auto bytes = torch::jit::pickle_save(c10::ivalue::Tuple::create(std::move(entries)));
   io::write_atomically(path, std::string_view(bytes.data(), bytes.size()));
 }
 
@@ -35,7 +36,10 @@ inline std::map<std::string, torch::Tensor> load_tensors(const std::filesystem::
   std::map<std::string, torch::Tensor> named;
   try {
     const auto value = torch::jit::pickle_load(bytes);
-    for (const auto& entry : value.toGenericDict()) named.emplace(entry.key().toStringRef(), entry.value().toTensor());
+    for (const auto& entry : value.toTupleRef().elements()) {
+      const auto& pair = entry.toTupleRef().elements();
+      named.emplace(pair.at(0).toStringRef(), pair.at(1).toTensor());
+    }
   } catch (const std::exception&) {
     fail("Checkpoint ", path.string(), " (", bytes.size(), " bytes) is not one that a trainer saved, or is damaged.");
   }

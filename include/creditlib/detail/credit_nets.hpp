@@ -1,5 +1,8 @@
 #pragma once
 
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cmath>
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/credit_point.hpp>
 #include <creditlib/credit/features.hpp>
@@ -9,9 +12,6 @@
 #include <creditlib/net/credit_net.hpp>
 #include <creditlib/optim/adamw.hpp>
 #include <creditlib/optim/clip.hpp>
-#include <torch/csrc/autograd/autograd.h>
-
-#include <cmath>
 #include <optional>
 #include <string>
 #include <utility>
@@ -39,44 +39,50 @@ inline void check_not_negative(const char* rule, const char* option, double valu
 class CreditNets {
  public:
   CreditNets(std::vector<CreditNet> nets, double lr, std::optional<double> clip)
-      : nets_(std::move(nets)), clip_(clip), groups_(groups(nets_)), optimizer_(parameters(nets_), {.lr = lr, .weight_decay = 0}) {}
+      : nets_(std::move(nets)),
+        clip_(clip),
+        parameters_(parameters_of(nets_)),
+        groups_(groups(nets_)),
+        optimizer_(parameters_, {.lr = lr, .weight_decay = 0}) {}
 
-  static std::vector<torch::Tensor> parameters(const std::vector<CreditNet>& nets) {
+  std::size_t size() const { return nets_.size(); }
+  const CreditNet& operator[](std::size_t i) const { return nets_[i]; }
+  /// Those of net 0, then those of net 1, …
+  const std::vector<torch::Tensor>& parameters() const { return parameters_; }
+
+  /// One step down the sum of these scalars; a net that none of them depends on is left alone.
+  void descend(const std::vector<torch::Tensor>& losses) {
+    auto gradients = torch::autograd::grad(losses, parameters_, {}, /*retain_graph=*/false, /*create_graph=*/false,
+                                           /*allow_unused=*/true);
+    if (clip_) {
+      for (const auto& group : groups_) optim::clip_norm(gradients, group, *clip_);
+    }
+    for (std::size_t i = 0; i < gradients.size(); ++i) parameters_[i].mutable_grad() = std::move(gradients[i]);
+    optimizer_.step();
+  }
+
+  /// "0.ln.weight", …, "optimizer.mean.0", …
+  NamedTensors named_tensors() const {
+    NamedTensors named = named_parameters_of(nets_);
+    for (auto& entry : prefixed("optimizer", optimizer_.named_tensors())) named.push_back(std::move(entry));
+    return named;
+  }
+
+  static std::vector<torch::Tensor> parameters_of(const std::vector<CreditNet>& nets) {
     std::vector<torch::Tensor> all;
     for (const auto& net : nets) {
       for (const auto& parameter : net->parameters()) all.push_back(parameter);
     }
     return all;
   }
-
-  std::size_t size() const { return nets_.size(); }
-  const CreditNet& operator[](std::size_t i) const { return nets_[i]; }
-  const std::vector<CreditNet>& all() const { return nets_; }
-
-  /// One step down the sum of these scalars; a net that none of them depends on is left alone.
-  void descend(const std::vector<torch::Tensor>& losses) {
-    auto own = parameters(nets_);
-    auto gradients = torch::autograd::grad(losses, own, {}, /*retain_graph=*/false, /*create_graph=*/false, /*allow_unused=*/true);
-    if (clip_) {
-      for (const auto& group : groups_) optim::clip_norm(gradients, group, *clip_);
-    }
-    for (std::size_t i = 0; i < own.size(); ++i) own[i].mutable_grad() = std::move(gradients[i]);
-    optimizer_.step();
-  }
-
-  /// "0.ln.weight", …, "optimizer.mean.0", …
-  NamedTensors named_tensors() const {
-    NamedTensors named = named_parameters(nets_);
-    for (auto& entry : prefixed("optimizer", optimizer_.named_tensors())) named.push_back(std::move(entry));
-    return named;
-  }
-
-  static NamedTensors named_parameters(const std::vector<CreditNet>& nets) {
-    NamedTensors named;
+  static NamedTensors named_parameters_of(const std::vector<CreditNet>& nets) {
+    NamedTensors all;
     for (std::size_t i = 0; i < nets.size(); ++i) {
-      for (const auto& entry : nets[i]->named_parameters()) named.emplace_back(std::to_string(i) + "." + entry.key(), entry.value());
+      for (const auto& entry : nets[i]->named_parameters()) {
+        all.emplace_back(std::to_string(i) + "." + entry.key(), entry.value());
+      }
     }
-    return named;
+    return all;
   }
 
  private:
@@ -92,7 +98,8 @@ class CreditNets {
 
   std::vector<CreditNet> nets_;
   std::optional<double> clip_;
-  std::vector<std::vector<std::size_t>> groups_;
+  std::vector<torch::Tensor> parameters_;
+  std::vector<std::vector<std::size_t>> groups_;  ///< positions of each net's parameters among all
   optim::AdamW optimizer_;
 };
 
@@ -107,14 +114,16 @@ inline void check_credit_point(const char* rule, CreditPoint at, const std::vect
   if (at == CreditPoint::BlockOutput) return;
   for (std::size_t l = 0; l + 1 < shapes.size(); ++l) {
     if (shapes[l] == shapes[l + 1]) continue;
-    fail(rule, ": .at = BlockInput drives block ", l, " with an estimate of the shape of its input, ", shape_text(shapes[l]),
-         ", but its output is ", shape_text(shapes[l + 1]), "; use BlockOutput with this model.");
+    fail(rule, ": .at = BlockInput drives block ", l, " with an estimate of the shape of its input, ",
+         shape_text(shapes[l]), ", but its output is ", shape_text(shapes[l + 1]),
+         "; use BlockOutput with this model.");
   }
 }
 
 /// Estimates made at h_0..h_L, flat or not, as credits a_0..a_L in the shapes of the hidden states.
 template <BlockModel Model>
-std::vector<torch::Tensor> as_credits(Model& model, const Trace& trace, CreditPoint at, std::vector<torch::Tensor> estimates) {
+std::vector<torch::Tensor> as_credits(Model& model, const Trace& trace, CreditPoint at,
+                                      std::vector<torch::Tensor> estimates) {
   for (std::size_t l = 0; l < estimates.size(); ++l) {
     if (estimates[l].defined()) estimates[l] = estimates[l].view(trace.hidden[l].sizes());
   }

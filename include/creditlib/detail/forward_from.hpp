@@ -1,7 +1,6 @@
 #pragma once
 
 #include <creditlib/concepts.hpp>
-
 #include <cstdint>
 
 namespace creditlib::detail {

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <creditlib/diagnostics/estimate.hpp>
-#include <creditlib/diagnostics/seeded.hpp>
-#include <creditlib/error.hpp>
 #include <torch/types.h>
 
 #include <algorithm>
+#include <creditlib/diagnostics/estimate.hpp>
+#include <creditlib/diagnostics/seeded.hpp>
+#include <creditlib/error.hpp>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -21,15 +21,17 @@ struct Bootstrap {
   /// Throws Error for a value that cannot be meant.
   void check() const {
     if (resamples < 1) creditlib::detail::fail("Bootstrap: resamples is ", resamples, ", expected at least 1.");
-    if (!(level > 0 && level < 1)) creditlib::detail::fail("Bootstrap: level is ", level, ", expected a number between 0 and 1.");
+    if (!(level > 0 && level < 1))
+      creditlib::detail::fail("Bootstrap: level is ", level, ", expected a number between 0 and 1.");
   }
 };
 
 /// The percentile interval of a statistic of n samples, drawn with replacement.
 ///
-/// `statistic` takes how often each resample holds each sample, (R, n) float64 on the CPU, and gives R values. Values that are
-/// not finite are left out; no interval where more than half of them are, or where n is below 2. For n below ten or so percentile
-/// intervals are too narrow: use student_interval() there. Costs R·n, in pieces of a million numbers.
+/// `statistic` takes how often each resample holds each sample, (R, n) float64 on the CPU, and gives R values. Values
+/// that are not finite are left out; no interval where more than half of them are, or where n is below 2. For n below
+/// ten or so percentile intervals are too narrow: use student_interval() there. Costs R·n, in pieces of a million
+/// numbers.
 template <class Statistic>
 std::optional<Interval> bootstrap_interval(std::int64_t n, const Bootstrap& options, const Statistic& statistic) {
   options.check();
@@ -42,7 +44,8 @@ std::optional<Interval> bootstrap_interval(std::int64_t n, const Bootstrap& opti
     for (std::int64_t done = 0; done < options.resamples; done += rows) {
       const std::int64_t now = std::min(rows, options.resamples - done);
       const auto drawn = at::randint(n, {now, n}, generator, torch::TensorOptions(torch::kInt64));
-      const auto counts = torch::zeros({now, n}, torch::kFloat64).scatter_add_(1, drawn, torch::ones({now, n}, torch::kFloat64));
+      const auto counts =
+          torch::zeros({now, n}, torch::kFloat64).scatter_add_(1, drawn, torch::ones({now, n}, torch::kFloat64));
       parts.push_back(statistic(counts));
     }
     const auto values = at::cat(parts);
@@ -66,13 +69,14 @@ inline Estimate bootstrap_mean(const torch::Tensor& values, const Bootstrap& opt
   if (n == 0) return {.reason = "there is nothing to average"};
   const double mean = sample.mean().item<double>();
   return {.value = mean, .interval = bootstrap_interval(n, options, [&](const torch::Tensor& counts) {
-            return counts.mv(sample) / static_cast<double>(n);
-          })};
+                           return counts.mv(sample) / static_cast<double>(n);
+                         })};
 }
 
-/// The ratio of the means of two paired samples, (n) each, with its bootstrap interval, which keeps the pairs together. The
-/// caller makes sure that the denominator's mean is not 0.
-inline Estimate bootstrap_ratio(const torch::Tensor& numerator, const torch::Tensor& denominator, const Bootstrap& options = {}) {
+/// The ratio of the means of two paired samples, (n) each, with its bootstrap interval, which keeps the pairs together.
+/// The caller makes sure that the denominator's mean is not 0.
+inline Estimate bootstrap_ratio(const torch::Tensor& numerator, const torch::Tensor& denominator,
+                                const Bootstrap& options = {}) {
   const auto above = numerator.detach().to(torch::kCPU, torch::kFloat64).flatten();
   const auto below = denominator.detach().to(torch::kCPU, torch::kFloat64).flatten();
   if (above.numel() != below.numel()) {
@@ -81,8 +85,8 @@ inline Estimate bootstrap_ratio(const torch::Tensor& numerator, const torch::Ten
   if (above.numel() == 0) return {.reason = "there is nothing to average"};
   const double ratio = above.mean().item<double>() / below.mean().item<double>();
   return {.value = ratio, .interval = bootstrap_interval(above.numel(), options, [&](const torch::Tensor& counts) {
-            return counts.mv(above) / counts.mv(below);
-          })};
+                            return counts.mv(above) / counts.mv(below);
+                          })};
 }
 
 }  // namespace creditlib::diagnostics

@@ -1,9 +1,8 @@
 #pragma once
 
+#include <cmath>
 #include <creditlib/diagnostics/estimate.hpp>
 #include <creditlib/error.hpp>
-
-#include <cmath>
 #include <cstdint>
 #include <numbers>
 #include <optional>
@@ -24,14 +23,18 @@ inline double normal_quantile(double p) {
 
 /// The t with P(|T| < t) = level of Student's distribution with `freedom` degrees of freedom, level in (0, 1).
 ///
-/// With t = sqrt(freedom) tan(theta) the density is proportional to cos(theta)^(freedom - 1), which is summed by Simpson's rule.
+/// With t = sqrt(freedom) tan(theta) the density is proportional to cos(theta)^(freedom - 1), which is summed by
+/// Simpson's rule.
 inline double student_quantile(double level, std::int64_t freedom) {
-  if (!(level > 0 && level < 1)) creditlib::detail::fail("student_quantile: level is ", level, ", expected a number between 0 and 1.");
+  if (!(level > 0 && level < 1))
+    creditlib::detail::fail("student_quantile: level is ", level, ", expected a number between 0 and 1.");
   if (freedom < 1) creditlib::detail::fail("student_quantile: freedom is ", freedom, ", expected at least 1.");
   if (freedom > 10'000) return normal_quantile((1 + level) / 2);
   const auto mass = [&](double theta) {
     constexpr int intervals = 2000;
-    const auto density = [&](int i) { return std::pow(std::cos(theta * i / intervals), static_cast<double>(freedom - 1)); };
+    const auto density = [&](int i) {
+      return std::pow(std::cos(theta * i / intervals), static_cast<double>(freedom - 1));
+    };
     double sum = density(0) + density(intervals);
     for (int i = 1; i < intervals; ++i) sum += (i % 2 ? 4 : 2) * density(i);
     return sum * theta / (3 * intervals);
@@ -45,8 +48,8 @@ inline double student_quantile(double level, std::int64_t freedom) {
   return std::sqrt(static_cast<double>(freedom)) * std::tan((low + high) / 2);
 }
 
-/// The mean of a few values with Student's interval, mean +- t s / sqrt(n); no interval for one value alone. For accuracies over
-/// seeds, of which there are three rather than thirty.
+/// The mean of a few values with Student's interval, mean +- t s / sqrt(n); no interval for one value alone. For
+/// accuracies over seeds, of which there are three rather than thirty.
 inline Estimate student_mean(const std::vector<double>& values, double level = 0.95) {
   if (values.empty()) return {.reason = "there is nothing to average"};
   const auto n = static_cast<double>(values.size());
@@ -55,12 +58,13 @@ inline Estimate student_mean(const std::vector<double>& values, double level = 0
   for (const double value : values) squares += (value - mean) * (value - mean);
   if (!std::isfinite(mean)) return {.reason = "a value is not finite"};
   if (values.size() < 2) return {.value = mean};
-  const double half = student_quantile(level, static_cast<std::int64_t>(values.size()) - 1) * std::sqrt(squares / (n - 1) / n);
+  const double half =
+      student_quantile(level, static_cast<std::int64_t>(values.size()) - 1) * std::sqrt(squares / (n - 1) / n);
   return {.value = mean, .interval = Interval{mean - half, mean + half}};
 }
 
-/// Fisher's interval of a correlation r over n independent pairs: tanh(atanh(r) +- z / sqrt(n - 3)). None for n below 4 or
-/// |r| = 1.
+/// Fisher's interval of a correlation r over n independent pairs: tanh(atanh(r) +- z / sqrt(n - 3)). None for n below 4
+/// or |r| = 1.
 inline std::optional<Interval> fisher_interval(double r, std::int64_t n, double level = 0.95) {
   if (n < 4 || !(std::abs(r) < 1)) return std::nullopt;
   const double half = normal_quantile((1 + level) / 2) / std::sqrt(static_cast<double>(n - 3));

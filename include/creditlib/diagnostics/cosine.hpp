@@ -1,17 +1,18 @@
 #pragma once
 
-#include <creditlib/detail/describe.hpp>
-#include <creditlib/diagnostics/measured.hpp>
-#include <creditlib/error.hpp>
 #include <torch/types.h>
 
 #include <cmath>
+#include <creditlib/detail/describe.hpp>
+#include <creditlib/diagnostics/measured.hpp>
+#include <creditlib/error.hpp>
 #include <limits>
 #include <vector>
 
 namespace creditlib::diagnostics {
 
-/// Each sample of t, (B, ...), as a row of unit length, (B, size of a sample), float64. A row whose norm is 0 or not finite is NaN.
+/// Each sample of t, (B, ...), as a row of unit length, (B, size of a sample), float64. A row whose norm is 0 or not
+/// finite is NaN.
 inline torch::Tensor unit_rows(const torch::Tensor& t) {
   const auto flat = t.detach().flatten(1).to(torch::kFloat64);
   // The largest element first, so that no square overflows or vanishes.
@@ -19,8 +20,8 @@ inline torch::Tensor unit_rows(const torch::Tensor& t) {
   return scaled / scaled.norm(2, 1, /*keepdim=*/true);
 }
 
-/// The cosine of credit a, which broadcasts to g, with g for each sample, (B) float64: what alignment() averages. NaN for a
-/// sample whose credit or gradient is 0 or not finite.
+/// The cosine of credit a, which broadcasts to g, with g for each sample, (B) float64: what alignment() averages. NaN
+/// for a sample whose credit or gradient is 0 or not finite.
 inline torch::Tensor sample_cosines(const torch::Tensor& a, const torch::Tensor& g) {
   return creditlib::detail::translated([&] {
     const torch::NoGradGuard no_grad;
@@ -32,8 +33,8 @@ inline torch::Tensor sample_cosines(const torch::Tensor& a, const torch::Tensor&
 inline Measured cosine(const torch::Tensor& a, const torch::Tensor& b) {
   if (!a.defined() || !b.defined()) return {.reason = "there is no tensor here"};
   if (a.numel() != b.numel()) {
-    creditlib::detail::fail("cosine: ", creditlib::detail::shape_text(a.sizes()), " and ", creditlib::detail::shape_text(b.sizes()),
-                            ", expected as many numbers in both.");
+    creditlib::detail::fail("cosine: ", creditlib::detail::shape_text(a.sizes()), " and ",
+                            creditlib::detail::shape_text(b.sizes()), ", expected as many numbers in both.");
   }
   if (a.numel() == 0) return {.reason = "there are no numbers here"};
   const double value = sample_cosines(a.reshape({1, -1}), b.reshape({1, -1})).item<double>();
@@ -41,7 +42,8 @@ inline Measured cosine(const torch::Tensor& a, const torch::Tensor& b) {
   return {.value = value};
 }
 
-/// Statistics of a list of vectors, added one at a time and not kept: their mean pairwise cosine and their variance, in float64.
+/// Statistics of a list of vectors, added one at a time and not kept: their mean pairwise cosine and their variance, in
+/// float64.
 class VectorSpread {
  public:
   /// All vectors have the same number of elements.
@@ -76,8 +78,8 @@ class VectorSpread {
     return finite(squares_ / n - (sum_ / n).square().sum().item<double>());
   }
 
-  /// The unbiased variance (1/(n-1)), summed over elements, divided by the mean squared norm: the share of an update's square
-  /// that is particular to its batch. About 1 where the vectors have nothing in common, 0 where they are equal.
+  /// The unbiased variance (1/(n-1)), summed over elements, divided by the mean squared norm: the share of an update's
+  /// square that is particular to its batch. About 1 where the vectors have nothing in common, 0 where they are equal.
   Measured relative_variance() const {
     if (count_ < 2) return {.reason = "a variance needs two vectors"};
     const auto n = static_cast<double>(count_);

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <creditlib/diagnostics/measured.hpp>
-
 #include <optional>
 #include <string>
 

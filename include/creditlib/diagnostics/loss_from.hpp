@@ -1,12 +1,12 @@
 #pragma once
 
+#include <torch/csrc/autograd/autograd.h>
+
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/forward.hpp>
 #include <creditlib/detail/untouched.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
-#include <torch/csrc/autograd/autograd.h>
-
 #include <mutex>
 #include <vector>
 
@@ -16,9 +16,10 @@ namespace creditlib::diagnostics {
 ///
 ///     loss(l, h) = objective(readout(h_L), y),  h_l = h,  h_{k+1} = join(k, h_k, block(k, h_k)) for k = l..L-1
 ///
-/// Made from a batch, by one forward pass in the model's present mode. Every call runs in the mode that the model is in then and
-/// draws what that pass drew from block l on (Dropout's masks), so that losses differ by h alone. Nothing is changed: not the
-/// model's running statistics, not LibTorch's generators. With BatchNorm in train mode a sample's loss depends on the whole batch's h.
+/// Made from a batch, by one forward pass in the model's present mode. Every call runs in the mode that the model is in
+/// then and draws what that pass drew from block l on (Dropout's masks), so that losses differ by h alone. Nothing is
+/// changed: not the model's running statistics, not LibTorch's generators. With BatchNorm in train mode a sample's loss
+/// depends on the whole batch's h.
 template <BlockModel Model, class Objective = CrossEntropy>
 class LossFrom {
  public:
@@ -53,14 +54,16 @@ class LossFrom {
     });
   }
 
-  /// dloss_i/dh_l at h_l = h, of each sample's own loss (of the batch's summed loss where BatchNorm runs in train mode).
+  /// dloss_i/dh_l at h_l = h, of each sample's own loss (of the batch's summed loss where BatchNorm runs in train
+  /// mode).
   torch::Tensor gradient(std::int64_t l, const torch::Tensor& h) const {
     return creditlib::detail::translated([&] {
       const torch::AutoGradMode grad(true);
       const auto leaf = h.detach().clone().requires_grad_();
       const auto loss = run(l, leaf).sum();
       if (!loss.requires_grad()) return torch::zeros_like(h);
-      const auto found = torch::autograd::grad({loss}, {leaf}, {}, /*retain_graph=*/false, /*create_graph=*/false, /*allow_unused=*/true);
+      const auto found = torch::autograd::grad({loss}, {leaf}, {}, /*retain_graph=*/false, /*create_graph=*/false,
+                                               /*allow_unused=*/true);
       return found[0].defined() ? found[0] : torch::zeros_like(h);
     });
   }

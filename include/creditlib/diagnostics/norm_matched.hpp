@@ -4,7 +4,6 @@
 #include <creditlib/diagnostics/parameter_gradients.hpp>
 #include <creditlib/diagnostics/trial_step.hpp>
 #include <creditlib/error.hpp>
-
 #include <vector>
 
 namespace creditlib::diagnostics {
@@ -13,8 +12,8 @@ namespace creditlib::diagnostics {
 ///
 ///     g_b |a_b| / |g_b|
 ///
-/// for each sample of credit a and gradient g, (B, ...); a may broadcast to g. A rule and this differ by direction alone. In g's
-/// dtype; 0 for a sample whose gradient is 0 or not finite, or whose credit is 0.
+/// for each sample of credit a and gradient g, (B, ...); a may broadcast to g. A rule and this differ by direction
+/// alone. In g's dtype; 0 for a sample whose gradient is 0 or not finite, or whose credit is 0.
 inline torch::Tensor norm_matched(const torch::Tensor& a, const torch::Tensor& g) {
   return creditlib::detail::translated([&] {
     const torch::NoGradGuard no_grad;
@@ -27,12 +26,12 @@ inline torch::Tensor norm_matched(const torch::Tensor& a, const torch::Tensor& g
 /// Whose gradients are scaled together: each part's (embed, each block, readout), or all.
 enum class Matching { EachPart, Whole };
 
-/// Back-propagation's parameter gradients, in the order of parameters(), scaled to the norms of a rule's: part by part, so that
-/// the two updates differ by direction alone in every part. Undefined where the rule's is (a frozen parameter); a part whose
-/// back-propagated gradient is 0 stays 0.
+/// Back-propagation's parameter gradients, in the order of parameters(), scaled to the norms of a rule's: part by part,
+/// so that the two updates differ by direction alone in every part. Undefined where the rule's is (a frozen parameter);
+/// a part whose back-propagated gradient is 0 stays 0.
 template <BlockModel Model>
-std::vector<torch::Tensor> norm_matched(Model& model, const std::vector<torch::Tensor>& rule, std::vector<torch::Tensor> backprop,
-                                        Matching matching = Matching::EachPart) {
+std::vector<torch::Tensor> norm_matched(Model& model, const std::vector<torch::Tensor>& rule,
+                                        std::vector<torch::Tensor> backprop, Matching matching = Matching::EachPart) {
   return creditlib::detail::translated([&] {
     const torch::NoGradGuard no_grad;
     const auto parts = parameter_positions(model);
@@ -61,19 +60,21 @@ std::vector<torch::Tensor> norm_matched(Model& model, const std::vector<torch::T
 
 /// What one step of a rule and the norm-matched step of back-propagation do to the loss.
 struct NormMatchedStep {
-  Measured rule;      ///< change of the mean loss after p - eta u
-  Measured backprop;  ///< after the norm-matched back-propagation step
-  Measured ratio;     ///< rule / backprop: 1 for back-propagation itself; none where back-propagation's step does not lower the loss
+  Measured rule = {};      ///< change of the mean loss after p - eta u
+  Measured backprop = {};  ///< after the norm-matched back-propagation step
+  Measured ratio = {};  ///< rule / backprop: 1 for back-propagation itself; none where back-propagation's step does not
+                        ///< lower the loss
 };
 
-/// A plain gradient step p - eta u, u a rule's parameter gradients on the batch (x, y) in the order of parameters() (a trainer's
-/// gradients(x, y)), beside the norm-matched step of back-propagation on the same batch: the change of the mean loss of
-/// (measured_x, measured_y), which may be the same batch or another. The parameters are put back to the bit; nothing is changed. In the
-/// model's present mode; waits for the device.
+/// A plain gradient step p - eta u, u a rule's parameter gradients on the batch (x, y) in the order of parameters() (a
+/// trainer's gradients(x, y)), beside the norm-matched step of back-propagation on the same batch: the change of the
+/// mean loss of (measured_x, measured_y), which may be the same batch or another. The parameters are put back to the
+/// bit; nothing is changed. In the model's present mode; waits for the device.
 template <BlockModel Model, class Objective = CrossEntropy>
-NormMatchedStep norm_matched_step(Model& model, const std::vector<torch::Tensor>& update, const torch::Tensor& x, const torch::Tensor& y,
-                                  const torch::Tensor& measured_x, const torch::Tensor& measured_y, double eta,
-                                  Matching matching = Matching::EachPart, const Objective& objective = {}) {
+NormMatchedStep norm_matched_step(Model& model, const std::vector<torch::Tensor>& update, const torch::Tensor& x,
+                                  const torch::Tensor& y, const torch::Tensor& measured_x,
+                                  const torch::Tensor& measured_y, double eta, Matching matching = Matching::EachPart,
+                                  const Objective& objective = {}) {
   const auto matched = norm_matched(model, update, parameter_gradients(model, x, y, objective), matching);
   const double before = mean_loss(model, measured_x, measured_y, objective);
   const auto change = [&](const std::vector<torch::Tensor>& gradients) {

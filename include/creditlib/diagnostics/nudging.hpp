@@ -1,11 +1,10 @@
 #pragma once
 
+#include <cmath>
 #include <creditlib/diagnostics/bootstrap.hpp>
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
 #include <creditlib/diagnostics/precision.hpp>
-
-#include <cmath>
 #include <vector>
 
 namespace creditlib::diagnostics {
@@ -19,7 +18,8 @@ struct NudgingOptions {
   /// Throws Error for a value that cannot be meant.
   void check() const {
     for (const double eta : etas) {
-      if (!(eta > 0) || std::isinf(eta)) creditlib::detail::fail("NudgingOptions: an eta is ", eta, ", expected a finite number > 0.");
+      if (!(eta > 0) || std::isinf(eta))
+        creditlib::detail::fail("NudgingOptions: an eta is ", eta, ", expected a finite number > 0.");
     }
     bootstrap.check();
   }
@@ -28,36 +28,24 @@ struct NudgingOptions {
 /// What moving one hidden state by eta does to the loss.
 struct Nudge {
   double eta = 0;
-  Estimate change;    ///< along -a_l/|a_l|: negative where credit lowers the loss
-  Estimate backprop;  ///< along -g_l/|g_l|: the norm-matched back-propagation step
-  Estimate ratio;     ///< change / backprop, of the samples that have both; none where back-propagation does not lower the loss
+  Estimate change = {};    ///< along -a_l/|a_l|: negative where credit lowers the loss
+  Estimate backprop = {};  ///< along -g_l/|g_l|: the norm-matched back-propagation step
+  Estimate ratio =
+      {};  ///< change / backprop, of the samples that have both; none where back-propagation does not lower the loss
 };
-
-namespace detail {
-
-inline Estimate mean_of_finite(const torch::Tensor& values, const char* reason, const Bootstrap& bootstrap) {
-  const auto finite = values.masked_select(values.isfinite());
-  return finite.numel() == 0 ? Estimate{.reason = reason} : bootstrap_mean(finite, bootstrap);
-}
-
-inline Estimate nudge_ratio(const torch::Tensor& credit, const torch::Tensor& backprop, const Bootstrap& bootstrap) {
-  if (credit.numel() == 0) return {.reason = "no sample has both a credit and a gradient"};
-  if (!(backprop.mean().item<double>() < 0)) return {.reason = "back-propagation's own step does not lower the loss"};
-  return bootstrap_ratio(credit, backprop, bootstrap);
-}
-
-}  // namespace detail
 
 /// Nudging: the change of the loss when h_l moves against its credit, for each hidden state and each eta.
 ///
 ///     mean_b  loss(h_l - eta a_l/|a_l|) - loss(h_l)
 ///
-/// a_l/|a_l| is per sample, over all elements: credit's scale does not matter. Beside it the same along the true gradient, and the
-/// ratio, which is 1 for exact credit and comparable between layers and networks, as the change alone is not. `credits` are a_0..a_L as a trainer gives them
-/// for this batch. A sample whose credit (gradient) is 0 or not finite is left out. Intervals draw samples again.
+/// a_l/|a_l| is per sample, over all elements: credit's scale does not matter. Beside it the same along the true
+/// gradient, and the ratio, which is 1 for exact credit and comparable between layers and networks, as the change alone
+/// is not. `credits` are a_0..a_L as a trainer gives them for this batch. A sample whose credit (gradient) is 0 or not
+/// finite is left out. Intervals draw samples again.
 ///
-/// By default the network runs in float64 from h_l on. In the model's present mode; nothing is changed (see InFloat64). Costs
-/// 2·(etas + 1) forward passes and one backward from l on for each l. Waits for the device. Throws Error where shapes do not fit.
+/// By default the network runs in float64 from h_l on. In the model's present mode; nothing is changed (see InFloat64).
+/// Costs 2·(etas + 1) forward passes and one backward from l on for each l. Waits for the device. Throws Error where
+/// shapes do not fit.
 template <BlockModel Model, class Objective = CrossEntropy>
 std::vector<std::vector<Nudge>> nudging(Model& model, const torch::Tensor& x, const torch::Tensor& y,
                                         const std::vector<torch::Tensor>& credits, const NudgingOptions& options = {},
@@ -65,11 +53,22 @@ std::vector<std::vector<Nudge>> nudging(Model& model, const torch::Tensor& x, co
   options.check();
   const LossFrom<Model, Objective> loss_from(model, x, y, objective);
   if (credits.size() != loss_from.hidden().size()) {
-    creditlib::detail::fail("nudging: ", credits.size(), " credits, expected ", loss_from.hidden().size(), ": one for each of h_0..h_L.");
+    creditlib::detail::fail("nudging: ", credits.size(), " credits, expected ", loss_from.hidden().size(),
+                            ": one for each of h_0..h_L.");
   }
   const InFloat64 network(*model, options.precision);
   return creditlib::detail::translated([&] {
     const torch::NoGradGuard no_grad;
+    const auto mean = [&](const torch::Tensor& values, const char* none) {
+      const auto finite = values.masked_select(values.isfinite());
+      return finite.numel() == 0 ? Estimate{.reason = none} : bootstrap_mean(finite, options.bootstrap);
+    };
+    const auto ratio = [&](const torch::Tensor& of_credit, const torch::Tensor& of_backprop) -> Estimate {
+      if (of_credit.numel() == 0) return {.reason = "no sample has both a credit and a gradient"};
+      if (!(of_backprop.mean().item<double>() < 0))
+        return {.reason = "back-propagation's own step does not lower the loss"};
+      return bootstrap_ratio(of_credit, of_backprop, options.bootstrap);
+    };
     std::vector<std::vector<Nudge>> nudges;
     for (std::size_t l = 0; l < credits.size(); ++l) {
       const auto at = static_cast<std::int64_t>(l);
@@ -87,17 +86,17 @@ std::vector<std::vector<Nudge>> nudging(Model& model, const torch::Tensor& x, co
       const auto credit = credits[l].defined() ? unit_rows(credits[l].expand_as(h)) : torch::Tensor();
       auto& here = nudges.emplace_back();
       for (const double eta : options.etas) {
-        auto& nudge = here.emplace_back(Nudge{.eta = eta, .change = {}, .backprop = {}, .ratio = {}});
+        auto& nudge = here.emplace_back(Nudge{.eta = eta});
         const auto of_backprop = changes(gradient, eta);
-        nudge.backprop = detail::mean_of_finite(of_backprop, "the gradient of every sample is 0 or not finite", options.bootstrap);
+        nudge.backprop = mean(of_backprop, "the gradient of every sample is 0 or not finite");
         if (!credit.defined()) {
           nudge.change.reason = nudge.ratio.reason = "there is no credit here";
           continue;
         }
         const auto of_credit = changes(credit, eta);
-        nudge.change = detail::mean_of_finite(of_credit, "the credit of every sample is 0 or not finite", options.bootstrap);
+        nudge.change = mean(of_credit, "the credit of every sample is 0 or not finite");
         const auto both = of_credit.isfinite() & of_backprop.isfinite();
-        nudge.ratio = detail::nudge_ratio(of_credit.masked_select(both), of_backprop.masked_select(both), options.bootstrap);
+        nudge.ratio = ratio(of_credit.masked_select(both), of_backprop.masked_select(both));
       }
     }
     return nudges;

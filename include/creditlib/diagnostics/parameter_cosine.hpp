@@ -2,28 +2,30 @@
 
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/diagnostics/parameter_gradients.hpp>
-
 #include <vector>
 
 namespace creditlib::diagnostics {
 
 /// Cosines of two lists of parameter gradients, part by part.
 struct ParameterCosine {
-  Measured embed;
-  std::vector<Measured> blocks;
-  Measured readout;
-  Measured all;  ///< of all parameters as one vector
+  Measured embed = {};
+  std::vector<Measured> blocks = {};
+  Measured readout = {};
+  Measured all = {};  ///< of all parameters as one vector
 };
 
-/// What an update follows: the cosine of a rule's parameter gradients with back-propagation's, for each part of the model.
+/// What an update follows: the cosine of a rule's parameter gradients with back-propagation's, for each part of the
+/// model.
 ///
 ///     cos(u, g) over the parameters of the embed, of each block, of the readout
 ///
-/// Both lists are in the order of parameters() (a trainer's gradients(x, y), and parameter_gradients()). Unlike Gamma and rho it
-/// sees the normalizer and the local loss. Clipping a block scales its gradients together and does not change it. A gradient that is undefined in one list
-/// alone counts as 0; a part without parameters, or whose gradients are 0 or not finite, has no cosine. Waits for the device.
+/// Both lists are in the order of parameters() (a trainer's gradients(x, y), and parameter_gradients()). Unlike Gamma
+/// and rho it sees the normalizer and the local loss. Clipping a block scales its gradients together and does not
+/// change it. A gradient that is undefined in one list alone counts as 0; a part without parameters, or whose gradients
+/// are 0 or not finite, has no cosine. Waits for the device.
 template <BlockModel Model>
-ParameterCosine parameter_cosine(Model& model, const std::vector<torch::Tensor>& rule, const std::vector<torch::Tensor>& backprop) {
+ParameterCosine parameter_cosine(Model& model, const std::vector<torch::Tensor>& rule,
+                                 const std::vector<torch::Tensor>& backprop) {
   return creditlib::detail::translated([&] {
     const torch::NoGradGuard no_grad;
     const auto parts = parameter_positions(model);
@@ -43,7 +45,7 @@ ParameterCosine parameter_cosine(Model& model, const std::vector<torch::Tensor>&
       if (u.empty()) return {.reason = "there are no gradients here"};
       return cosine(at::cat(u), at::cat(g));
     };
-    ParameterCosine found{.embed = of(parts.embed), .blocks = {}, .readout = of(parts.readout), .all = of(parts.all())};
+    ParameterCosine found{.embed = of(parts.embed), .readout = of(parts.readout), .all = of(parts.all())};
     for (const auto& block : parts.blocks) found.blocks.push_back(of(block));
     return found;
   });

@@ -1,13 +1,13 @@
 #pragma once
 
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cmath>
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/parameter_parts.hpp>
 #include <creditlib/detail/untouched.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
-#include <torch/csrc/autograd/autograd.h>
-
-#include <cmath>
 #include <map>
 #include <vector>
 
@@ -15,9 +15,9 @@ namespace creditlib::diagnostics {
 
 /// Which of a model's parameters, in the order of parameters(), are the embed's, each block's and the readout's.
 struct ParameterPositions {
-  std::vector<std::size_t> embed;
-  std::vector<std::vector<std::size_t>> blocks;
-  std::vector<std::size_t> readout;
+  std::vector<std::size_t> embed = {};
+  std::vector<std::vector<std::size_t>> blocks = {};
+  std::vector<std::size_t> readout = {};
 
   std::vector<std::size_t> all() const {
     auto positions = embed;
@@ -42,7 +42,8 @@ ParameterPositions parameter_positions(Model& model) {
 }
 
 /// Throws Error unless there is one gradient a parameter.
-inline void check_gradient_count(const char* who, const ParameterPositions& parts, const std::vector<torch::Tensor>& gradients) {
+inline void check_gradient_count(const char* who, const ParameterPositions& parts,
+                                 const std::vector<torch::Tensor>& gradients) {
   const auto expected = parts.all().size();
   if (gradients.size() == expected) return;
   creditlib::detail::fail(who, ": ", gradients.size(), " parameter gradients, expected ", expected,
@@ -60,10 +61,11 @@ inline double gradient_norm(const std::vector<torch::Tensor>& gradients, const s
   return std::sqrt(squares);
 }
 
-/// Back-propagation's gradients of the batch's mean loss, in the order of parameters(); undefined for a parameter that is frozen
-/// or that no gradient reaches. Not clipped. In the model's present mode; nothing is changed.
+/// Back-propagation's gradients of the batch's mean loss, in the order of parameters(); undefined for a parameter that
+/// is frozen or that no gradient reaches. Not clipped. In the model's present mode; nothing is changed.
 template <BlockModel Model, class Objective = CrossEntropy>
-std::vector<torch::Tensor> parameter_gradients(Model& model, const torch::Tensor& x, const torch::Tensor& y, const Objective& objective = {}) {
+std::vector<torch::Tensor> parameter_gradients(Model& model, const torch::Tensor& x, const torch::Tensor& y,
+                                               const Objective& objective = {}) {
   return creditlib::detail::translated([&] {
     const torch::AutoGradMode grad(true);
     const creditlib::detail::Untouched untouched(*model, x.device());
@@ -75,7 +77,8 @@ std::vector<torch::Tensor> parameter_gradients(Model& model, const torch::Tensor
     std::vector<torch::Tensor> gradients(parameters.size());
     if (trainable.empty()) return gradients;
     const auto loss = objective.loss(model->forward(x), y).mean();
-    auto found = torch::autograd::grad({loss}, trainable, {}, /*retain_graph=*/false, /*create_graph=*/false, /*allow_unused=*/true);
+    auto found = torch::autograd::grad({loss}, trainable, {}, /*retain_graph=*/false, /*create_graph=*/false,
+                                       /*allow_unused=*/true);
     for (std::size_t i = 0, next = 0; i < parameters.size(); ++i) {
       if (parameters[i].requires_grad()) gradients[i] = std::move(found[next++]);
     }

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <creditlib/diagnostics/measured.hpp>
-#include <creditlib/diagnostics/seeded.hpp>
-#include <creditlib/error.hpp>
 #include <torch/types.h>
 
 #include <algorithm>
+#include <creditlib/diagnostics/measured.hpp>
+#include <creditlib/diagnostics/seeded.hpp>
+#include <creditlib/error.hpp>
 #include <cstdint>
 #include <vector>
 
@@ -17,10 +17,12 @@ inline double rank_p(double own, const std::vector<double>& draws) {
   return static_cast<double>(1 + as_large) / static_cast<double>(1 + draws.size());
 }
 
-/// The sign-flip permutation test of paired values, one pair a sample: p of a mean difference first - second at least as large
-/// as the one found, if each pair were as likely the other way round. One-sided: small where `first` is larger.
+/// The sign-flip permutation test of paired values, one pair a sample: p of a mean difference first - second at least
+/// as large as the one found, if each pair were as likely the other way round. One-sided: small where `first` is
+/// larger.
 ///
-/// Pairs with a value that is not finite are left out; no p where none is left. The smallest p is 1 / (1 + permutations).
+/// Pairs with a value that is not finite are left out; no p where none is left. The smallest p is 1 / (1 +
+/// permutations).
 inline Measured sign_flip_test(const torch::Tensor& first, const torch::Tensor& second, std::uint64_t seed,
                                std::int64_t permutations = 9999) {
   if (first.sizes() != second.sizes()) {

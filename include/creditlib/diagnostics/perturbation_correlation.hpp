@@ -1,12 +1,11 @@
 #pragma once
 
+#include <cmath>
 #include <creditlib/diagnostics/bootstrap.hpp>
 #include <creditlib/diagnostics/confidence.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
 #include <creditlib/diagnostics/precision.hpp>
 #include <creditlib/diagnostics/seeded.hpp>
-
-#include <cmath>
 #include <vector>
 
 namespace creditlib::diagnostics {
@@ -14,8 +13,8 @@ namespace creditlib::diagnostics {
 /// How a loss change along a direction is measured: from both sides, or from where the network is to one side.
 enum class Difference { Central, Forward };
 
-/// How the interval of a correlation is made: by drawing samples of the batch again (Bootstrap), or by Fisher's formula for M·B
-/// independent pairs, which the M directions of one sample are not.
+/// How the interval of a correlation is made: by drawing samples of the batch again (Bootstrap), or by Fisher's formula
+/// for M·B independent pairs, which the M directions of one sample are not.
 enum class CorrelationInterval { Bootstrap, Fisher };
 
 struct PerturbationOptions {
@@ -35,7 +34,8 @@ struct PerturbationOptions {
 
   /// Throws Error for a value that cannot be meant.
   void check() const {
-    if (directions < 1) creditlib::detail::fail("PerturbationOptions: directions is ", directions, ", expected at least 1.");
+    if (directions < 1)
+      creditlib::detail::fail("PerturbationOptions: directions is ", directions, ", expected at least 1.");
     if (!(epsilon > 0) || std::isinf(epsilon)) {
       creditlib::detail::fail("PerturbationOptions: epsilon is ", epsilon, ", expected a finite number > 0.");
     }
@@ -44,9 +44,9 @@ struct PerturbationOptions {
 };
 
 struct PerturbationCorrelation {
-  Estimate rho;
+  Estimate rho = {};
   /// The share of the pairs whose loss changed at all: far below 1 where the step is below the resolution of the dtype.
-  Measured changed;
+  Measured changed = {};
   std::int64_t pairs = 0;  ///< M times the samples that had finite ones
 };
 
@@ -57,8 +57,9 @@ struct PerturbationPairs {
 
 /// The pairs of one hidden state, at h (in the present dtype of the network behind `loss_from`).
 template <class Model, class Objective>
-PerturbationPairs perturbation_pairs(const LossFrom<Model, Objective>& loss_from, std::int64_t l, const torch::Tensor& h,
-                                     const torch::Tensor& a, const PerturbationOptions& options) {
+PerturbationPairs perturbation_pairs(const LossFrom<Model, Objective>& loss_from, std::int64_t l,
+                                     const torch::Tensor& h, const torch::Tensor& a,
+                                     const PerturbationOptions& options) {
   options.check();
   return creditlib::detail::translated([&]() -> PerturbationPairs {
     const torch::NoGradGuard no_grad;
@@ -75,7 +76,8 @@ PerturbationPairs perturbation_pairs(const LossFrom<Model, Objective>& loss_from
     std::vector<torch::Tensor> projected, change;
     for (std::int64_t m = 0; m < options.directions; ++m) {
       const auto v = unit_directions(h, generator);
-      const auto difference = central ? (losses(h + length * v) - losses(h - length * v)) / 2 : losses(h + length * v) - before;
+      const auto difference =
+          central ? (losses(h + length * v) - losses(h - length * v)) / 2 : losses(h + length * v) - before;
       projected.push_back((credit * v.flatten(1).to(torch::kFloat64)).sum(1));
       change.push_back(difference / step.to(torch::kFloat64));
     }
@@ -83,9 +85,10 @@ PerturbationPairs perturbation_pairs(const LossFrom<Model, Objective>& loss_from
   });
 }
 
-/// Pearson's correlation of the pairs, pooled over samples and directions. A sample with a pair that is not finite is left out;
-/// where a side is constant there is no correlation.
-inline PerturbationCorrelation pooled_correlation(const PerturbationPairs& pairs, const PerturbationOptions& options = {}) {
+/// Pearson's correlation of the pairs, pooled over samples and directions. A sample with a pair that is not finite is
+/// left out; where a side is constant there is no correlation.
+inline PerturbationCorrelation pooled_correlation(const PerturbationPairs& pairs,
+                                                  const PerturbationOptions& options = {}) {
   return creditlib::detail::translated([&]() -> PerturbationCorrelation {
     const torch::NoGradGuard no_grad;
     const auto sound = (pairs.projected.isfinite() & pairs.change.isfinite()).all(1);
@@ -93,7 +96,8 @@ inline PerturbationCorrelation pooled_correlation(const PerturbationPairs& pairs
     auto x = rows(pairs.projected), y = rows(pairs.change);
     const std::int64_t n = x.size(0), count = x.numel();
     if (count == 0) return {.rho = {.reason = "no sample has finite credit and loss changes"}};
-    PerturbationCorrelation found{.changed = {.value = y.ne(0).to(torch::kFloat64).mean().item<double>()}, .pairs = count};
+    PerturbationCorrelation found{.changed = {.value = y.ne(0).to(torch::kFloat64).mean().item<double>()},
+                                  .pairs = count};
     const auto constant = [](const torch::Tensor& t) { return t.eq(t.view(-1)[0]).all().item<bool>(); };
     if (constant(x)) {
       found.rho.reason = "the credit along every direction is the same";
@@ -128,8 +132,9 @@ inline PerturbationCorrelation pooled_correlation(const PerturbationPairs& pairs
       return found;
     }
     found.rho.value = rho;
-    found.rho.interval = options.interval == CorrelationInterval::Fisher ? fisher_interval(rho, count, options.bootstrap.level)
-                                                                         : bootstrap_interval(n, options.bootstrap, correlation);
+    found.rho.interval = options.interval == CorrelationInterval::Fisher
+                             ? fisher_interval(rho, count, options.bootstrap.level)
+                             : bootstrap_interval(n, options.bootstrap, correlation);
     return found;
   });
 }
@@ -138,35 +143,39 @@ inline PerturbationCorrelation pooled_correlation(const PerturbationPairs& pairs
 ///
 ///     rho_l = Pearson over m, b of  <a_l, v>  and  (loss(h_l + eps v) - loss(h_l - eps v)) / (2 eps),  |v_mb| = 1
 ///
-/// v are M random unit directions for each sample, over all elements of h_l. As a pooled correlation it is a cosine that weighs
-/// samples by their norms, and changes with the scale of each sample's credit: give it raw credits (raw_credits()), not
-/// normalised ones. Its noise is about 1/sqrt(M B); the interval says it. `credits` are a_0..a_L as a trainer gives them for
-/// this batch, each of the shape of h_l or one that broadcasts to it; none where one is undefined.
+/// v are M random unit directions for each sample, over all elements of h_l. As a pooled correlation it is a cosine
+/// that weighs samples by their norms, and changes with the scale of each sample's credit: give it raw credits
+/// (raw_credits()), not normalised ones. Its noise is about 1/sqrt(M B); the interval says it. `credits` are a_0..a_L
+/// as a trainer gives them for this batch, each of the shape of h_l or one that broadcasts to it; none where one is
+/// undefined.
 ///
-/// By default the network runs in float64 from h_l on (h_l itself is that of the model's dtype), with central differences, whose
-/// error is of the order eps^2; PerturbationOptions::script() is the scripts' way. In the model's present mode; nothing is
-/// changed (see InFloat64 for what a float64 run means to the parameters). Costs 2·M forward passes from l on for each l (with Forward M + 1). Waits for the device. Throws
-/// Error where shapes do not fit.
+/// By default the network runs in float64 from h_l on (h_l itself is that of the model's dtype), with central
+/// differences, whose error is of the order eps^2; PerturbationOptions::script() is the scripts' way. In the model's
+/// present mode; nothing is changed (see InFloat64 for what a float64 run means to the parameters). Costs 2·M forward
+/// passes from l on for each l (with Forward M + 1). Waits for the device. Throws Error where shapes do not fit.
 template <BlockModel Model, class Objective = CrossEntropy>
-std::vector<PerturbationCorrelation> perturbation_correlation(Model& model, const torch::Tensor& x, const torch::Tensor& y,
+std::vector<PerturbationCorrelation> perturbation_correlation(Model& model, const torch::Tensor& x,
+                                                              const torch::Tensor& y,
                                                               const std::vector<torch::Tensor>& credits,
                                                               const PerturbationOptions& options = {},
                                                               const Objective& objective = {}) {
   options.check();
   const LossFrom<Model, Objective> loss_from(model, x, y, objective);
   if (credits.size() != loss_from.hidden().size()) {
-    creditlib::detail::fail("perturbation_correlation: ", credits.size(), " credits, expected ", loss_from.hidden().size(),
-                            ": one for each of h_0..h_L.");
+    creditlib::detail::fail("perturbation_correlation: ", credits.size(), " credits, expected ",
+                            loss_from.hidden().size(), ": one for each of h_0..h_L.");
   }
   std::vector<PerturbationCorrelation> correlations;
   const InFloat64 network(*model, options.precision);
   for (std::size_t l = 0; l < credits.size(); ++l) {
     if (!credits[l].defined()) {
-      correlations.push_back({.rho = {.reason = "there is no credit here"}, .changed = {.reason = "there is no credit here"}});
+      correlations.push_back(
+          {.rho = {.reason = "there is no credit here"}, .changed = {.reason = "there is no credit here"}});
       continue;
     }
     const auto h = in_precision(loss_from.hidden()[l], options.precision);
-    correlations.push_back(pooled_correlation(perturbation_pairs(loss_from, static_cast<std::int64_t>(l), h, credits[l], options), options));
+    correlations.push_back(pooled_correlation(
+        perturbation_pairs(loss_from, static_cast<std::int64_t>(l), h, credits[l], options), options));
   }
   return correlations;
 }

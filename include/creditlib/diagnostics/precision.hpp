@@ -11,12 +11,12 @@ namespace creditlib::diagnostics {
 /// In which dtype a measurement runs the network: the model's own, or float64.
 enum class Precision { Model, Float64 };
 
-/// A module's floating-point parameters and buffers in float64 and, when it goes out of scope, as they were: the same storage
-/// with the same bits, so that optimisers and whoever keeps views of them notice nothing.
+/// A module's floating-point parameters and buffers in float64 and, when it goes out of scope, as they were: the same
+/// storage with the same bits, so that optimisers and whoever keeps views of them notice nothing.
 ///
-/// Between the two the module runs on float64 inputs only, and a trainer of it refuses to step. Not for use between a forward pass
-/// and its backward: LibTorch forgets where a parameter's gradient goes when its dtype changes. Nothing happens to a module in float64, or
-/// with Precision::Model. Costs a second copy of the parameters, in float64.
+/// Between the two the module runs on float64 inputs only, and a trainer of it refuses to step. Not for use between a
+/// forward pass and its backward: LibTorch forgets where a parameter's gradient goes when its dtype changes. Nothing
+/// happens to a module in float64, or with Precision::Model. Costs a second copy of the parameters, in float64.
 class InFloat64 {
  public:
   explicit InFloat64(torch::nn::Module& module, Precision precision = Precision::Float64) {
@@ -43,7 +43,8 @@ class InFloat64 {
   std::vector<std::pair<torch::Tensor, torch::Tensor>> converted_;
 };
 
-/// A tensor as a network in `precision` takes it: floating-point ones in float64 where it asks for that, others as they are.
+/// A tensor as a network in `precision` takes it: floating-point ones in float64 where it asks for that, others as they
+/// are.
 inline torch::Tensor in_precision(const torch::Tensor& t, Precision precision) {
   return precision == Precision::Float64 && t.defined() && t.is_floating_point() ? t.to(torch::kFloat64) : t;
 }

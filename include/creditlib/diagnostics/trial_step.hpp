@@ -4,7 +4,6 @@
 #include <creditlib/detail/untouched.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
-
 #include <vector>
 
 namespace creditlib::diagnostics {
@@ -18,8 +17,8 @@ class TrialStep {
   void step(const std::vector<torch::Tensor>& update, double eta) {
     const torch::NoGradGuard no_grad;
     if (update.size() != parameters_.size()) {
-      creditlib::detail::fail("TrialStep: ", update.size(), " updates, expected one for each of the model's ", parameters_.size(),
-                              " parameters.");
+      creditlib::detail::fail("TrialStep: ", update.size(), " updates, expected one for each of the model's ",
+                              parameters_.size(), " parameters.");
     }
     for (std::size_t i = 0; i < update.size(); ++i) {
       if (update[i].defined()) parameters_[i].variable_data().sub_(update[i], eta);

@@ -8,6 +8,7 @@
 #include <torch/nn/pimpl.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace creditlib {
@@ -72,17 +73,25 @@ class SequentialBlocksImpl : public torch::nn::Module {
       shapes_.emplace_back(h.sizes().begin() + 1, h.sizes().end());
       return h;
     };
-    auto h = sizes(embed(example));
+    const auto run = [&](const std::string& stage, const torch::Tensor& input, const auto& action) -> torch::Tensor {
+      try {
+        return action();
+      } catch (const c10::Error& error) {
+        detail::fail("SequentialBlocks: ", stage, " cannot take the ", detail::shape_text(input.sizes()), " that it gets from the example: ",
+                     error.what_without_backtrace());
+      }
+    };
+    auto h = sizes(run(".embed", example, [&] { return embed(example); }));
     for (std::size_t l = 0; l < blocks_->size(); ++l) {
       const auto at = static_cast<std::int64_t>(l);
-      const auto f = block(at, h);
+      const auto f = run("block " + std::to_string(l), h, [&] { return block(at, h); });
       if (residual_ && f.sizes() != h.sizes()) {
         detail::fail("SequentialBlocks: block ", l, " turns ", detail::shape_text(h.sizes()), " into ", detail::shape_text(f.sizes()),
                      ", but with .residual = true its output is added to its input and must have the same shape.");
       }
       h = sizes(join(at, h, f));
     }
-    const auto logits = readout(h);
+    const auto logits = run(".readout", h, [&] { return readout(h); });
     if (logits.dim() != 2) {
       detail::fail("SequentialBlocks: the readout gives ", detail::shape_text(logits.sizes()), ", expected logits (B, classes).");
     }

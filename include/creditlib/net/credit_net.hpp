@@ -1,13 +1,13 @@
 #pragma once
 
-#include <creditlib/bind_context.hpp>
-#include <creditlib/detail/describe.hpp>
-#include <creditlib/error.hpp>
-#include <creditlib/net/time_embedding.hpp>
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
 #include <cmath>
+#include <creditlib/bind_context.hpp>
+#include <creditlib/detail/describe.hpp>
+#include <creditlib/error.hpp>
+#include <creditlib/net/time_embedding.hpp>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -43,8 +43,8 @@ class CreditNetImpl : public torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& h, double t, const torch::Tensor& s) const {
     const auto flat = h.flatten(1);
     if (flat.size(1) != options_.state || s.dim() != 2 || s.size(1) != options_.condition) {
-      detail::fail("CreditNet: h is ", detail::shape_text(h.sizes()), " and s ", detail::shape_text(s.sizes()), ", expected ",
-                   options_.state, " and ", options_.condition, " numbers a sample.");
+      detail::fail("CreditNet: h is ", detail::shape_text(h.sizes()), " and s ", detail::shape_text(s.sizes()),
+                   ", expected ", options_.state, " and ", options_.condition, " numbers a sample.");
     }
     const auto time = time_embedding(t, options_.time, flat.options()).expand({flat.size(0), options_.time});
     auto z = torch::cat({at::layer_norm(flat, {options_.state}, scale_, shift_), time, s}, 1);
@@ -101,14 +101,15 @@ class CreditNetImpl : public torch::nn::Module {
   std::vector<torch::Tensor> weights_, biases_;
 };
 
-/// The net that learned credit sources are made of: from a hidden state, its place in depth and the error to a credit or a value.
+/// The net that learned credit sources are made of: from a hidden state, its place in depth and the error to a credit
+/// or a value.
 ///
 ///     z_0 = [LayerNorm(h), time_embedding(t), s],  z_{i+1} = GELU(W_i z_i + b_i),  answer = W z + b
 ///
-/// h is flattened, so hidden states may have any shape. Weights and biases start from U(-1/sqrt(in), 1/sqrt(in)), PyTorch's own
-/// for a Linear, but drawn from `context`: LibTorch's global generator is left alone, float and double, CPU and CUDA start from
-/// the same numbers. Parameters: ln.{weight,bias}, net.<2 i>.{weight,bias}, as in the scripts' Sequential. Costs
-/// B (state + time + condition + (layers - 1) hidden + output) hidden multiplications.
+/// h is flattened, so hidden states may have any shape. Weights and biases start from U(-1/sqrt(in), 1/sqrt(in)),
+/// PyTorch's own for a Linear, but drawn from `context`: LibTorch's global generator is left alone, float and double,
+/// CPU and CUDA start from the same numbers. Parameters: ln.{weight,bias}, net.<2 i>.{weight,bias}, as in the scripts'
+/// Sequential. Costs B (state + time + condition + (layers - 1) hidden + output) hidden multiplications.
 ///
 /// Throws Error for sizes below 1 and an odd `time`.
 /// Source: VectorCreditNet of schedule_timing, ValueNet and StateBridgeNet of cnn_baseline.

@@ -11,8 +11,8 @@ namespace creditlib {
 ///
 ///     sin(t w_i), cos(t w_i),    w_i = 10000^(-i / n),  i = 0..n-1,  n = size / 2
 ///
-/// Computed on the device of `options`, without waiting for it. Source: the sinusoidal time embedding of the reference scripts'
-/// credit nets; Vaswani et al., "Attention is all you need", NeurIPS 2017.
+/// Computed on the device of `options`, without waiting for it. Source: the sinusoidal time embedding of the reference
+/// scripts' credit nets; Vaswani et al., "Attention is all you need", NeurIPS 2017.
 inline torch::Tensor time_embedding(double t, std::int64_t size, const torch::TensorOptions& options) {
   const std::int64_t half = size / 2;
   const auto angles = torch::arange(half, options).mul_(-std::log(10000.0) / static_cast<double>(half)).exp_().mul_(t);

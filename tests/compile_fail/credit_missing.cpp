@@ -1,0 +1,10 @@
+// expect: credit(model, const creditlib::Trace&) of the run state must return std::vector<torch::Tensor>
+#include <creditlib/local_trainer.hpp>
+#include <creditlib/model/residual_mlp.hpp>
+
+struct Rule {
+  int feedback = 0;
+  
+};
+
+int main() { creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), Rule{}); }

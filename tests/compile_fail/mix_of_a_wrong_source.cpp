@@ -1,0 +1,13 @@
+// expect: learn is there but not callable as `learn(model, const creditlib::Trace&)`
+#include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/mix.hpp>
+#include <creditlib/local_trainer.hpp>
+#include <creditlib/model/residual_mlp.hpp>
+#include <creditlib/schedule/blend.hpp>
+
+struct Rule {
+  std::vector<torch::Tensor> credit(auto&, const creditlib::Trace& trace) const { return trace.hidden; }
+  void learn() {}
+};
+
+int main() { creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), creditlib::Mix{creditlib::DFA{}, Rule{}}, {}, creditlib::Blend{}); }

@@ -1,0 +1,19 @@
+// expect: the model needs `std::int64_t blocks() const`: how many blocks there are
+#include <creditlib/credit/dfa.hpp>
+#include <creditlib/local_trainer.hpp>
+
+struct Network : torch::nn::Module {
+  torch::Tensor embed(torch::Tensor x) { return x; }
+  torch::Tensor block(std::int64_t, torch::Tensor h) { return h; }
+  torch::Tensor join(std::int64_t, torch::Tensor, torch::Tensor f) { return f; }
+  torch::Tensor readout(torch::Tensor h) { return h; }
+  torch::Tensor forward(torch::Tensor x) { return x; }
+  std::int64_t classes() const { return 2; }
+  std::vector<std::int64_t> hidden_shape(std::int64_t) const { return {2}; }
+  std::vector<torch::Tensor> embed_parameters() const { return {}; }
+  std::vector<torch::Tensor> block_parameters(std::int64_t) const { return parameters(); }
+  std::vector<torch::Tensor> readout_parameters() const { return {}; }
+  std::vector<torch::Tensor> blocks() const { return {}; }
+};
+
+int main() { creditlib::LocalTrainer trainer(std::make_shared<Network>(), creditlib::DFA{}); }

@@ -1,0 +1,17 @@
+// expect: the model needs `torch::Tensor readout(torch::Tensor h)`, which gives the logits
+#include <creditlib/backprop_trainer.hpp>
+
+struct Network : torch::nn::Module {
+  torch::Tensor embed(torch::Tensor x) { return x; }
+  std::int64_t blocks() const { return 1; }
+  torch::Tensor block(std::int64_t, torch::Tensor h) { return h; }
+  torch::Tensor join(std::int64_t, torch::Tensor, torch::Tensor f) { return f; }
+  torch::Tensor forward(torch::Tensor x) { return x; }
+  std::int64_t classes() const { return 2; }
+  std::vector<std::int64_t> hidden_shape(std::int64_t) const { return {2}; }
+  std::vector<torch::Tensor> embed_parameters() const { return {}; }
+  std::vector<torch::Tensor> block_parameters(std::int64_t) const { return parameters(); }
+  std::vector<torch::Tensor> readout_parameters() const { return {}; }
+};
+
+int main() { creditlib::BackpropTrainer trainer(std::make_shared<Network>()); }

@@ -1,0 +1,10 @@
+// expect: named_tensors is there but not callable as `creditlib::NamedTensors named_tensors() const`
+#include <creditlib/local_trainer.hpp>
+#include <creditlib/model/residual_mlp.hpp>
+
+struct Rule {
+  std::vector<torch::Tensor> credit(auto&, const creditlib::Trace& trace) const { return trace.hidden; }
+  creditlib::NamedTensors named_tensors() { return {}; }
+};
+
+int main() { creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), Rule{}); }

@@ -1,0 +1,12 @@
+// expect: correct is there but not callable as `torch::Tensor correct(logits, target) const`
+#include <creditlib/backprop_trainer.hpp>
+#include <creditlib/model/residual_mlp.hpp>
+
+struct Objective {
+  torch::Tensor loss(const torch::Tensor& logits, const torch::Tensor&) const { return logits.sum(1); }
+  torch::Tensor error(const torch::Tensor& logits, const torch::Tensor&) const { return torch::ones_like(logits); }
+  void check(const torch::Tensor&, const torch::Tensor&) const {}
+  std::int64_t correct() const { return 0; }
+};
+
+int main() { creditlib::BackpropTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), {}, Objective{}); }

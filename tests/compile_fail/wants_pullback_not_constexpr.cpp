@@ -1,0 +1,10 @@
+// expect: wants_pullback must be declared as `static constexpr bool wants_pullback = true;`
+#include <creditlib/local_trainer.hpp>
+#include <creditlib/model/residual_mlp.hpp>
+
+struct Rule {
+  std::vector<torch::Tensor> credit(auto&, const creditlib::Trace& trace) const { return trace.hidden; }
+  inline static bool wants_pullback = true;
+};
+
+int main() { creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), Rule{}); }

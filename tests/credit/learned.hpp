@@ -1,0 +1,425 @@
+#pragma once
+
+#include <algorithm>
+#include <creditlib/backprop_trainer.hpp>
+#include <creditlib/detail/forward.hpp>
+#include <creditlib/diagnostics/alignment.hpp>
+#include <creditlib/diagnostics/gradients.hpp>
+#include <creditlib/local_trainer.hpp>
+#include <creditlib/model/residual_mlp.hpp>
+#include <string>
+#include <vector>
+
+#include "../models.hpp"
+#include "../sources.hpp"
+#include "../temporary_folder.hpp"
+#include "../test.hpp"
+
+/// What the tests of learned credit sources share: a frozen trained network, how well credit follows its gradients, and
+/// what holds for every source that learns. Functions that return text say what is wrong, or nothing.
+namespace creditlib::test {
+
+inline torch::Generator generator(std::uint64_t seed) { return torch::make_generator<at::CPUGeneratorImpl>(seed); }
+
+inline BindContext context(torch::Dtype dtype = torch::kFloat32, std::uint64_t seed = 7) {
+  return {torch::kCPU, dtype, generator(seed)};
+}
+
+/// The Trace that a trainer would show for this batch.
+template <class Model, class Objective = CrossEntropy>
+Trace trace_of(Model& model, const Batch& batch, const Objective& objective = {}) {
+  return detail::forward_in_blocks(model, objective, batch.x, batch.y, /*pullbacks=*/false).trace;
+}
+
+/// A network that back-propagation has trained, and samples that it was trained on and was not. The labels are drawn
+/// from a random network's probabilities, so that no training can make the error vanish.
+struct FrozenTask {
+  ResidualMLP model = nullptr;
+  Batch training, held_out;
+};
+
+inline constexpr std::int64_t frozen_classes = 6;
+
+inline FrozenTask frozen_task(std::uint64_t weights_seed = 3) {
+  torch::manual_seed(99);
+  const auto first = torch::randn({16, 32}) / 2, second = torch::randn({32, frozen_classes}) * 0.6;
+  const auto samples = [&](std::int64_t number) -> Batch {
+    const auto x = torch::randn({number, 16});
+    const auto gumbel = -(-torch::rand({number, frozen_classes}).log()).log();
+    return {x, (torch::tanh(x.mm(first)).mm(second) + gumbel).argmax(1)};
+  };
+  FrozenTask task{.training = samples(2048), .held_out = samples(96)};
+  torch::manual_seed(weights_seed);
+  task.model = ResidualMLP({.input = 16, .width = 24, .classes = frozen_classes, .blocks = 3});
+  BackpropTrainer trainer(task.model, {.lr = 2e-3, .rate = Rate::Constant});
+  for (int step = 0; step < 300; ++step) {
+    const auto rows = torch::randint(2048, {64});
+    trainer.step(task.training.x.index_select(0, rows), task.training.y.index_select(0, rows));
+  }
+  return task;
+}
+
+/// Lets a source learn from batches of 64 of the task, the network as it is.
+template <class State>
+void learn_frozen(State& state, FrozenTask& task, int steps) {
+  const auto draws = generator(21);
+  for (int step = 0; step < steps; ++step) {
+    const auto rows = at::randint(task.training.x.size(0), {64}, draws, torch::TensorOptions(torch::kInt64));
+    const Batch batch{task.training.x.index_select(0, rows), task.training.y.index_select(0, rows)};
+    state.learn(task.model, trace_of(task.model, batch));
+  }
+}
+
+/// The cosine of each row of a, (..., B, d), with that of g, (B, d).
+inline torch::Tensor row_cosines(const torch::Tensor& a, const torch::Tensor& g) {
+  const auto x = a.to(torch::kFloat64), y = g.to(torch::kFloat64);
+  return (x * y).sum(-1) / (x.norm(2, -1) * y.norm(2, -1));
+}
+
+/// Pearson's correlation over the last two dimensions.
+inline torch::Tensor correlations(torch::Tensor p, torch::Tensor c) {
+  p = p.flatten(-2).to(torch::kFloat64);
+  c = c.flatten(-2).to(torch::kFloat64);
+  p = p - p.mean(-1, true);
+  c = c - c.mean(-1, true);
+  return (p * c).sum(-1) / (p.norm(2, -1) * c.norm(2, -1));
+}
+
+/// Directions at each hidden state, and how the loss changes along them: central differences in float64 of the blocks
+/// above and the readout, written out.
+struct Probes {
+  std::vector<torch::Tensor> directions, change;  ///< (B, M, d), (B, M)
+
+  Probes(FrozenTask& task, const std::vector<torch::Tensor>& hidden) {
+    auto wide = ResidualMLP(task.model->options());
+    wide->to(torch::kFloat64);
+    const torch::NoGradGuard no_grad;
+    for (const auto& entry : task.model->named_parameters()) wide->named_parameters()[entry.key()].copy_(entry.value());
+    const std::int64_t M = 16;
+    torch::manual_seed(17);
+    for (std::size_t l = 0; l < hidden.size(); ++l) {
+      const auto h = hidden[l].to(torch::kFloat64);
+      auto v = torch::randn({h.size(0), M, h.size(1)}, torch::kFloat64);
+      v = v / v.norm(2, 2, true);
+      const auto loss = [&](torch::Tensor at) {
+        for (auto k = static_cast<std::int64_t>(l); k < wide->blocks(); ++k) at = at + wide->block(k, at);
+        return torch::nn::functional::cross_entropy(
+            wide->readout(at), task.held_out.y,
+            torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kNone));
+      };
+      std::vector<torch::Tensor> slopes;
+      for (std::int64_t m = 0; m < M; ++m) {
+        slopes.push_back((loss(h + 1e-4 * v.select(1, m)) - loss(h - 1e-4 * v.select(1, m))) / 2e-4);
+      }
+      directions.push_back(v);
+      change.push_back(torch::stack(slopes, 1));
+    }
+  }
+
+  /// (..., B, M) of credit (..., B, d) at h_l.
+  torch::Tensor projections(std::size_t l, const torch::Tensor& a) const {
+    return (a.unsqueeze(-2).to(torch::kFloat64) * directions[l]).sum(-1);
+  }
+};
+
+/// Gamma and rho at one hidden state, and the p of permutation tests that they are no better than the untrained net's
+/// (credits exchanged sample by sample) and than this net's with s shuffled over samples.
+struct Follows {
+  double gamma, rho, untrained_gamma, untrained_rho, shuffled_gamma, shuffled_rho;
+  double p_untrained_gamma, p_untrained_rho, p_shuffled_gamma, p_shuffled_rho;
+
+  double largest_p() const { return std::max({p_untrained_gamma, p_untrained_rho, p_shuffled_gamma, p_shuffled_rho}); }
+};
+
+/// (1 + #{null >= found}) / (1 + n).
+inline double p_value(double found, const torch::Tensor& null) {
+  return (1 + null.ge(found - 1e-12).sum().item<double>()) / (1 + static_cast<double>(null.numel()));
+}
+
+/// How a trained state's credit follows the held-out samples' gradients, at each hidden state.
+template <class State>
+std::vector<Follows> follows(const State& trained, const State& untrained, FrozenTask& task) {
+  constexpr std::int64_t permutations = 1000, at_once = 50;
+  const auto trace = trace_of(task.model, task.held_out);
+  const auto g = diagnostics::true_gradients(task.model, task.held_out.x, task.held_out.y);
+  const auto a = trained.credit(task.model, trace), before = untrained.credit(task.model, trace);
+  const Probes probes(task, trace.hidden);
+  const auto B = trace.error.size(0);
+  const auto draws = generator(31);
+
+  // The batch again and again, each time with the errors in another order.
+  std::vector<std::vector<torch::Tensor>> gamma_null(g.size()), rho_null(g.size());
+  for (std::int64_t done = 0; done < permutations; done += at_once) {
+    Trace shuffled = trace;
+    std::vector<torch::Tensor> errors;
+    for (std::int64_t i = 0; i < at_once; ++i) {
+      errors.push_back(trace.error.index_select(0, at::randperm(B, draws, torch::TensorOptions(torch::kInt64))));
+    }
+    shuffled.error = torch::cat(errors);
+    shuffled.target = trace.target.repeat({at_once});
+    for (auto& h : shuffled.hidden) h = h.repeat({at_once, 1});
+    const auto null = trained.credit(task.model, shuffled);
+    for (std::size_t l = 0; l < g.size(); ++l) {
+      const auto credit = null[l].view({at_once, B, -1});
+      gamma_null[l].push_back(row_cosines(credit, g[l]).mean(1));
+      rho_null[l].push_back(correlations(probes.projections(l, credit), probes.change[l].expand({at_once, -1, -1})));
+    }
+  }
+
+  std::vector<Follows> found;
+  for (std::size_t l = 0; l < g.size(); ++l) {
+    Follows f{};
+    f.gamma = diagnostics::alignment(a[l], g[l]).value.value();
+    f.untrained_gamma = diagnostics::alignment(before[l], g[l]).value.value();
+    const auto own = probes.projections(l, a[l]), other = probes.projections(l, before[l]);
+    f.rho = correlations(own, probes.change[l]).template item<double>();
+    f.untrained_rho = correlations(other, probes.change[l]).template item<double>();
+
+    const auto gammas = torch::cat(gamma_null[l]), rhos = torch::cat(rho_null[l]);
+    f.shuffled_gamma = gammas.mean().template item<double>();
+    f.shuffled_rho = rhos.mean().template item<double>();
+    f.p_shuffled_gamma = p_value(f.gamma, gammas);
+    f.p_shuffled_rho = p_value(f.rho, rhos);
+
+    const auto exchanged = at::randint(2, {permutations, B}, draws, torch::TensorOptions(torch::kFloat64));
+    const auto difference = row_cosines(a[l], g[l]) - row_cosines(before[l], g[l]);
+    f.p_untrained_gamma = p_value(f.gamma - f.untrained_gamma, (1 - 2 * exchanged).mv(difference) / B);
+    // Both on one scale, since Pearson's correlation knows none.
+    const auto x = own / own.std(), y = other / other.std();
+    const auto swap = exchanged.unsqueeze(2);
+    const auto c = probes.change[l].expand({permutations, -1, -1});
+    const auto null = correlations(x + swap * (y - x), c) - correlations(y + swap * (x - y), c);
+    f.p_untrained_rho = p_value(f.rho - f.untrained_rho, null);
+    found.push_back(f);
+  }
+  return found;
+}
+
+inline std::string text(const std::vector<Follows>& follows) {
+  std::string said;
+  for (std::size_t l = 0; l < follows.size(); ++l) {
+    const auto& f = follows[l];
+    said += c10::str("h_", l, ": Gamma ", f.gamma, " (untrained ", f.untrained_gamma, ", shuffled ", f.shuffled_gamma,
+                     "), rho ", f.rho, " (untrained ", f.untrained_rho, ", shuffled ", f.shuffled_rho, "), largest p ",
+                     f.largest_p(), "\n");
+  }
+  return said;
+}
+
+/// The mean over hidden states of Gamma on the held-out samples.
+template <class State>
+double mean_gamma(const State& state, FrozenTask& task) {
+  const auto a = state.credit(task.model, trace_of(task.model, task.held_out));
+  const auto g = diagnostics::true_gradients(task.model, task.held_out.x, task.held_out.y);
+  double sum = 0;
+  for (std::size_t l = 0; l < g.size(); ++l) sum += diagnostics::alignment(a[l], g[l]).value.value();
+  return sum / static_cast<double>(g.size());
+}
+
+/// A schedule under which nothing learns.
+struct LearnsNothing {
+  std::array<double, 1> weights(const Progress&) const { return {1.0}; }
+  std::array<bool, 1> learns(const Progress&) const { return {false}; }
+};
+
+/// A source that has learned one network's gradients and is then shown another, with learning off and on.
+struct Moved {
+  double first = 0;  ///< Gamma on the network that it learned
+  double off = 0;    ///< on the other one, not learning
+  double on = 0;     ///< on the other one, learning
+};
+
+template <class Rule>
+Moved moved_to_another_network(const Rule& rule, int steps) {
+  auto task = frozen_task(3), other = frozen_task(4);
+  auto state = rule.bind(task.model, context());
+  Moved moved;
+  learn_frozen(state, task, steps);
+  moved.first = mean_gamma(state, task);
+  moved.off = mean_gamma(state, other);
+  learn_frozen(state, other, steps);
+  moved.on = mean_gamma(state, other);
+  return moved;
+}
+
+/// "" where a trainer whose source does not learn keeps its first credits, to the bit, and one that learns does not.
+template <class Rule>
+std::string without_learning_nothing_moves(const Rule& rule) {
+  const auto batch = small_batch();
+  LocalTrainer off(small_model(), rule, {}, LearnsNothing{});
+  LocalTrainer on(small_model(), rule);
+  const auto before = off.raw_credits(batch.x, batch.y);
+  if (!same(before, on.raw_credits(batch.x, batch.y))) return "they start apart";
+
+  for (int i = 0; i < 3; ++i) off.learn(batch.x, batch.y), on.learn(batch.x, batch.y);
+
+  if (!same(before, off.raw_credits(batch.x, batch.y))) return "it learns where the schedule does not let it";
+  const auto after = on.raw_credits(batch.x, batch.y);
+  for (std::size_t l = 0; l < after.size(); ++l) {
+    if (torch::equal(before[l], after[l])) return "learning does not change credit " + std::to_string(l);
+  }
+  return "";
+}
+
+/// All that a state keeps, and all that is a model's.
+template <class State>
+std::vector<torch::Tensor> kept(const State& state) {
+  std::vector<torch::Tensor> tensors;
+  for (const auto& [name, tensor] : state.named_tensors()) tensors.push_back(tensor);
+  return copies(tensors);
+}
+inline std::vector<torch::Tensor> all_of(torch::nn::Module& module) {
+  auto tensors = copies(module.parameters());
+  for (const auto& buffer : module.buffers()) tensors.push_back(buffer.clone());
+  for (const auto& gradient : gradients_of(module)) tensors.push_back(gradient);
+  tensors.push_back(global_generator_state());
+  return tensors;
+}
+
+/// "" where neither credit nor learning changes anything of a model in training mode, and credit nothing of the source.
+template <class Rule>
+std::string leaves_models_alone(const Rule& rule) {
+  for (const auto kind : {Kind::batch_norm, Kind::dropout, Kind::conv, Kind::tokens, Kind::no_embed}) {
+    auto model = stages(kind);
+    const auto batch = batch_for(kind);
+    auto state = rule.bind(model, context());
+    const auto trace = trace_of(model, batch);
+    for (auto& parameter : model->parameters()) parameter.mutable_grad() = torch::ones_like(parameter);
+    const auto before = all_of(*model);
+    const auto own = kept(state);
+
+    const auto credits = state.credit(model, trace);
+
+    if (!same(before, all_of(*model))) return name(kind) + ": credit changes the model";
+    if (!same(own, kept(state))) return name(kind) + ": credit changes the source";
+    state.learn(model, trace);
+    if (!same(before, all_of(*model))) return name(kind) + ": learning changes the model";
+    if (same(own, kept(state))) return name(kind) + ": learning changes nothing";
+    for (std::size_t l = 0; l < credits.size(); ++l) {
+      const bool wanted = l > 0 || kind != Kind::no_embed;
+      if (credits[l].defined() != wanted)
+        return name(kind) + ": credit where there is none to give, or none where there is";
+      if (wanted && credits[l].sizes() != trace.hidden[l].sizes())
+        return name(kind) + ": credit of another shape than h";
+      if (wanted && credits[l].requires_grad()) return name(kind) + ": credit on a graph";
+    }
+  }
+  return "";
+}
+
+/// "" where nets in float64 start from the numbers of those in float32, and another seed's do not.
+template <class Rule>
+std::string same_start_in_float64(const Rule& rule) {
+  auto single = residual_mlp(), twice = residual_mlp(torch::kFloat64);
+  const auto a = rule.bind(single, context()).named_tensors();
+  const auto b = rule.bind(twice, context(torch::kFloat64)).named_tensors();
+  const auto other = rule.bind(single, context(torch::kFloat32, 8)).named_tensors();
+  bool differs = false;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (!torch::equal(a[i].second, b.at(i).second.to(a[i].second.scalar_type())))
+      return a[i].first + " is another in float64";
+    differs = differs || !torch::equal(a[i].second, other.at(i).second);
+  }
+  return differs ? "" : "another seed starts from the same numbers";
+}
+
+/// "" where a run that is saved and goes on in another trainer is the run that was not interrupted, to the bit.
+template <class Rule>
+std::string resumes_to_the_bit(const Rule& rule) {
+  const TemporaryFolder folder;
+  const auto train = [](auto& trainer) {
+    for (std::uint64_t i = 0; i < 3; ++i) {
+      const auto batch = batch_for(Kind::residual_mlp, torch::kFloat32, 7, 20 + i);
+      trainer.step(batch.x, batch.y);
+      trainer.learn(batch.x, batch.y);
+    }
+  };
+  LocalTrainer first(small_model(), rule, {.lr = 1e-2});
+  train(first);
+  first.save(folder / "checkpoint");
+  train(first);
+
+  LocalTrainer resumed(residual_mlp(torch::kFloat32, 9), rule, {.lr = 1e-2, .seed = 99});
+  train(resumed);
+  if (same(copies(first.model()->parameters()), copies(resumed.model()->parameters())))
+    return "two runs of one kind: nothing to see";
+  resumed.load(folder / "checkpoint");
+  train(resumed);
+
+  if (!same(copies(first.model()->parameters()), copies(resumed.model()->parameters()))) return "the model is another";
+  return same(kept(first.state()), kept(resumed.state())) ? "" : "the source is another";
+}
+
+/// "" where learn's gradients are those of the sum of losses() by finite differences, at some numbers of each
+/// parameter; the rule must have lr 0 and no clipping, the model be of float64.
+template <class Rule, class Model>
+std::string learns_down_its_losses(const Rule& rule, Model model, const Batch& batch) {
+  const auto bound = context(torch::kFloat64);
+  auto state = rule.bind(model, bound);
+  const auto trace = trace_of(model, batch);
+  const auto start = bound.generator.get_state();
+  const auto from_start = [&](const auto& action) {
+    torch::Generator(bound.generator).set_state(start);
+    return action();
+  };
+  from_start([&] { state.learn(model, trace); });
+
+  const auto loss = [&] {
+    return from_start([&] {
+      double sum = 0;
+      for (const auto& part : state.losses(model, trace)) sum += part.template item<double>();
+      return sum;
+    });
+  };
+  std::size_t checked = 0;
+  for (const auto& parameter : state.nets.parameters()) {
+    if (!parameter.grad().defined()) continue;
+    const auto numbers = parameter.data().view(-1), slopes = parameter.grad().view(-1);
+    for (const std::int64_t i : {std::int64_t{0}, numbers.numel() / 2, numbers.numel() - 1}) {
+      const double at = numbers[i].template item<double>(), h = 1e-5;
+      numbers[i] = at + h;
+      const double above = loss();
+      numbers[i] = at - h;
+      const double below = loss();
+      numbers[i] = at;
+      const double expected = (above - below) / (2 * h), found = slopes[i].template item<double>();
+      if (std::abs(expected - found) > 1e-6 * std::max(1.0, std::abs(expected))) {
+        return c10::str("a gradient is ", found, ", by finite differences ", expected);
+      }
+      ++checked;
+    }
+  }
+  return checked > 10 ? "" : "no gradients";
+}
+
+/// What joint norms the gradients of each net have after one learn.
+template <class State>
+std::vector<double> gradient_norms(const State& state) {
+  std::vector<double> norms;
+  for (std::size_t i = 0; i < state.nets.size(); ++i) {
+    double sum = 0;
+    for (const auto& parameter : state.nets[i]->parameters()) {
+      if (parameter.grad().defined()) sum += parameter.grad().square().sum().template item<double>();
+    }
+    norms.push_back(std::sqrt(sum));
+  }
+  return norms;
+}
+
+/// dloss/dh.
+inline torch::Tensor slope(const torch::Tensor& loss, const torch::Tensor& h) {
+  return torch::autograd::grad({loss}, {h})[0];
+}
+
+/// A row of a tensor as a batch of one.
+inline torch::Tensor row(const torch::Tensor& t, std::int64_t b) { return t.narrow(0, b, 1); }
+
+/// The loss of one sample from h_l = h (1, ...) on, by torch's own cross-entropy.
+template <class Model>
+double sample_loss(Model& model, std::int64_t l, torch::Tensor h, const torch::Tensor& label) {
+  const torch::NoGradGuard no_grad;
+  for (; l < model->blocks(); ++l) h = model->join(l, h, model->block(l, h));
+  return torch::nn::functional::cross_entropy(model->readout(h), label).template item<double>();
+}
+
+}  // namespace creditlib::test
