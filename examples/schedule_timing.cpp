@@ -138,14 +138,6 @@ std::unique_ptr<support::AnyTrainer> make_trainer(const ScheduleSpec& spec, cons
   }
 }
 
-double mean_of(const std::vector<diagnostics::Measured>& values) {
-  std::vector<double> numbers;
-  for (const auto& value : values) {
-    if (value.value) numbers.push_back(*value.value);
-  }
-  return numbers.empty() ? std::nan("") : support::mean(numbers);
-}
-
 /// Gamma and rho on the first test batch, in eval mode. As the script has it, block l's credit is compared at its input h_l; beside
 /// it at its output h_{l+1}.
 void diagnose(support::AnyTrainer& trainer, const creditlib::data::Batch& batch, std::int64_t epoch, Json& entry) {
@@ -163,8 +155,8 @@ void diagnose(support::AnyTrainer& trainer, const creditlib::data::Batch& batch,
     return values;
   };
   const auto rho = rhos(at_input), rho_output = rhos(credits);
-  entry["gamma"].push_back({epoch, mean_of(gamma)});
-  entry["rho"].push_back({epoch, mean_of(rho)});
+  entry["gamma"].push_back({epoch, support::mean_of(gamma)});
+  entry["rho"].push_back({epoch, support::mean_of(rho)});
   const auto blocks = [](std::vector<diagnostics::Measured> all, bool inputs) {
     inputs ? all.pop_back() : static_cast<void>(all.erase(all.begin()));
     return support::values(all);

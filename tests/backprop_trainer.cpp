@@ -14,7 +14,8 @@ namespace {
 /// The gradients of the mean cross-entropy by the model's own forward.
 template <class Model>
 std::vector<torch::Tensor> autograd_gradients(Model& model, const Batch& batch) {
-  return torch::autograd::grad({torch::nn::functional::cross_entropy(model->forward(batch.x), batch.y)}, model->parameters());
+  return torch::autograd::grad({torch::nn::functional::cross_entropy(model->forward(batch.x), batch.y)},
+                               model->parameters());
 }
 
 double norm_of(const std::vector<torch::Tensor>& gradients) {
@@ -31,8 +32,12 @@ std::vector<torch::Tensor> gradients_of_parts(const std::vector<torch::Tensor>& 
 
 /// Cross-entropy without `correct`.
 struct Uncounted {
-  torch::Tensor loss(const torch::Tensor& logits, const torch::Tensor& target) const { return CrossEntropy{}.loss(logits, target); }
-  torch::Tensor error(const torch::Tensor& logits, const torch::Tensor& target) const { return CrossEntropy{}.error(logits, target); }
+  torch::Tensor loss(const torch::Tensor& logits, const torch::Tensor& target) const {
+    return CrossEntropy{}.loss(logits, target);
+  }
+  torch::Tensor error(const torch::Tensor& logits, const torch::Tensor& target) const {
+    return CrossEntropy{}.error(logits, target);
+  }
   void check(const torch::Tensor& logits, const torch::Tensor& target) const { CrossEntropy{}.check(logits, target); }
 };
 
@@ -215,11 +220,13 @@ TEST_CASE("BackpropTrainer leaves frozen parameters, grad mode and train mode al
   STATIC_REQUIRE_FALSE(std::is_copy_constructible_v<BackpropTrainer<ResidualMLP>>);
 }
 
-TEST_CASE("credits of back-propagation are gradients in the hidden states, also where a layer works in place", "[backprop]") {
+TEST_CASE("credits of back-propagation are gradients in the hidden states, also where a layer works in place",
+          "[backprop]") {
   const auto make = [](bool in_place) {
     torch::manual_seed(5);
     return SequentialBlocks({.embed = torch::nn::Sequential(torch::nn::Linear(6, 5)),
-                             .blocks = {torch::nn::Sequential(torch::nn::ReLU(torch::nn::ReLUOptions().inplace(in_place)), torch::nn::Linear(5, 5))},
+                             .blocks = {torch::nn::Sequential(
+                                 torch::nn::ReLU(torch::nn::ReLUOptions().inplace(in_place)), torch::nn::Linear(5, 5))},
                              .readout = torch::nn::Sequential(torch::nn::Linear(5, 4)),
                              .example = torch::zeros({1, 6})});
   };

@@ -26,7 +26,8 @@ std::vector<torch::Tensor> everything(torch::nn::Module& module) {
   return all;
 }
 
-/// What every member that takes a batch says of it, the same from all; "" where they differ, or where one has changed the model.
+/// What every member that takes a batch says of it, the same from all; "" where they differ, or where one has changed
+/// the model.
 template <class Trainer>
 std::string refusal(Trainer& trainer, const torch::Tensor& x, const torch::Tensor& y) {
   const auto before = everything(*trainer.model());
@@ -44,7 +45,8 @@ void check_refusals(Trainer& trainer) {
   trainer.step(x, y);
   const auto on_meta = torch::TensorOptions().device(torch::kMeta);
 
-  CHECK(says(refusal(trainer, x.to(torch::kFloat64), y), {"x is (7, 6) Double on cpu", "the model is Float on cpu", "x.to("}));
+  CHECK(says(refusal(trainer, x.to(torch::kFloat64), y),
+             {"x is (7, 6) Double on cpu", "the model is Float on cpu", "x.to("}));
   CHECK(says(refusal(trainer, x.to(on_meta), y), {"on meta", "the model is Float on cpu"}));
   CHECK(says(refusal(trainer, torch::Tensor(), y), {"x is undefined"}));
   CHECK(says(refusal(trainer, torch::zeros({}), y), {"x is ()", "at least one sample"}));
@@ -61,7 +63,8 @@ void check_refusals(Trainer& trainer) {
 
 /// A network that says and does what a test wants.
 struct OddNetwork : torch::nn::Module {
-  explicit OddNetwork(std::int64_t logits = 4, std::int64_t hidden = 5, bool in_embed = false, bool everywhere = true, bool foreign = false)
+  explicit OddNetwork(std::int64_t logits = 4, std::int64_t hidden = 5, bool in_embed = false, bool everywhere = true,
+                      bool foreign = false)
       : hidden_(hidden), in_embed_(in_embed), everywhere_(everywhere), foreign_(foreign) {
     first = register_module("first", torch::nn::Linear(6, 5));
     second = register_module("second", torch::nn::Linear(5, logits));
@@ -74,7 +77,9 @@ struct OddNetwork : torch::nn::Module {
   torch::Tensor forward(torch::Tensor x) { return readout(block(0, x)); }
   std::int64_t classes() const { return 4; }
   std::vector<std::int64_t> hidden_shape(std::int64_t l) const { return {l == 0 ? 6 : hidden_}; }
-  std::vector<torch::Tensor> embed_parameters() const { return in_embed_ ? first->parameters() : std::vector<torch::Tensor>{}; }
+  std::vector<torch::Tensor> embed_parameters() const {
+    return in_embed_ ? first->parameters() : std::vector<torch::Tensor>{};
+  }
   std::vector<torch::Tensor> block_parameters(std::int64_t) const { return first->parameters(); }
   std::vector<torch::Tensor> readout_parameters() const {
     if (foreign_) return {torch::zeros({2, 2})};
@@ -135,7 +140,10 @@ TEST_CASE("a target of SquaredError that does not fit is refused", "[errors]") {
   const auto x = small_batch().x;
   LocalTrainer trainer(model, DFA{}, {}, {}, {}, {}, SquaredError{});
 
-  CHECK(says(error_of([&] { trainer.step(x, torch::zeros({7, 3})); }), {"SquaredError", "(7, 3) Float", "(7, 4) Float"}));
+  CHECK(says(error_of([&] {
+               trainer.step(x, torch::zeros({7, 3}));
+             }),
+             {"SquaredError", "(7, 3) Float", "(7, 4) Float"}));
   CHECK(says(error_of([&] { trainer.step(x, torch::zeros({7, 4}, torch::kFloat64)); }), {"Double", "Float"}));
   CHECK(error_of([&] { trainer.step(x, torch::zeros({7, 4})); }) == "(nothing was thrown)");
 }
@@ -144,7 +152,10 @@ TEST_CASE("a width that ResidualMLP does not have is refused before anything is 
   auto model = small_model();
   LocalTrainer trainer(model, DFA{});
 
-  CHECK(says(error_of([&] { trainer.step(torch::zeros({7, 9}), small_batch().y); }), {"(7, 9)", "expected 6 numbers a sample"}));
+  CHECK(says(error_of([&] {
+               trainer.step(torch::zeros({7, 9}), small_batch().y);
+             }),
+             {"(7, 9)", "expected 6 numbers a sample"}));
   CHECK(trainer.steps() == 0);
 }
 
@@ -152,7 +163,8 @@ TEST_CASE("credits that do not fit are refused with what was expected, and the p
   auto model = stages(Kind::conv);
   const auto batch = batch_for(Kind::conv);
   const auto before = copies(model->parameters());
-  const std::vector<torch::Tensor> right{torch::zeros({7, 3, 6, 6}), torch::zeros({7, 5, 1, 1}), torch::zeros({7, 4, 3, 3})};
+  const std::vector<torch::Tensor> right{torch::zeros({7, 3, 6, 6}), torch::zeros({7, 5, 1, 1}),
+                                         torch::zeros({7, 4, 3, 3})};
   const auto message = [&](std::size_t l, const torch::Tensor& credit) {
     auto credits = right;
     if (l < 3) credits[l] = credit;
@@ -163,8 +175,10 @@ TEST_CASE("credits that do not fit are refused with what was expected, and the p
     return said;
   };
 
-  CHECK(says(message(1, torch::zeros({7, 6, 1, 1})), {"credit 1 as (7, 6, 1, 1) Float", "expected (7, 5, 6, 6) Float", "output of block 0"}));
-  CHECK(says(message(2, torch::zeros({1, 4, 3, 3})), {"credit 2 as (1, 4, 3, 3)", "expected (7, 4, 3, 3)", "output of block 1"}));
+  CHECK(says(message(1, torch::zeros({7, 6, 1, 1})),
+             {"credit 1 as (7, 6, 1, 1) Float", "expected (7, 5, 6, 6) Float", "output of block 0"}));
+  CHECK(says(message(2, torch::zeros({1, 4, 3, 3})),
+             {"credit 2 as (1, 4, 3, 3)", "expected (7, 4, 3, 3)", "output of block 1"}));
   CHECK(says(message(2, torch::zeros({7, 4})), {"credit 2 as (7, 4) Float"}));
   CHECK(says(message(0, torch::zeros({7, 3, 6, 6}, torch::kFloat64)), {"credit 0 as (7, 3, 6, 6) Double", "h_0"}));
   CHECK(says(message(0, torch::zeros({7, 3, 6, 6}, torch::kMeta)), {"on meta"}));
@@ -176,12 +190,17 @@ TEST_CASE("credits that do not fit are refused with what was expected, and the p
 
 TEST_CASE("a model whose parts do not hold each parameter once is refused by the parameter's name", "[errors]") {
   auto shared = torch::nn::Sequential(torch::nn::Linear(6, 6));
-  auto twice = SequentialBlocks({.blocks = {shared, shared}, .readout = torch::nn::Sequential(torch::nn::Linear(6, 4)), .example = torch::zeros({1, 6})});
+  auto twice = SequentialBlocks({.blocks = {shared, shared},
+                                 .readout = torch::nn::Sequential(torch::nn::Linear(6, 4)),
+                                 .example = torch::zeros({1, 6})});
 
   CHECK(says(trainer_refusal(twice), {"blocks.0.0.weight is in block_parameters(0) and in block_parameters(1)"}));
-  CHECK(says(trainer_refusal(std::make_shared<OddNetwork>(4, 5, true)), {"first.weight is in embed_parameters() and in block_parameters(0)"}));
-  CHECK(says(trainer_refusal(std::make_shared<OddNetwork>(4, 5, false, false)), {"second.bias is in no part", "readout_parameters()"}));
-  CHECK(says(trainer_refusal(std::make_shared<OddNetwork>(4, 5, false, true, true)), {"readout_parameters() lists", "(2, 2)", "register"}));
+  CHECK(says(trainer_refusal(std::make_shared<OddNetwork>(4, 5, true)),
+             {"first.weight is in embed_parameters() and in block_parameters(0)"}));
+  CHECK(says(trainer_refusal(std::make_shared<OddNetwork>(4, 5, false, false)),
+             {"second.bias is in no part", "readout_parameters()"}));
+  CHECK(says(trainer_refusal(std::make_shared<OddNetwork>(4, 5, false, true, true)),
+             {"readout_parameters() lists", "(2, 2)", "register"}));
   CHECK(trainer_refusal(std::make_shared<OddNetwork>()) == "(nothing was thrown)");
 }
 
@@ -192,6 +211,15 @@ TEST_CASE("a model of two dtypes, or none at all, is refused", "[errors]") {
   CHECK(says(trainer_refusal(mixed), {"blocks.1.w1.weight is (5, 5) Double", "embed.weight is (5, 6) Float"}));
   CHECK(says(trainer_refusal(std::shared_ptr<OddNetwork>()), {"model"}));
   CHECK(trainer_refusal(ResidualMLP(nullptr)) != "(nothing was thrown)");
+}
+
+TEST_CASE("a network without blocks is for back-propagation alone", "[errors]") {
+  auto model = ResidualMLP({.input = 6, .width = 5, .classes = small_classes, .blocks = 0});
+  const auto batch = small_batch();
+  BackpropTrainer back(model);
+
+  CHECK(says(error_of([&] { LocalTrainer(model, DFA{}); }), {"no blocks", "BackpropTrainer"}));
+  CHECK(error_of([&] { back.step(batch.x, batch.y); }) == "(nothing was thrown)");
 }
 
 TEST_CASE("a model that does not do as it says is found at the first step", "[errors]") {
@@ -215,7 +243,8 @@ TEST_CASE("a model that has moved to another dtype since is refused, until it is
   BackpropTrainer back(model);
   model->to(torch::kFloat64);
 
-  CHECK(says(error_of([&] { trainer.step(twice.x, twice.y); }), {"embed.weight is (5, 6) Double on cpu", "Float on cpu", "new trainer"}));
+  CHECK(says(error_of([&] { trainer.step(twice.x, twice.y); }),
+             {"embed.weight is (5, 6) Double on cpu", "Float on cpu", "new trainer"}));
   CHECK(says(error_of([&] { trainer.step(batch.x, batch.y); }), {"new trainer"}));
   CHECK(says(error_of([&] { trainer.credits(batch.x, batch.y); }), {"new trainer"}));
   CHECK(says(error_of([&] { back.step(twice.x, twice.y); }), {"embed.weight is (5, 6) Double on cpu"}));
@@ -227,7 +256,8 @@ TEST_CASE("a model that has moved to another dtype since is refused, until it is
 TEST_CASE("a block that changes its input in place is found, and the cure said", "[errors]") {
   auto in_place = torch::nn::ReLU(torch::nn::ReLUOptions().inplace(true));
   auto model = SequentialBlocks({.embed = torch::nn::Sequential(torch::nn::Linear(6, 5)),
-                                 .blocks = {torch::nn::Sequential(torch::nn::Linear(5, 5)), torch::nn::Sequential(in_place, torch::nn::Linear(5, 5))},
+                                 .blocks = {torch::nn::Sequential(torch::nn::Linear(5, 5)),
+                                            torch::nn::Sequential(in_place, torch::nn::Linear(5, 5))},
                                  .readout = torch::nn::Sequential(torch::nn::Linear(5, 4)),
                                  .example = torch::zeros({1, 6})});
   const auto batch = small_batch();
@@ -245,11 +275,13 @@ TEST_CASE("options that cannot be meant are refused when the trainer is made", "
   CHECK(says(error_of([&] { BackpropTrainer(model, {.clip_norm = -2.0}); }), {"clip_norm is -2"}));
 }
 
-TEST_CASE("a checkpoint of another model or rule is refused by the first name that differs, and nothing is loaded", "[errors][checkpoint]") {
+TEST_CASE("a checkpoint of another model or rule is refused by the first name that differs, and nothing is loaded",
+          "[errors][checkpoint]") {
   const TemporaryFolder folder;
   const auto batch = small_batch();
   auto model = small_model(), wider = ResidualMLP({.input = 6, .width = 8, .classes = 4, .blocks = 3});
-  auto deeper = ResidualMLP({.input = 6, .width = 5, .classes = 4, .blocks = 4}), shallow = ResidualMLP({.input = 6, .width = 5, .classes = 4, .blocks = 2});
+  auto deeper = ResidualMLP({.input = 6, .width = 5, .classes = 4, .blocks = 4}),
+       shallow = ResidualMLP({.input = 6, .width = 5, .classes = 4, .blocks = 2});
   LocalTrainer trainer(model, DFA{});
   LocalTrainer other(wider, DFA{});
   LocalTrainer four(deeper, DFA{});
@@ -295,7 +327,8 @@ TEST_CASE("a file that is no checkpoint, or half of one, is refused", "[errors][
   };
 
   REQUIRE(bytes.size() > 1000);
-  CHECK(says(message(bytes.substr(0, bytes.size() / 2)), {"other", "damaged", std::to_string(bytes.size() / 2) + " bytes"}));
+  CHECK(says(message(bytes.substr(0, bytes.size() / 2)),
+             {"other", "damaged", std::to_string(bytes.size() / 2) + " bytes"}));
   CHECK(says(message(""), {"other", "damaged"}));
   CHECK(says(message("text that is no checkpoint at all"), {"other", "damaged"}));
   CHECK(message(bytes) == "(nothing was thrown)");

@@ -1,9 +1,9 @@
 #pragma once
 
+#include <cmath>
 #include <creditlib/error.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/model/sequential_blocks.hpp>
-#include <cmath>
 #include <initializer_list>
 #include <string>
 #include <vector>
@@ -55,7 +55,8 @@ inline bool mixes_samples(Kind kind) { return kind == Kind::batch_norm || kind =
 
 inline constexpr std::int64_t small_classes = 4;
 
-inline Batch batch_for(Kind kind, torch::Dtype dtype = torch::kFloat32, std::int64_t size = 7, std::uint64_t seed = 11) {
+inline Batch batch_for(Kind kind, torch::Dtype dtype = torch::kFloat32, std::int64_t size = 7,
+                       std::uint64_t seed = 11) {
   torch::manual_seed(seed);
   std::vector<std::int64_t> sizes{size, 6};
   if (kind == Kind::conv) sizes = {size, 2, 6, 6};
@@ -85,15 +86,17 @@ inline SequentialBlocks stages(Kind kind, torch::Dtype dtype = torch::kFloat32, 
   switch (kind) {
     case Kind::batch_norm:
       return make({.embed = Sequential(Linear(6, 5), BatchNorm1d(5)),
-                   .blocks = {Sequential(Linear(5, 8), BatchNorm1d(8), ReLU()), Sequential(Linear(8, 3), BatchNorm1d(3), GELU())},
+                   .blocks = {Sequential(Linear(5, 8), BatchNorm1d(8), ReLU()),
+                              Sequential(Linear(8, 3), BatchNorm1d(3), GELU())},
                    .readout = Sequential(BatchNorm1d(3), Linear(3, small_classes)),
                    .example = torch::zeros({1, 6})});
     case Kind::dropout:
-      return make({.embed = Sequential(Linear(6, 5), Dropout(0.2)),
-                   .blocks = {Sequential(Linear(5, 5), GELU(), Dropout(0.4)), Sequential(Linear(5, 5), Dropout(0.4), GELU())},
-                   .readout = Sequential(Dropout(0.2), Linear(5, small_classes)),
-                   .residual = true,
-                   .example = torch::zeros({1, 6})});
+      return make(
+          {.embed = Sequential(Linear(6, 5), Dropout(0.2)),
+           .blocks = {Sequential(Linear(5, 5), GELU(), Dropout(0.4)), Sequential(Linear(5, 5), Dropout(0.4), GELU())},
+           .readout = Sequential(Dropout(0.2), Linear(5, small_classes)),
+           .residual = true,
+           .example = torch::zeros({1, 6})});
     case Kind::conv:
       return make({.embed = Sequential(Conv2d(Conv2dOptions(2, 3, 3).padding(1))),
                    .blocks = {Sequential(Conv2d(Conv2dOptions(3, 5, 3).padding(1)), BatchNorm2d(5), ReLU()),
@@ -102,7 +105,8 @@ inline SequentialBlocks stages(Kind kind, torch::Dtype dtype = torch::kFloat32, 
                    .example = torch::zeros({1, 2, 6, 6})});
     case Kind::tokens:
       return make({.embed = Sequential(Linear(6, 5)),
-                   .blocks = {Sequential(LayerNorm(LayerNormOptions({5})), Linear(5, 5), GELU()), Sequential(Linear(5, 5), GELU())},
+                   .blocks = {Sequential(LayerNorm(LayerNormOptions({5})), Linear(5, 5), GELU()),
+                              Sequential(Linear(5, 5), GELU())},
                    .readout = Sequential(Flatten(), Linear(4 * 5, small_classes)),
                    .residual = true,
                    .example = torch::zeros({1, 4, 6})});
@@ -112,7 +116,8 @@ inline SequentialBlocks stages(Kind kind, torch::Dtype dtype = torch::kFloat32, 
                    .example = torch::zeros({1, 6})});
     default:
       return make({.embed = Sequential(Linear(6, 5)),
-                   .blocks = {Sequential(Linear(5, 5), Tanh()), Sequential(Linear(5, 8), GELU()), Sequential(Linear(8, 3), Tanh())},
+                   .blocks = {Sequential(Linear(5, 5), Tanh()), Sequential(Linear(5, 8), GELU()),
+                              Sequential(Linear(8, 3), Tanh())},
                    .readout = Sequential(Linear(3, small_classes)),
                    .example = torch::zeros({1, 6})});
   }
@@ -131,8 +136,8 @@ inline bool same(const std::vector<torch::Tensor>& a, const std::vector<torch::T
   return true;
 }
 
-/// How far apart two tensors are, relative to the larger norm of the two or, where that is more, to `least`; infinite where one
-/// is undefined alone, the shapes differ, or a number is not finite.
+/// How far apart two tensors are, relative to the larger norm of the two or, where that is more, to `least`; infinite
+/// where one is undefined alone, the shapes differ, or a number is not finite.
 inline double distance(const torch::Tensor& a, const torch::Tensor& b, double least = 0) {
   if (!a.defined() && !b.defined()) return 0;
   if (a.defined() != b.defined() || a.sizes() != b.sizes()) return INFINITY;
@@ -143,8 +148,8 @@ inline double distance(const torch::Tensor& a, const torch::Tensor& b, double le
   return between == 0 ? 0 : between / scale;
 }
 
-/// The largest distance in two lists. A tensor far smaller than the largest counts as a thousandth of it: the gradient of a bias
-/// before BatchNorm is 0 but for rounding.
+/// The largest distance in two lists. A tensor far smaller than the largest counts as a thousandth of it: the gradient
+/// of a bias before BatchNorm is 0 but for rounding.
 inline double distance(const std::vector<torch::Tensor>& a, const std::vector<torch::Tensor>& b) {
   if (a.size() != b.size()) return INFINITY;
   double largest = 0, most = 0;

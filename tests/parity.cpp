@@ -40,7 +40,10 @@ const Reference& reference() {
 
 ResidualMLP first_model(torch::Dtype dtype) {
   const auto& settings = reference().settings;
-  auto model = ResidualMLP({.input = settings["input"], .width = settings["width"], .classes = settings["classes"], .blocks = settings["blocks"]});
+  auto model = ResidualMLP({.input = settings["input"],
+                            .width = settings["width"],
+                            .classes = settings["classes"],
+                            .blocks = settings["blocks"]});
   model->to(dtype);
   const torch::NoGradGuard no_grad;
   for (auto& entry : model->named_parameters()) entry.value().copy_(reference().at("init." + entry.key()));
@@ -73,7 +76,8 @@ torch::Tensor run_case(const std::string& name, ResidualMLP& model, torch::Dtype
   const RowRms rms{.eps = settings["rms_epsilon"]};
   const std::string rule = the_case["rule"];
   if (rule == "bp") return run(BackpropTrainer(model, options), dtype);
-  if (rule == "fa") return run(LocalTrainer(model, FA{.feedback = reference().feedback("fa")}, options, {}, rms), dtype);
+  if (rule == "fa")
+    return run(LocalTrainer(model, FA{.feedback = reference().feedback("fa")}, options, {}, rms), dtype);
   const DFA dfa{.feedback = reference().feedback("dfa")};
   if (the_case.contains("penalty")) {
     return run(LocalTrainer(model, dfa, options, {}, rms, PenalizedInnerProduct{.lambda = the_case["penalty"]}), dtype);
@@ -95,7 +99,8 @@ TEST_CASE("20 steps end where the reference in PyTorch ends", "[parity]") {
 
     for (const auto& entry : model->named_parameters()) {
       INFO(entry.key());
-      const auto apart = (entry.value() - reference().at(name + ".float64.final." + entry.key())).abs().max().item<double>();
+      const auto apart =
+          (entry.value() - reference().at(name + ".float64.final." + entry.key())).abs().max().item<double>();
       CHECK(apart < 1e-10);
     }
     CHECK((losses - reference().at(name + ".float64.loss")).abs().max().item<double>() < 1e-10);

@@ -57,7 +57,8 @@ TEST_CASE("RowRms divides each sample by its own root mean square over all other
   for (const auto& shape : shapes) {
     std::vector<std::int64_t> per_sample(shape.size(), 1);
     per_sample[0] = 5;
-    const auto a = torch::randn(shape, torch::kFloat64) * torch::logspace(-3, 3, 5, 10.0, torch::kFloat64).view(per_sample);
+    const auto a =
+        torch::randn(shape, torch::kFloat64) * torch::logspace(-3, 3, 5, 10.0, torch::kFloat64).view(per_sample);
     const auto before = a.clone();
 
     const auto unit = RowRms{.eps = 0.01}(a);
@@ -151,7 +152,8 @@ TEST_CASE("cross-entropy is that of each sample, its error the derivative in the
   CHECK(torch::equal(logits, before));
   CHECK(from_central_differences([&](const torch::Tensor& z) { return objective.loss(z, labels).sum(); }, logits,
                                  objective.error(logits, labels)) < 1e-8);
-  CHECK(objective.correct(torch::tensor({{3., 1., 2.}, {0., 5., 1.}, {0., 0., 1.}}), torch::tensor({0, 0, 2})).item<std::int64_t>() == 2);
+  CHECK(objective.correct(torch::tensor({{3., 1., 2.}, {0., 5., 1.}, {0., 0., 1.}}), torch::tensor({0, 0, 2}))
+            .item<std::int64_t>() == 2);
 }
 
 TEST_CASE("cross-entropy takes large logits", "[objective]") {
@@ -163,7 +165,9 @@ TEST_CASE("cross-entropy takes large logits", "[objective]") {
 
 TEST_CASE("cross-entropy refuses labels that do not fit, and says what they are", "[objective]") {
   const auto logits = torch::zeros({3, 4});
-  const auto message = [&](const torch::Tensor& target) { return error_of([&] { CrossEntropy{}.check(logits, target); }); };
+  const auto message = [&](const torch::Tensor& target) {
+    return error_of([&] { CrossEntropy{}.check(logits, target); });
+  };
 
   CHECK(message(torch::tensor({0, 3, 1})) == "(nothing was thrown)");
   CHECK(says(message(torch::tensor({0, 4, 1})), {"label is 4", "expected 0..3"}));
@@ -173,7 +177,8 @@ TEST_CASE("cross-entropy refuses labels that do not fit, and says what they are"
   CHECK(says(message(torch::tensor({0, 1, 2}).to(torch::kInt32)), {"Int", "expected (3) Long"}));
   CHECK(says(message(torch::tensor({0., 1., 2.})), {"Float", "expected (3) Long"}));
   CHECK(says(message(torch::Tensor()), {"undefined"}));
-  CHECK(says(message(torch::zeros({3}, torch::TensorOptions(torch::kInt64).device(torch::kMeta))), {"on meta", "on cpu"}));
+  CHECK(says(message(torch::zeros({3}, torch::TensorOptions(torch::kInt64).device(torch::kMeta))),
+             {"on meta", "on cpu"}));
 }
 
 TEST_CASE("squared error is half the squared distance, its error the difference", "[objective]") {
@@ -188,7 +193,8 @@ TEST_CASE("squared error is half the squared distance, its error the difference"
   CHECK(from_central_differences([&](const torch::Tensor& z) { return objective.loss(z, target).sum(); }, logits,
                                  objective.error(logits, target)) < 1e-8);
   CHECK(error_of([&] { objective.check(logits, target); }) == "(nothing was thrown)");
-  CHECK(says(error_of([&] { objective.check(logits, target.to(torch::kFloat32)); }), {"SquaredError", "Float", "Double"}));
+  CHECK(says(error_of([&] { objective.check(logits, target.to(torch::kFloat32)); }),
+             {"SquaredError", "Float", "Double"}));
   CHECK(says(error_of([&] { objective.check(logits, target.narrow(1, 0, 2)); }), {"(5, 2)", "expected (5, 3)"}));
   CHECK(says(error_of([&] { objective.check(logits, torch::Tensor()); }), {"undefined"}));
 }
@@ -238,8 +244,13 @@ TEST_CASE("trainer options stand in the order and with the defaults that program
   CHECK(defaults.optimizer == Optimizer::AdamW);
   CHECK(defaults.rate == Rate::Cosine);
 
-  const TrainerOptions all{
-      .lr = 1, .weight_decay = 2, .clip_norm = 3, .epochs = 4, .seed = 5, .optimizer = Optimizer::SGD, .rate = Rate::Constant};
+  const TrainerOptions all{.lr = 1,
+                           .weight_decay = 2,
+                           .clip_norm = 3,
+                           .epochs = 4,
+                           .seed = 5,
+                           .optimizer = Optimizer::SGD,
+                           .rate = Rate::Constant};
   CHECK(error_of([&] { all.check(); }) == "(nothing was thrown)");
 }
 

@@ -8,8 +8,8 @@
 
 #include "test.hpp"
 
-/// How far a rule's credit and the true gradient are aligned at the start of training, over many seeds of the rule, beside what
-/// random matrices give.
+/// How far a rule's credit and the true gradient are aligned at the start of training, over many seeds of the rule,
+/// beside what random matrices give.
 namespace creditlib::test {
 
 inline constexpr std::int64_t alignment_width = 48;
@@ -62,8 +62,9 @@ inline double root_mean_square(const std::vector<double>& values) {
 
 /// "" where cosines over seeds are what random matrices give at h_l, or what is not.
 ///
-/// A random matrix sends a sample's error into a direction that is uniform and independent of the gradient: its cosine has mean 0
-/// and variance 1/d, the batch mean's variance is at most that. Its distribution is that of fresh matrices, drawn here.
+/// A random matrix sends a sample's error into a direction that is uniform and independent of the gradient: its cosine
+/// has mean 0 and variance 1/d, the batch mean's variance is at most that. Its distribution is that of fresh matrices,
+/// drawn here.
 inline std::string as_of_random_matrices(const std::vector<double>& gamma, std::size_t l) {
   const auto& task = alignment_task();
   auto model = task.model;
@@ -79,7 +80,8 @@ inline std::string as_of_random_matrices(const std::vector<double>& gamma, std::
   const double bound = 1 / std::sqrt(static_cast<double>(alignment_width));
 
   if (std::abs(mean) > 4 * bound / std::sqrt(static_cast<double>(gamma.size()))) return "mean " + std::to_string(mean);
-  // The variance's own relative deviation is sqrt(2 / seeds), .13, of the root half of it; four of those and some for the null's.
+  // The variance's own relative deviation is sqrt(2 / seeds), .13, of the root half of it; four of those and some for
+  // the null's.
   if (spread > 1.35 * expected || spread < expected / 1.35) {
     return "spread " + std::to_string(spread) + ", of random matrices " + std::to_string(expected);
   }

@@ -16,7 +16,8 @@
 #include "models.hpp"
 #include "test.hpp"
 
-/// The rules that the laws are about, and trainers of them behind one type, so that a law is written once and compiled once.
+/// The rules that the laws are about, and trainers of them behind one type, so that a law is written once and compiled
+/// once.
 namespace creditlib::test {
 
 /// Features of a hidden state without the batch: d of (d) and (N, d), C of (C, H, W).
@@ -46,7 +47,8 @@ struct TargetProjection {
 
     std::vector<std::pair<std::string, torch::Tensor>> named_tensors() const {
       std::vector<std::pair<std::string, torch::Tensor>> named;
-      for (std::size_t l = 0; l < feedback.size(); ++l) named.emplace_back("feedback." + std::to_string(l), feedback[l]);
+      for (std::size_t l = 0; l < feedback.size(); ++l)
+        named.emplace_back("feedback." + std::to_string(l), feedback[l]);
       return named;
     }
   };
@@ -86,7 +88,8 @@ struct NoisyProjection {
   }
 };
 
-/// A rule that learns, with the library's optimiser and counters: one matrix a hidden state, fitted to the gradient at h_L.
+/// A rule that learns, with the library's optimiser and counters: one matrix a hidden state, fitted to the gradient at
+/// h_L.
 struct LearnedProjection {
   struct State {
     std::vector<torch::Tensor> feedback;
@@ -133,7 +136,8 @@ struct LearnedProjection {
     for (std::int64_t l = 0; l <= model->blocks(); ++l) {
       feedback.push_back(context.randn({features(model->hidden_shape(l)), model->classes()}).requires_grad_());
     }
-    return {feedback, torch::zeros({}, torch::kInt64), torch::zeros({}, torch::kInt64), optim::AdamW(feedback, {.lr = 0.1})};
+    return {feedback, torch::zeros({}, torch::kInt64), torch::zeros({}, torch::kInt64),
+            optim::AdamW(feedback, {.lr = 0.1})};
   }
 };
 
@@ -152,16 +156,16 @@ struct DFAByElement {
 };
 
 /// All rules that the laws are about. A new rule joins by one line here; a Mix runs under the schedule of ScheduleOf.
-using Rules = std::tuple<                     //
-    DFA,                                      //
-    DFAByElement,                             //
-    FA,                                       //
-    Oracle,                                   //
-    OracleAtBlockInput,                       //
-    TargetProjection,                         //
-    NoisyProjection,                          //
-    LearnedProjection,                        //
-    Mix<DFA, FA>,                             //
+using Rules = std::tuple<  //
+    DFA,                   //
+    DFAByElement,          //
+    FA,                    //
+    Oracle,                //
+    OracleAtBlockInput,    //
+    TargetProjection,      //
+    NoisyProjection,       //
+    LearnedProjection,     //
+    Mix<DFA, FA>,          //
     Mix<LearnedProjection, Oracle>>;
 
 /// Whether a rule has random numbers of its own.
@@ -171,7 +175,8 @@ inline constexpr bool draws = !std::is_same_v<Rule, Oracle> && !std::is_same_v<R
 /// Whether a rule can train a model: an estimate made at a block's input fits its output where both have one shape.
 template <class Rule>
 bool applies(Kind kind) {
-  return !std::is_same_v<Rule, OracleAtBlockInput> || kind == Kind::residual_mlp || kind == Kind::dropout || kind == Kind::tokens;
+  return !std::is_same_v<Rule, OracleAtBlockInput> || kind == Kind::residual_mlp || kind == Kind::dropout ||
+         kind == Kind::tokens;
 }
 
 template <class Rule>

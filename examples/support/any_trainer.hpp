@@ -1,10 +1,12 @@
 #pragma once
 
+#include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/trainer_options.hpp>
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -27,6 +29,10 @@ class AnyTrainer {
   virtual void load(const std::filesystem::path& path) = 0;
   /// The schedule's weight of each credit source; {1} where there is one.
   virtual std::vector<double> weights() const = 0;
+  /// What equilibrium propagation says of its last step: how far the nudge moved each hidden state; else empty.
+  virtual std::vector<double> relative_nudge() const = 0;
+  /// A new trainer of the same method on the same model, whose source draws from another seed.
+  virtual std::unique_ptr<AnyTrainer> with_seed(std::int64_t seed) const = 0;
   virtual double rate() const = 0;
   virtual std::int64_t epoch() const = 0;
   virtual std::int64_t steps() const = 0;
@@ -41,10 +47,13 @@ class AnyTrainer {
   std::shared_ptr<AnyModel> model_;
 };
 
+using WithSeed = std::function<std::unique_ptr<AnyTrainer>(std::int64_t)>;
+
 template <class Trainer>
 class HeldTrainer final : public AnyTrainer {
  public:
-  HeldTrainer(Trainer trainer, std::shared_ptr<AnyModel> model) : AnyTrainer(std::move(model)), trainer_(std::move(trainer)) {}
+  HeldTrainer(Trainer trainer, std::shared_ptr<AnyModel> model, WithSeed with_seed)
+      : AnyTrainer(std::move(model)), trainer_(std::move(trainer)), with_seed_(std::move(with_seed)) {}
 
   creditlib::StepResult step(const torch::Tensor& x, const torch::Tensor& y) override { return trainer_.step(x, y); }
   void learn(const torch::Tensor& x, const torch::Tensor& y) override { trainer_.learn(x, y); }
@@ -72,6 +81,18 @@ class HeldTrainer final : public AnyTrainer {
       return {1};
     }
   }
+  std::vector<double> relative_nudge() const override {
+    if constexpr (requires { trainer_.state().relative_nudge; }) {
+      const auto nudge = trainer_.state().relative_nudge.to(torch::kCPU, torch::kFloat64).contiguous();
+      return {nudge.template data_ptr<double>(), nudge.template data_ptr<double>() + nudge.numel()};
+    } else {
+      return {};
+    }
+  }
+  std::unique_ptr<AnyTrainer> with_seed(std::int64_t seed) const override {
+    if (!with_seed_) creditlib::detail::fail("This trainer cannot be made again with another seed.");
+    return with_seed_(seed);
+  }
   double rate() const override { return trainer_.rate(); }
   std::int64_t epoch() const override { return trainer_.epoch(); }
   std::int64_t steps() const override { return trainer_.steps(); }
@@ -79,11 +100,12 @@ class HeldTrainer final : public AnyTrainer {
 
  private:
   Trainer trainer_;
+  WithSeed with_seed_;
 };
 
 template <class Trainer>
-std::unique_ptr<AnyTrainer> any_trainer(Trainer trainer, std::shared_ptr<AnyModel> model) {
-  return std::make_unique<HeldTrainer<Trainer>>(std::move(trainer), std::move(model));
+std::unique_ptr<AnyTrainer> any_trainer(Trainer trainer, std::shared_ptr<AnyModel> model, WithSeed with_seed = {}) {
+  return std::make_unique<HeldTrainer<Trainer>>(std::move(trainer), std::move(model), std::move(with_seed));
 }
 
 }  // namespace support

@@ -29,6 +29,14 @@ Json reasons(const std::vector<std::pair<std::string, std::vector<Measured>>>& n
   return all;
 }
 
+Json mean_of(const std::vector<Measured>& measured) {
+  std::vector<double> numbers;
+  for (const auto& one : measured) {
+    if (one.value) numbers.push_back(*one.value);
+  }
+  return numbers.empty() ? Json(nullptr) : Json(mean(numbers));
+}
+
 double mean(const std::vector<double>& numbers) {
   return std::accumulate(numbers.begin(), numbers.end(), 0.0) / static_cast<double>(numbers.size());
 }

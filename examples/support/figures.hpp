@@ -17,6 +17,9 @@ nlohmann::ordered_json values(const std::vector<creditlib::diagnostics::Measured
 /// Why figures are null: {"name": {"2": "reason"}}; empty where none is.
 nlohmann::ordered_json reasons(const std::vector<std::pair<std::string, std::vector<creditlib::diagnostics::Measured>>>& named);
 
+/// The mean of those that have a value; null where none has.
+nlohmann::ordered_json mean_of(const std::vector<creditlib::diagnostics::Measured>& measured);
+
 double mean(const std::vector<double>& numbers);
 double median(std::vector<double> numbers);
 

@@ -41,12 +41,18 @@ template <class Model>
 std::unique_ptr<AnyTrainer> method_trainer(const std::string& method, Model model, const MethodSettings& s, bool mean_over_positions) {
   using namespace creditlib;
   const auto held = std::make_shared<HeldModel<Model>>(model);
+  const WithSeed with_seed = [=](std::int64_t seed) {
+    auto other = s;
+    other.options.seed = seed;
+    other.feedback.clear();
+    return method_trainer(method, model, other, mean_over_positions);
+  };
   if (method == "bp" || method == "frozen_bp" || method == "shallow") {
-    return any_trainer(BackpropTrainer(model, s.options, CrossEntropy{}, s.penalty), held);
+    return any_trainer(BackpropTrainer(model, s.options, CrossEntropy{}, s.penalty), held, with_seed);
   }
   const BranchLoss loss{s.penalty, mean_over_positions};
   const auto local = [&](auto credit, auto schedule, auto normalizer) {
-    return any_trainer(LocalTrainer(model, credit, s.options, schedule, normalizer, loss), held);
+    return any_trainer(LocalTrainer(model, credit, s.options, schedule, normalizer, loss), held, with_seed);
   };
   const DFA dfa{.feedback = s.feedback, .by_element = s.by_element};
   if (method == "dfa" || method == "frozen") return local(dfa, Always{}, RowRms{});

@@ -1,6 +1,7 @@
 #include "support/program.hpp"
 
 #include <atomic>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 
@@ -14,6 +15,16 @@ void ask_to_stop(int signal) {
   std::signal(signal, SIG_DFL);  // a second Ctrl-C ends the program at once
 }
 
+/// A flag whose number must be finite and pass `sound`.
+CLI::Validator number(const char* expected, bool (*sound)(double)) {
+  const auto check = [expected, sound](std::string& text) {
+    double value = 0;
+    const bool fits = CLI::detail::lexical_cast(text, value) && std::isfinite(value) && sound(value);
+    return fits ? std::string() : text + " is not a number " + expected;
+  };
+  return CLI::Validator(check, std::string("FLOAT ") + expected);
+}
+
 }  // namespace
 
 bool interrupted() { return stop; }
@@ -22,6 +33,13 @@ std::string flag(const std::string& name) {
   std::string dashed = name;
   for (char& c : dashed) c = c == '_' ? '-' : c;
   return dashed == name ? "--" + name : "--" + name + ",--" + dashed;
+}
+
+CLI::Validator positive() {
+  return number("> 0", [](double value) { return value > 0; });
+}
+CLI::Validator not_negative() {
+  return number(">= 0", [](double value) { return value >= 0; });
 }
 
 int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body) {

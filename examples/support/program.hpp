@@ -23,6 +23,10 @@ bool interrupted();
 /// "--penalty_lam,--penalty-lam": a flag in the reference scripts' spelling and with dashes.
 std::string flag(const std::string& name);
 
+/// Checks of a flag's number: finite, and > 0 or >= 0.
+CLI::Validator positive();
+CLI::Validator not_negative();
+
 /// Parses the flags and runs `body`. Exit codes: 0, 1 after an Error, 2 for wrong flags, 130 after Ctrl-C.
 int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body);
 

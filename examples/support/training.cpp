@@ -1,5 +1,6 @@
 #include "support/training.hpp"
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
@@ -128,6 +129,10 @@ void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::da
   const bool on_cpu = batches.dataset().images.is_cpu();
   TrainingLog log;
   Progress progress(plan, epochs, steps);
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(plan.random_labels.value_or(0));
+  const auto drawn = [&](const torch::Tensor& y) {
+    return torch::randint(0, batches.dataset().classes, y.sizes(), generator, torch::kInt64).to(y.device());
+  };
   trainer.model().module().train();
   while (trainer.epoch() < epochs) {
     const std::int64_t epoch = trainer.epoch();
@@ -138,7 +143,7 @@ void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::da
     const auto start = Clock::now();
     std::int64_t in_epoch = 0;
     for (const auto& [x, y] : batches) {
-      const auto result = trainer.step(x, y);
+      const auto result = trainer.step(x, plan.random_labels ? drawn(y) : y);
       loss += result.loss * x.size(0);
       correct += result.correct;
       losses.observe(result.loss, trainer.steps() - 1);

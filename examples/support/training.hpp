@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,8 @@ struct TrainingPlan {
   std::string title;             ///< what progress lines begin with, such as "dfa, seed 42"
   bool quiet = false;
   bool allow_nonfinite = false;  ///< go on when the loss is not finite
+  /// A control: labels drawn anew for every batch, from a generator with this seed, in place of the true ones.
+  std::optional<std::uint64_t> random_labels = std::nullopt;
   creditlib::data::Batch eval_batch = {};  ///< on which transitions of a schedule are measured, in eval mode
 };
 

@@ -4,7 +4,11 @@
 #include <creditlib/model/residual_mlp.hpp>
 
 struct Rule {
-  creditlib::DFA::State bind(auto& model, const creditlib::BindContext& context) { return creditlib::DFA{}.bind(model, context); }
+  creditlib::DFA::State bind(auto& model, const creditlib::BindContext& context) {
+    return creditlib::DFA{}.bind(model, context);
+  }
 };
 
-int main() { creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), Rule{}); }
+int main() {
+  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), Rule{});
+}

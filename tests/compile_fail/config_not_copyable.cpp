@@ -7,4 +7,7 @@ struct Rule {
   std::vector<torch::Tensor> credit(auto&, const creditlib::Trace& trace) const { return trace.hidden; }
 };
 
-int main() { creditlib::LocalTrainer<creditlib::ResidualMLP, Rule> trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2})); }
+int main() {
+  creditlib::LocalTrainer<creditlib::ResidualMLP, Rule> trainer(
+      creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}));
+}

@@ -4,7 +4,8 @@
 
 struct Rule {
   torch::Tensor credit(auto&, const creditlib::Trace& trace) const { return trace.error; }
-  
 };
 
-int main() { creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), Rule{}); }
+int main() {
+  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), Rule{});
+}

@@ -7,4 +7,7 @@ struct Loss {
   double operator()(torch::Tensor f, torch::Tensor a) const { return (f * a).sum().item<double>(); }
 };
 
-int main() { creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), creditlib::DFA{}, {}, {}, {}, Loss{}); }
+int main() {
+  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}),
+                                  creditlib::DFA{}, {}, {}, {}, Loss{});
+}

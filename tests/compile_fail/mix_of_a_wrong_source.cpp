@@ -10,4 +10,7 @@ struct Rule {
   void learn() {}
 };
 
-int main() { creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), creditlib::Mix{creditlib::DFA{}, Rule{}}, {}, creditlib::Blend{}); }
+int main() {
+  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}),
+                                  creditlib::Mix{creditlib::DFA{}, Rule{}}, {}, creditlib::Blend{});
+}

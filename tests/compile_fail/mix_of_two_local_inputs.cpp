@@ -9,4 +9,7 @@ struct Rule {
   std::vector<torch::Tensor> local_inputs(auto&, const creditlib::Trace& trace) const { return trace.hidden; }
 };
 
-int main() { creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), creditlib::Mix{Rule{}, Rule{}}, {}, creditlib::Blend{}); }
+int main() {
+  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}),
+                                  creditlib::Mix{Rule{}, Rule{}}, {}, creditlib::Blend{});
+}

@@ -5,4 +5,7 @@
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 
-int main() { creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), creditlib::Mix{creditlib::DFA{}, creditlib::FA{}}); }
+int main() {
+  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}),
+                                  creditlib::Mix{creditlib::DFA{}, creditlib::FA{}});
+}

@@ -7,4 +7,7 @@ struct Normalizer {
   torch::Tensor operator()(torch::Tensor a, double scale) const { return a * scale; }
 };
 
-int main() { creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), creditlib::DFA{}, {}, {}, Normalizer{}); }
+int main() {
+  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}),
+                                  creditlib::DFA{}, {}, {}, Normalizer{});
+}

@@ -9,4 +9,7 @@ struct Objective {
   std::int64_t correct() const { return 0; }
 };
 
-int main() { creditlib::BackpropTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), {}, Objective{}); }
+int main() {
+  creditlib::BackpropTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), {},
+                                     Objective{});
+}

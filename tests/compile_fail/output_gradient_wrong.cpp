@@ -1,4 +1,4 @@
-// expect: output_gradient is there but not callable as `torch::Tensor output_gradient(torch::Tensor f, torch::Tensor a) const`
+// expect: output_gradient is there but not callable as `torch::Tensor output_gradient(
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>
@@ -8,4 +8,7 @@ struct Loss {
   torch::Tensor output_gradient(torch::Tensor a) const { return a; }
 };
 
-int main() { creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), creditlib::DFA{}, {}, {}, {}, Loss{}); }
+int main() {
+  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}),
+                                  creditlib::DFA{}, {}, {}, {}, Loss{});
+}

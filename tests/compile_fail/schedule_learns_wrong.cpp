@@ -8,4 +8,7 @@ struct Schedule {
   bool learns(const creditlib::Progress&) const { return true; }
 };
 
-int main() { creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), creditlib::DFA{}, {}, Schedule{}); }
+int main() {
+  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}),
+                                  creditlib::DFA{}, {}, Schedule{});
+}

@@ -4,4 +4,7 @@
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/schedule/switch_at.hpp>
 
-int main() { creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), creditlib::DFA{}, {}, creditlib::SwitchAt{}); }
+int main() {
+  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}),
+                                  creditlib::DFA{}, {}, creditlib::SwitchAt{});
+}

@@ -4,6 +4,7 @@
 #include <creditlib/model/residual_mlp.hpp>
 
 int main() {
-  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), creditlib::DFA{});
+  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}),
+                                  creditlib::DFA{});
   auto copy = trainer;
 }

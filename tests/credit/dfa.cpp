@@ -13,15 +13,16 @@ using namespace creditlib::test;
 
 namespace {
 
-std::vector<torch::Tensor> matrices(const std::vector<std::vector<std::int64_t>>& sizes, torch::Dtype dtype = torch::kFloat64) {
+std::vector<torch::Tensor> matrices(const std::vector<std::vector<std::int64_t>>& sizes,
+                                    torch::Dtype dtype = torch::kFloat64) {
   torch::manual_seed(77);
   std::vector<torch::Tensor> made;
   for (const auto& size : sizes) made.push_back(torch::randn(size).to(dtype));
   return made;
 }
 
-/// What is wrong with a rule's credits as e B_l^T with its own feedback, or "". Width and classes are both 4, so that a feedback
-/// matrix the wrong way round fits.
+/// What is wrong with a rule's credits as e B_l^T with its own feedback, or "". Width and classes are both 4, so that a
+/// feedback matrix the wrong way round fits.
 template <class Rule>
 std::string is_direct_feedback(const Rule& rule) {
   torch::manual_seed(1);
@@ -34,7 +35,8 @@ std::string is_direct_feedback(const Rule& rule) {
 
   const auto error = plain_error(model->forward(batch.x), batch.y);
   for (std::size_t l = 0; l < credits.size(); ++l) {
-    if (distance(credits[l], times_transposed(error, trainer.state().feedback[l])) > 1e-12) return "credit " + std::to_string(l);
+    if (distance(credits[l], times_transposed(error, trainer.state().feedback[l])) > 1e-12)
+      return "credit " + std::to_string(l);
   }
   return "";
 }
@@ -61,7 +63,9 @@ struct Transposed {
   static torch::Tensor of(const Trace& trace, const torch::Tensor& matrix) { return trace.error.mm(matrix); }
 };
 struct OfMeanLoss {
-  static torch::Tensor of(const Trace& trace, const torch::Tensor& matrix) { return trace.error.mm(matrix.t()) / trace.error.size(0); }
+  static torch::Tensor of(const Trace& trace, const torch::Tensor& matrix) {
+    return trace.error.mm(matrix.t()) / trace.error.size(0);
+  }
 };
 
 /// What a rule's credit has to do with the network's parameters beyond the Trace: nothing (""), or where they show.
@@ -145,7 +149,8 @@ TEST_CASE("DFA gives every position of a channel one credit, or every element it
 
     const auto credits = trainer.raw_credits(batch.x, batch.y);
 
-    for (std::size_t l = 0; l < 3; ++l) CHECK(distance(credits[l].flatten(1), times_transposed(error, feedback[l])) < 1e-12);
+    for (std::size_t l = 0; l < 3; ++l)
+      CHECK(distance(credits[l].flatten(1), times_transposed(error, feedback[l])) < 1e-12);
     CHECK(credits[1].sizes() == torch::IntArrayRef({7, 5, 6, 6}));
     CHECK(credits[2].sizes() == torch::IntArrayRef({7, 4, 3, 3}));
   }
@@ -189,7 +194,8 @@ TEST_CASE("DFA's matrices are the first that the seed's generator gives, in orde
 
   auto generator = torch::make_generator<at::CPUGeneratorImpl>(5);
   for (std::size_t l = 1; l < 4; ++l) {
-    const auto drawn = at::randn({5, small_classes}, generator, torch::TensorOptions(torch::kFloat32)) / std::sqrt(4.0f);
+    const auto drawn =
+        at::randn({5, small_classes}, generator, torch::TensorOptions(torch::kFloat32)) / std::sqrt(4.0f);
     CHECK(distance(trainer.state().feedback[l], drawn) < 1e-7);
   }
 }
@@ -249,19 +255,25 @@ TEST_CASE("feedback that does not fit is refused with what was expected", "[cred
   CHECK(says(message(with(0, torch::zeros({5}))), {"DFA: feedback 0 is (5), expected (5, 4)"}));
   CHECK(says(message(with(3, torch::Tensor())), {"DFA: feedback 3 is undefined, expected (3, 4)"}));
   CHECK(says(message(with(1, torch::zeros({5, 4}, torch::kInt64))), {"DFA: feedback 1 is Long", "floating-point"}));
-  CHECK(says(message({right[0], right[1], right[2]}), {"DFA: 3 feedback matrices were given, expected 4", "one for each of h_0..h_L"}));
+  CHECK(says(message({right[0], right[1], right[2]}),
+             {"DFA: 3 feedback matrices were given, expected 4", "one for each of h_0..h_L"}));
 
   auto conv = stages(Kind::conv);
-  CHECK(says(error_of([&] { LocalTrainer(conv, DFA{.feedback = matrices({{108, 4}, {180, 4}, {36, 4}})}); }),
+  CHECK(says(error_of([&] {
+               LocalTrainer(conv, DFA{.feedback = matrices({{108, 4}, {180, 4}, {36, 4}})});
+             }),
              {"DFA: feedback 0 is (108, 4), expected (3, 4)"}));
-  CHECK(says(error_of([&] { LocalTrainer(conv, DFA{.feedback = matrices({{3, 4}, {5, 4}, {4, 4}}), .by_element = true}); }),
+  CHECK(says(error_of([&] {
+               LocalTrainer(conv, DFA{.feedback = matrices({{3, 4}, {5, 4}, {4, 4}}), .by_element = true});
+             }),
              {"DFA: feedback 0 is (3, 4), expected (108, 4)"}));
-  CHECK(error_of([&] { LocalTrainer(stages(Kind::no_embed), DFA{.feedback = {{}, torch::zeros({5, 4}), torch::zeros({8, 4})}}); }) ==
-        "(nothing was thrown)");
+  CHECK(error_of([&] {
+          LocalTrainer(stages(Kind::no_embed), DFA{.feedback = {{}, torch::zeros({5, 4}), torch::zeros({8, 4})}});
+        }) == "(nothing was thrown)");
 }
 
-TEMPLATE_TEST_CASE("DFA's credit, and that of other rules of the error alone, has nothing to do with any parameter", "[credit]", DFA,
-                   DFAByElement, TargetProjection, LearnedProjection) {
+TEMPLATE_TEST_CASE("DFA's credit, and that of other rules of the error alone, has nothing to do with any parameter",
+                   "[credit]", DFA, DFAByElement, TargetProjection, LearnedProjection) {
   for (const auto kind : {Kind::plain, Kind::batch_norm, Kind::conv, Kind::tokens, Kind::no_embed}) {
     INFO("on " << name(kind));
     CHECK(reads_only_the_trace<TestType>(kind) == "");

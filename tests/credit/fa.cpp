@@ -12,7 +12,8 @@ using namespace creditlib::test;
 
 namespace {
 
-std::vector<torch::Tensor> matrices(const std::vector<std::vector<std::int64_t>>& sizes, torch::Dtype dtype = torch::kFloat64) {
+std::vector<torch::Tensor> matrices(const std::vector<std::vector<std::int64_t>>& sizes,
+                                    torch::Dtype dtype = torch::kFloat64) {
   torch::manual_seed(78);
   std::vector<torch::Tensor> made;
   for (const auto& size : sizes) made.push_back(torch::randn(size).to(dtype));
@@ -51,7 +52,8 @@ struct MutatedFA {
     std::vector<torch::Tensor> feedback;
     std::vector<torch::Tensor> credit(auto&, const Trace& trace) const {
       std::vector<torch::Tensor> credits{Fault::start(trace)};
-      for (std::size_t l = feedback.size(); l-- > 0;) credits.insert(credits.begin(), Fault::down(credits[0], feedback[l]));
+      for (std::size_t l = feedback.size(); l-- > 0;)
+        credits.insert(credits.begin(), Fault::down(credits[0], feedback[l]));
       return credits;
     }
   };
@@ -130,10 +132,11 @@ TEST_CASE("FA's matrices go between channels, from credit summed over positions"
 }
 
 TEST_CASE("FA draws N(0, 1) over the square root of the size above, from B_0 up", "[credit]") {
-  auto model = SequentialBlocks({.embed = torch::nn::Sequential(torch::nn::Linear(6, 100)),
-                                 .blocks = {torch::nn::Sequential(torch::nn::Linear(100, 40)), torch::nn::Sequential(torch::nn::Linear(40, 90))},
-                                 .readout = torch::nn::Sequential(torch::nn::Linear(90, 4)),
-                                 .example = torch::zeros({1, 6})});
+  auto model = SequentialBlocks(
+      {.embed = torch::nn::Sequential(torch::nn::Linear(6, 100)),
+       .blocks = {torch::nn::Sequential(torch::nn::Linear(100, 40)), torch::nn::Sequential(torch::nn::Linear(40, 90))},
+       .readout = torch::nn::Sequential(torch::nn::Linear(90, 4)),
+       .example = torch::zeros({1, 6})});
   LocalTrainer trainer(model, FA{}, {.seed = 5});
   const auto& feedback = trainer.state().feedback;
 
@@ -145,7 +148,8 @@ TEST_CASE("FA draws N(0, 1) over the square root of the size above, from B_0 up"
     const double variance = 1.0 / static_cast<double>(matrix.size(0)), draws_made = static_cast<double>(matrix.numel());
     CHECK(std::abs(matrix.mean().item<double>()) < 5 * std::sqrt(variance / draws_made));
     CHECK(std::abs(matrix.square().mean().item<double>() / variance - 1) < 5 * std::sqrt(2 / draws_made));
-    CHECK(distance(matrix, at::randn(matrix.sizes(), generator, torch::TensorOptions(torch::kFloat32)) * std::sqrt(variance)) < 1e-6);
+    CHECK(distance(matrix, at::randn(matrix.sizes(), generator, torch::TensorOptions(torch::kFloat32)) *
+                               std::sqrt(variance)) < 1e-6);
   }
 }
 
@@ -203,7 +207,8 @@ TEST_CASE("FA's credit has nothing to do with any parameter, given that of the l
     const auto again = state.inner.credit(model, state.traces->at(0));  // its loss_gradient() was computed before
 
     CHECK(torch::equal(again.back(), credits.back()));
-    for (std::size_t l = kind == Kind::no_embed ? 1 : 0; l < credits.size(); ++l) CHECK(torch::equal(again[l], credits[l]));
+    for (std::size_t l = kind == Kind::no_embed ? 1 : 0; l < credits.size(); ++l)
+      CHECK(torch::equal(again[l], credits[l]));
   }
 }
 
@@ -227,7 +232,8 @@ TEST_CASE("other blocks below h_L leave FA's credit alone as far as they leave h
   CHECK(same(credits, trainer.credits(batch.x, batch.y)));
 }
 
-TEST_CASE("at the start FA's credit below the last block is as far from the true gradient as random matrices are", "[credit]") {
+TEST_CASE("at the start FA's credit below the last block is as far from the true gradient as random matrices are",
+          "[credit]") {
   const auto gamma = alignment_over_seeds<FA>();
 
   for (std::size_t l = 0; l + 1 < gamma.size(); ++l) {

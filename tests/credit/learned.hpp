@@ -40,7 +40,7 @@ struct FrozenTask {
 
 inline constexpr std::int64_t frozen_classes = 6;
 
-inline FrozenTask frozen_task(std::uint64_t weights_seed = 3) {
+inline FrozenTask made_task(std::uint64_t weights_seed) {
   torch::manual_seed(99);
   const auto first = torch::randn({16, 32}) / 2, second = torch::randn({32, frozen_classes}) * 0.6;
   const auto samples = [&](std::int64_t number) -> Batch {
@@ -56,6 +56,12 @@ inline FrozenTask frozen_task(std::uint64_t weights_seed = 3) {
     const auto rows = torch::randint(2048, {64});
     trainer.step(task.training.x.index_select(0, rows), task.training.y.index_select(0, rows));
   }
+  return task;
+}
+
+/// Made once; nothing that tests do to it changes it.
+inline FrozenTask& frozen_task() {
+  static FrozenTask task = made_task(3);
   return task;
 }
 
@@ -123,7 +129,8 @@ struct Probes {
 };
 
 /// Gamma and rho at one hidden state, and the p of permutation tests that they are no better than the untrained net's
-/// (credits exchanged sample by sample) and than this net's with s shuffled over samples.
+/// (credits exchanged sample by sample) and than this net's where each sample is given the outcome of another: s, and
+/// with it the target, which StatePredictor reads too.
 struct Follows {
   double gamma, rho, untrained_gamma, untrained_rho, shuffled_gamma, shuffled_rho;
   double p_untrained_gamma, p_untrained_rho, p_shuffled_gamma, p_shuffled_rho;
@@ -147,16 +154,18 @@ std::vector<Follows> follows(const State& trained, const State& untrained, Froze
   const auto B = trace.error.size(0);
   const auto draws = generator(31);
 
-  // The batch again and again, each time with the errors in another order.
+  // The batch again and again, each time with the outcomes in another order.
   std::vector<std::vector<torch::Tensor>> gamma_null(g.size()), rho_null(g.size());
   for (std::int64_t done = 0; done < permutations; done += at_once) {
     Trace shuffled = trace;
-    std::vector<torch::Tensor> errors;
+    std::vector<torch::Tensor> errors, targets;
     for (std::int64_t i = 0; i < at_once; ++i) {
-      errors.push_back(trace.error.index_select(0, at::randperm(B, draws, torch::TensorOptions(torch::kInt64))));
+      const auto order = at::randperm(B, draws, torch::TensorOptions(torch::kInt64));
+      errors.push_back(trace.error.index_select(0, order));
+      targets.push_back(trace.target.index_select(0, order));
     }
     shuffled.error = torch::cat(errors);
-    shuffled.target = trace.target.repeat({at_once});
+    shuffled.target = torch::cat(targets);
     for (auto& h : shuffled.hidden) h = h.repeat({at_once, 1});
     const auto null = trained.credit(task.model, shuffled);
     for (std::size_t l = 0; l < g.size(); ++l) {
@@ -231,7 +240,8 @@ struct Moved {
 
 template <class Rule>
 Moved moved_to_another_network(const Rule& rule, int steps) {
-  auto task = frozen_task(3), other = frozen_task(4);
+  auto& task = frozen_task();
+  auto other = made_task(4);
   auto state = rule.bind(task.model, context());
   Moved moved;
   learn_frozen(state, task, steps);

@@ -33,7 +33,8 @@ struct PullsBackSecretly {
   std::vector<torch::Tensor> credit(auto&, const Trace& trace) const {
     auto credits = trace.hidden;
     credits.back() = trace.loss_gradient();
-    for (std::size_t l = trace.branch.size(); l-- > 0;) credits[l] = trace.pullback(static_cast<std::int64_t>(l), credits[l + 1]);
+    for (std::size_t l = trace.branch.size(); l-- > 0;)
+      credits[l] = trace.pullback(static_cast<std::int64_t>(l), credits[l + 1]);
     return credits;
   }
 };
@@ -112,18 +113,23 @@ TEST_CASE("the first source of a Mix draws as it would alone, the second otherwi
 }
 
 TEST_CASE("the sources with a weight learn, in order and after both gave credit", "[credit]") {
-  CHECK(calls_of_a_step(Given{1, 1}) == Calls{"first credit", "second credit", "first learn", "second learn", "first after_step", "second after_step"});
-  CHECK(calls_of_a_step(Given{0, 1}) == Calls{"second credit", "second learn", "first after_step", "second after_step"});
+  CHECK(calls_of_a_step(Given{1, 1}) ==
+        Calls{"first credit", "second credit", "first learn", "second learn", "first after_step", "second after_step"});
+  CHECK(calls_of_a_step(Given{0, 1}) ==
+        Calls{"second credit", "second learn", "first after_step", "second after_step"});
 }
 
 TEST_CASE("a schedule with learns says itself which sources learn", "[credit]") {
-  CHECK(calls_of_a_step(GivenLearning{{1, 0}}) == Calls{"first credit", "second learn", "first after_step", "second after_step"});
+  CHECK(calls_of_a_step(GivenLearning{{1, 0}}) ==
+        Calls{"first credit", "second learn", "first after_step", "second after_step"});
   CHECK(calls_of_a_step(Warmup{.epochs = 5, .ramp = 5}) ==
         Calls{"first credit", "first learn", "second learn", "first after_step", "second after_step"});
-  CHECK(calls_of_a_step(SwitchAt{.epoch = 3, .lead = 1}, 1) == Calls{"first credit", "first learn", "first after_step", "second after_step"});
+  CHECK(calls_of_a_step(SwitchAt{.epoch = 3, .lead = 1}, 1) ==
+        Calls{"first credit", "first learn", "first after_step", "second after_step"});
   CHECK(calls_of_a_step(SwitchAt{.epoch = 3, .lead = 1}, 2) ==
         Calls{"first credit", "first learn", "second learn", "first after_step", "second after_step"});
-  CHECK(calls_of_a_step(SwitchAt{.epoch = 3, .lead = 1}, 3) == Calls{"second credit", "second learn", "first after_step", "second after_step"});
+  CHECK(calls_of_a_step(SwitchAt{.epoch = 3, .lead = 1}, 3) ==
+        Calls{"second credit", "second learn", "first after_step", "second after_step"});
 }
 
 TEST_CASE("a rule that does not declare it may not pull back, alone or beside one that does", "[credit]") {
@@ -152,7 +158,9 @@ TEST_CASE("a source that learns before its credit counts may pull back where it 
 
 TEST_CASE("a schedule that leaves nothing to train with is refused", "[credit]") {
   auto model = small_model();
-  const auto mixed = [&](auto schedule) { return error_of([&] { LocalTrainer(model, Mix{DFA{}, FA{}}, {}, schedule); }); };
+  const auto mixed = [&](auto schedule) {
+    return error_of([&] { LocalTrainer(model, Mix{DFA{}, FA{}}, {}, schedule); });
+  };
 
   CHECK(says(mixed(Given{0, 0}), {"weight 0"}));
   CHECK(says(mixed(Given{1, NAN}), {"weight nan", "finite"}));

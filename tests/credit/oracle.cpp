@@ -29,8 +29,8 @@ torch::Tensor losses_from(Model& model, std::int64_t l, torch::Tensor h, const t
   return -model->readout(h).log_softmax(1).gather(1, y.unsqueeze(1)).squeeze(1);
 }
 
-/// The largest distance of two gradients' derivatives along random directions: credit's inner product with them, and the change of the
-/// loss. Per sample where a sample's loss is its own, else of the batch's sum.
+/// The largest distance of two gradients' derivatives along random directions: credit's inner product with them, and
+/// the change of the loss. Per sample where a sample's loss is its own, else of the batch's sum.
 template <class Rule>
 double from_finite_differences(Kind kind, const Rule& rule) {
   double most = 0;
@@ -49,7 +49,9 @@ double from_finite_differences(Kind kind, const Rule& rule) {
       for (int direction = 0; direction < 4; ++direction) {
         const auto v = torch::randn_like(hidden[l]);
         const auto at = static_cast<std::int64_t>(l);
-        auto measured = (losses_from(model, at, hidden[l] + step * v, batch.y) - losses_from(model, at, hidden[l] - step * v, batch.y)) / (2 * step);
+        auto measured = (losses_from(model, at, hidden[l] + step * v, batch.y) -
+                         losses_from(model, at, hidden[l] - step * v, batch.y)) /
+                        (2 * step);
         auto expected = (credits[l] * v).flatten(1).sum(1);
         if (mixes_samples(kind)) {
           measured = measured.sum();

@@ -22,7 +22,7 @@ torch::Tensor prediction(const StatePredictor::State& state, const Trace& trace,
 
 TEST_CASE("StatePredictor learns the gradient of a frozen network: better than untrained and than with errors shuffled",
           "[credit][state_predictor]") {
-  auto task = frozen_task();
+  auto& task = frozen_task();
   const StatePredictor rule{.hidden = 64};
   const auto untrained = rule.bind(task.model, context());
   auto trained = rule.bind(task.model, context());
@@ -41,9 +41,10 @@ TEST_CASE("StatePredictor learns the gradient of a frozen network: better than u
 TEST_CASE("StatePredictor is no good for another network until it learns that", "[credit][state_predictor]") {
   const auto moved = moved_to_another_network(StatePredictor{.hidden = 64}, 200);
 
-  CHECK(moved.first > 0.5);
-  CHECK(std::abs(moved.off) < 0.3);
-  CHECK(moved.on > 0.5);
+  // It still reads the other network's readout, so that it is not lost altogether.
+  CHECK(moved.first > 0.7);
+  CHECK(moved.off < 0.6 * moved.on);
+  CHECK(moved.on > 0.7);
   CHECK(without_learning_nothing_moves(tiny) == "");
 }
 

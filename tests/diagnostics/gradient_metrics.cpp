@@ -75,8 +75,9 @@ TEST_CASE("the mean pairwise cosine and the variance of vectors are those of all
     const auto u = vectors[i];
     variance += (u - mean).square().sum().item<double>() / 6;
     squares += u.square().sum().item<double>() / 6;
-    for (int j = 0; j < i; ++j)
+    for (int j = 0; j < i; ++j) {
       cosines += ((u * vectors[j]).sum() / (u.norm() * vectors[j].norm())).item<double>() / 15;
+    }
   }
 
   CHECK(*spread.mean_pairwise_cosine().value == Approx(cosines).epsilon(1e-12));
@@ -440,8 +441,9 @@ TEST_CASE("errors and gradients are those of each batch, and nothing is changed"
   CHECK(before == ModuleState(*model));
   const auto gradients = diagnostics::true_gradients(model, batch.x, batch.y);
   REQUIRE(found.gradients.size() == gradients.size());
-  for (std::size_t l = 0; l < gradients.size(); ++l)
+  for (std::size_t l = 0; l < gradients.size(); ++l) {
     CHECK(torch::equal(found.gradients[l], at::cat({gradients[l], gradients[l]})));
+  }
   const auto logits = model->forward(batch.x).detach();
   CHECK(distance(found.errors.slice(0, 7), CrossEntropy{}.error(logits, batch.y)) < 1e-6);
   CHECK_THROWS_AS(diagnostics::errors_and_gradients(model, std::vector<Batch>{}), Error);

@@ -52,8 +52,9 @@ TEST_CASE("a bootstrap interval of a mean is the normal one for many values, and
   const auto found = bootstrap_mean(many, {.resamples = 20'000});
   const double half = 1.96 * many.std(false).item<double>() / 20;
   int held = 0;
-  for (int i = 0; i < 400; ++i)
+  for (int i = 0; i < 400; ++i) {
     held += bootstrap_mean(torch::randn({40}) - 2, {.resamples = 400, .level = 0.8}).interval->contains(-2);
+  }
 
   CHECK(*found.value == Approx(many.mean().item<double>()));
   CHECK(found.interval->low == Approx(*found.value - half).margin(0.03 * half));

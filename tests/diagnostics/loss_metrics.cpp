@@ -43,8 +43,9 @@ torch::Tensor directions(const LossFrom<SequentialBlocks, SquaredError>& loss_fr
 double pearson(const torch::Tensor& x, const torch::Tensor& y) {
   const auto u = x.reshape({-1}).to(torch::kFloat64), w = y.reshape({-1}).to(torch::kFloat64);
   double mean_u = 0, mean_w = 0, uu = 0, ww = 0, uw = 0;
-  for (std::int64_t i = 0; i < u.numel(); ++i)
+  for (std::int64_t i = 0; i < u.numel(); ++i) {
     mean_u += u[i].item<double>() / u.numel(), mean_w += w[i].item<double>() / w.numel();
+  }
   for (std::int64_t i = 0; i < u.numel(); ++i) {
     const double du = u[i].item<double>() - mean_u, dw = w[i].item<double>() - mean_w;
     uu += du * du, ww += dw * dw, uw += du * dw;
@@ -134,8 +135,9 @@ TEST_CASE("a network is in float64 within the scope and afterwards as it was, st
   {
     const diagnostics::InFloat64 network(*model);
     for (const auto& parameter : model->parameters()) CHECK(parameter.scalar_type() == torch::kFloat64);
-    for (const auto& buffer : model->buffers())
+    for (const auto& buffer : model->buffers()) {
       CHECK(buffer.scalar_type() == (buffer.dim() ? torch::kFloat64 : torch::kInt64));
+    }
     CHECK(model->forward(batch.x.to(torch::kFloat64)).scalar_type() == torch::kFloat64);
   }
 
@@ -400,6 +402,28 @@ TEST_CASE("intervals of rho hold the true correlation about as often as they say
   CHECK(bootstrap / 300. == Approx(0.88).margin(0.07));
   CHECK(fisher / 300. == Approx(0.9).margin(0.07));
   CHECK(width == Approx(1).epsilon(0.08));
+}
+
+TEST_CASE("the interval of rho is that of correlations of samples drawn again", "[diagnostics]") {
+  torch::manual_seed(8);
+  const auto of_sample = 3 * torch::randn({12, 1}, torch::kFloat64);
+  const auto x = of_sample + torch::randn({12, 5}, torch::kFloat64) + 7;
+  const auto y = of_sample.square() + torch::randn({12, 5}, torch::kFloat64) - 4;
+  const diagnostics::Bootstrap bootstrap{.resamples = 60, .seed = 2};
+  const auto expected = diagnostics::bootstrap_interval(12, bootstrap, [&](const torch::Tensor& counts) {
+    auto values = torch::empty({counts.size(0)}, torch::kFloat64);
+    for (std::int64_t r = 0; r < counts.size(0); ++r) {
+      const auto index = counts[r].to(torch::kInt64);
+      values[r] = pearson(x.repeat_interleave(index, 0), y.repeat_interleave(index, 0));
+    }
+    return values;
+  });
+
+  const auto found = diagnostics::pooled_correlation({x, y}, {.bootstrap = bootstrap});
+
+  CHECK(*found.rho.value == Approx(pearson(x, y)).epsilon(1e-10));
+  CHECK(found.rho.interval->low == Approx(expected->low).epsilon(1e-10));
+  CHECK(found.rho.interval->high == Approx(expected->high).epsilon(1e-10));
 }
 
 TEST_CASE("the interval of rho counts a sample's directions together", "[diagnostics]") {

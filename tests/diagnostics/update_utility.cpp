@@ -267,6 +267,20 @@ TEST_CASE("update utility of steps on large batches without noise is about 1, on
   CHECK(*noisy.update_variance.value == Approx(1).epsilon(0.05));
 }
 
+TEST_CASE("to first order the exact gradient's utility is what its updates have in common", "[diagnostics]") {
+  OneMatrix net;
+  const auto exact = [&](const torch::Tensor& x, const torch::Tensor& y) {
+    return std::vector<torch::Tensor>{net.gradient(net.W, {x, y}), torch::Tensor()};
+  };
+
+  const auto found =
+      diagnostics::update_utility(net.model, exact, net.batches(1500, 2, 3, 8), net.batches(1500, 2, 4, 8),
+                                  net.batches(1, 2, 5), {.etas = {1e-6}}, SquaredError{});
+
+  CHECK(*found.update_variance.value > 0.1);
+  CHECK(*found.pur.value == Approx(1 - *found.update_variance.value).margin(0.03));
+}
+
 TEST_CASE("update utility has no PUR where the gain on the same batch is within its noise", "[diagnostics]") {
   OneMatrix net;
   torch::manual_seed(9);
@@ -288,8 +302,9 @@ TEST_CASE("update utility has no PUR where the gain on the same batch is within 
                                        {.etas = {0.02}, .least_errors = errors}, SquaredError{});
   };
   std::vector<double> same;
-  for (const auto& batch : training)
+  for (const auto& batch : training) {
     same.push_back(net.loss(net.W, batch) - net.loss(net.W - 0.02 * net.rule(net.W, batch), batch));
+  }
   double squares = 0;
   for (const double value : same) squares += (value - mean(same)) * (value - mean(same));
   const double errors = mean(same) / std::sqrt(squares / 29 / 30);

@@ -65,10 +65,12 @@ TEMPLATE_LIST_TEST_CASE("learning alone leaves the model as it was", "[credit][l
 
 TEMPLATE_LIST_TEST_CASE("a resumed run is the uninterrupted one, to the bit", "[credit][law]", Rules) {
   holds<TestType>([](const Factory& make, Kind kind) { return law::resumed_run_is_the_same(make, kind); });
-  holds<TestType>([](const Factory& make, Kind kind) { return law::resumed_run_is_the_same(make, kind, Optimizer::SGD); });
+  holds<TestType>(
+      [](const Factory& make, Kind kind) { return law::resumed_run_is_the_same(make, kind, Optimizer::SGD); });
 }
 
-TEMPLATE_LIST_TEST_CASE("normalised credits are the raw ones, each sample divided by its root mean square", "[credit][law]", Rules) {
+TEMPLATE_LIST_TEST_CASE("normalised credits are the raw ones, each sample divided by its root mean square",
+                        "[credit][law]", Rules) {
   for (const auto kind : every_kind) {
     if (!applies<TestType>(kind)) continue;
     INFO("on " << name(kind));

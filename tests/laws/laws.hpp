@@ -10,8 +10,8 @@
 #include "../temporary_folder.hpp"
 #include "../test.hpp"
 
-/// The laws of credit rules. Each is a function that says what is wrong, or nothing ("") where the law holds, so that one test
-/// asks it of every rule and another sees it fail on a rule that breaks it.
+/// The laws of credit rules. Each is a function that says what is wrong, or nothing ("") where the law holds, so that
+/// one test asks it of every rule and another sees it fail on a rule that breaks it.
 namespace creditlib::test::law {
 
 /// A model's and a trainer's whole state, by name.
@@ -82,8 +82,8 @@ inline std::string binding_leaves_global_generator(const Factory& make, Kind kin
   return torch::equal(made, global_generator_state()) ? "" : "bind uses torch's global generator";
 }
 
-/// One credit a hidden state, detached, of the dtype and device of the model, with the shape of the block's output or one that
-/// broadcasts to it; none for h_0 where the model has no embed.
+/// One credit a hidden state, detached, of the dtype and device of the model, with the shape of the block's output or
+/// one that broadcasts to it; none for h_0 where the model has no embed.
 inline std::string credits_fit(const Factory& make, Kind kind) {
   for (const auto dtype : {torch::kFloat32, torch::kFloat64}) {
     const auto batch = batch_for(kind, dtype);
@@ -101,7 +101,8 @@ inline std::string credits_fit(const Factory& make, Kind kind) {
         if (!a.defined()) return "undefined credit " + std::to_string(l);
         if (a.requires_grad() || a.grad_fn()) return "attached credit " + std::to_string(l);
         if (a.scalar_type() != dtype || a.device() != outputs[l].device()) return "another dtype or device";
-        if (a.dim() != outputs[l].dim() || a.size(0) != batch.x.size(0)) return "another number of dimensions or samples";
+        if (a.dim() != outputs[l].dim() || a.size(0) != batch.x.size(0))
+          return "another number of dimensions or samples";
         for (std::int64_t d = 1; d < a.dim(); ++d) {
           if (a.size(d) != outputs[l].size(d) && a.size(d) != 1) return "a shape that does not broadcast";
         }
@@ -111,8 +112,8 @@ inline std::string credits_fit(const Factory& make, Kind kind) {
   return "";
 }
 
-/// Asking for credits or gradients changes nothing: no parameter, gradient, running statistic, generator or state, nor the next
-/// step.
+/// Asking for credits or gradients changes nothing: no parameter, gradient, running statistic, generator or state, nor
+/// the next step.
 inline std::string previews_change_nothing(const Factory& make, Kind kind) {
   const auto batch = batch_for(kind), other = batch_for(kind, torch::kFloat32, 5, 12);
   const auto trainer = make({.kind = kind}), without = make({.kind = kind});
@@ -121,8 +122,9 @@ inline std::string previews_change_nothing(const Factory& make, Kind kind) {
   torch::manual_seed(5);
   without->step(other);
 
-  const std::vector<std::function<std::vector<torch::Tensor>()>> previews{
-      [&] { return trainer->credits(batch); }, [&] { return trainer->raw_credits(batch); }, [&] { return trainer->gradients(batch); }};
+  const std::vector<std::function<std::vector<torch::Tensor>()>> previews{[&] { return trainer->credits(batch); },
+                                                                          [&] { return trainer->raw_credits(batch); },
+                                                                          [&] { return trainer->gradients(batch); }};
   for (const auto& preview : previews) {
     const auto before = snapshot(*trainer);
     const auto once = preview();
@@ -138,7 +140,8 @@ inline std::string previews_change_nothing(const Factory& make, Kind kind) {
   return difference(snapshot(*without), after_previews);
 }
 
-/// A step's gradients are those that gradients() shows, and those of one backward a block from the credits that credits() shows.
+/// A step's gradients are those that gradients() shows, and those of one backward a block from the credits that
+/// credits() shows.
 inline std::string credits_are_what_step_uses(const Factory& make, Kind kind) {
   const auto batch = batch_for(kind, torch::kFloat64);
   const auto trainer = make({.kind = kind, .dtype = torch::kFloat64});
@@ -159,7 +162,8 @@ inline std::string credits_are_what_step_uses(const Factory& make, Kind kind) {
   for (std::size_t l = 0; l < outputs.size(); ++l) {
     if (!outputs[l].requires_grad()) continue;
     const bool readout = l + 1 == outputs.size();
-    const auto loss = readout ? torch::nn::functional::cross_entropy(outputs[l], batch.y) : (outputs[l] * credits[l]).sum() / size;
+    const auto loss =
+        readout ? torch::nn::functional::cross_entropy(outputs[l], batch.y) : (outputs[l] * credits[l]).sum() / size;
     const auto gradients = torch::autograd::grad({loss}, parameters, {}, false, false, /*allow_unused=*/true);
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       if (gradients[i].defined()) expected[parameters[i].unsafeGetTensorImpl()] = gradients[i];
@@ -190,13 +194,17 @@ inline std::string step_runs_one_forward(const Factory& make, Kind kind) {
   torch::manual_seed(5);
   trainer->step(batch);
 
-  if (!same(copies(trainer->module().buffers()), buffers)) return "running statistics are not those of one forward pass";
-  return torch::equal(global_generator_state(), generator) ? "" : "torch's generator is not where one forward pass leaves it";
+  if (!same(copies(trainer->module().buffers()), buffers))
+    return "running statistics are not those of one forward pass";
+  return torch::equal(global_generator_state(), generator)
+             ? ""
+             : "torch's generator is not where one forward pass leaves it";
 }
 
 /// A float64 model gets the same random numbers as a float32 one.
 inline std::string same_feedback_in_float64(const Factory& make, Kind kind) {
-  const auto single = snapshot(*make({.kind = kind})), twice = snapshot(*make({.kind = kind, .dtype = torch::kFloat64}));
+  const auto single = snapshot(*make({.kind = kind})),
+             twice = snapshot(*make({.kind = kind, .dtype = torch::kFloat64}));
 
   for (const auto& [name, tensor] : single) {
     if (name.rfind("credit.", 0) != 0 || !tensor.is_floating_point()) continue;
@@ -209,7 +217,8 @@ inline std::string same_feedback_in_float64(const Factory& make, Kind kind) {
   return distance(a, b) < 1e-4 ? "" : "credits in float64 are others";
 }
 
-/// Credit is per sample: that of a sample is the same in a smaller batch (where the network itself does not mix samples).
+/// Credit is per sample: that of a sample is the same in a smaller batch (where the network itself does not mix
+/// samples).
 inline std::string credit_is_per_sample(const Factory& make, Kind kind) {
   if (mixes_samples(kind) || kind == Kind::dropout) return "";
   const auto batch = batch_for(kind, torch::kFloat64);
@@ -220,7 +229,8 @@ inline std::string credit_is_per_sample(const Factory& make, Kind kind) {
 
   for (std::size_t l = 0; l < whole.size(); ++l) {
     if (!whole[l].defined()) continue;
-    if (distance(whole[l].narrow(0, 2, 3), part[l]) > 1e-12) return "credit " + std::to_string(l) + " depends on the rest of the batch";
+    if (distance(whole[l].narrow(0, 2, 3), part[l]) > 1e-12)
+      return "credit " + std::to_string(l) + " depends on the rest of the batch";
   }
   return "";
 }

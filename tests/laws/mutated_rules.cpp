@@ -205,7 +205,8 @@ TEST_CASE("the law of one forward pass fails on a rule that runs the network aga
         "running statistics are not those of one forward pass");
   CHECK(verdict<Faulty<RunsAgain>>(law::step_runs_one_forward, Kind::dropout) ==
         "torch's generator is not where one forward pass leaves it");
-  CHECK(verdict<Faulty<DrawsAtCall>>(law::step_runs_one_forward) == "torch's generator is not where one forward pass leaves it");
+  CHECK(verdict<Faulty<DrawsAtCall>>(law::step_runs_one_forward) ==
+        "torch's generator is not where one forward pass leaves it");
 }
 
 TEST_CASE("the law of samples fails on a rule that divides by the batch, or looks across it", "[credit][law]") {

@@ -44,11 +44,11 @@ TEST_CASE("ResidualMLP has the parameter names of the reference scripts", "[mode
   auto model = ResidualMLP({.input = 6, .width = 5, .classes = 4, .blocks = 2});
 
   CHECK(parameter_names(*model) ==
-        std::vector<std::string>{"embed.weight",          "embed.bias",         "blocks.0.ln.weight",  "blocks.0.ln.bias",
-                                 "blocks.0.w1.weight",    "blocks.0.w1.bias",   "blocks.0.w2.weight",  "blocks.0.w2.bias",
-                                 "blocks.1.ln.weight",    "blocks.1.ln.bias",   "blocks.1.w1.weight",  "blocks.1.w1.bias",
-                                 "blocks.1.w2.weight",    "blocks.1.w2.bias",   "out_ln.weight",       "out_ln.bias",
-                                 "out_head.weight",       "out_head.bias"});
+        std::vector<std::string>{"embed.weight", "embed.bias", "blocks.0.ln.weight", "blocks.0.ln.bias",
+                                 "blocks.0.w1.weight", "blocks.0.w1.bias", "blocks.0.w2.weight", "blocks.0.w2.bias",
+                                 "blocks.1.ln.weight", "blocks.1.ln.bias", "blocks.1.w1.weight", "blocks.1.w1.bias",
+                                 "blocks.1.w2.weight", "blocks.1.w2.bias", "out_ln.weight", "out_ln.bias",
+                                 "out_head.weight", "out_head.bias"});
   CHECK(model->embed_parameters().size() == 2);
   CHECK(model->block_parameters(1).size() == 6);
   CHECK(model->readout_parameters().size() == 4);
@@ -63,7 +63,8 @@ TEST_CASE("ResidualMLP is the network of its equations", "[model]") {
   };
   const auto layer_norm = [&](const torch::Tensor& h, const std::string& name) {
     const auto centred = h - h.mean(1, true);
-    return centred / (centred.square().mean(1, true) + 1e-5).sqrt() * parameters[name + ".weight"] + parameters[name + ".bias"];
+    return centred / (centred.square().mean(1, true) + 1e-5).sqrt() * parameters[name + ".weight"] +
+           parameters[name + ".bias"];
   };
   const auto gelu = [](const torch::Tensor& h) { return h * (1 + torch::erf(h / std::sqrt(2.0))) / 2; };
 
@@ -106,10 +107,12 @@ TEST_CASE("ResidualMLP starts as the reference scripts' does", "[model]") {
   const auto f_0 = model->block(0, h_0);
   auto h = h_0;
   for (std::int64_t l = 0; l < blocks; ++l) h = model->join(l, h, model->block(l, h));
-  // The published ratios, which do not depend on the data's own correlations: |f| / |h| is .100 at width 256, .148 at 512.
+  // The published ratios, which do not depend on the data's own correlations: |f| / |h| is .100 at width 256, .148 at
+  // 512.
   const double expected = width == 256 ? 0.100 : 0.148;
   CHECK(median_norm(f_0) / median_norm(h_0) == Approx(expected).epsilon(0.1));
-  CHECK(median_norm(h - h_0) / median_norm(h_0) == Approx(expected * std::sqrt(static_cast<double>(blocks))).epsilon(0.15));
+  CHECK(median_norm(h - h_0) / median_norm(h_0) ==
+        Approx(expected * std::sqrt(static_cast<double>(blocks))).epsilon(0.15));
 }
 
 TEST_CASE("ResidualMLP takes images as they are, and says so where the numbers do not fit", "[model]") {
@@ -169,8 +172,8 @@ TEST_CASE("SequentialBlocks names its stages' parameters by their place, and sha
                                  .readout = torch::nn::Sequential(torch::nn::Linear(5, 4)),
                                  .example = torch::zeros({1, 6})});
 
-  CHECK(parameter_names(*model) == std::vector<std::string>{"embed.0.weight", "embed.0.bias", "blocks.0.0.weight", "blocks.0.0.bias",
-                                                            "readout.0.weight", "readout.0.bias"});
+  CHECK(parameter_names(*model) == std::vector<std::string>{"embed.0.weight", "embed.0.bias", "blocks.0.0.weight",
+                                                            "blocks.0.0.bias", "readout.0.weight", "readout.0.bias"});
   CHECK(model->block_parameters(0)[0].unsafeGetTensorImpl() == stage->parameters()[0].unsafeGetTensorImpl());
 }
 
@@ -212,7 +215,9 @@ TEST_CASE("SequentialBlocks' example leaves modes, statistics and torch's genera
 TEST_CASE("SequentialBlocks refuses stages that make no network", "[model]") {
   using torch::nn::Linear;
   using torch::nn::Sequential;
-  const auto message = [](const SequentialBlocksOptions& options) { return error_of([&] { SequentialBlocks{options}; }); };
+  const auto message = [](const SequentialBlocksOptions& options) {
+    return error_of([&] { SequentialBlocks{options}; });
+  };
   const auto x = torch::zeros({1, 6});
   const auto readout = [] { return Sequential(Linear(6, 4)); };
 
@@ -220,9 +225,12 @@ TEST_CASE("SequentialBlocks refuses stages that make no network", "[model]") {
   CHECK(says(message({.blocks = {Sequential()}, .readout = readout(), .example = x}), {"block 0 is empty"}));
   CHECK(says(message({.blocks = {Sequential(Linear(6, 6))}, .example = x}), {".readout is empty"}));
   CHECK(says(message({.blocks = {Sequential(Linear(6, 6))}, .readout = readout()}), {".example is undefined"}));
-  CHECK(says(message({.blocks = {Sequential(Linear(6, 5))}, .readout = Sequential(Linear(5, 4)), .residual = true, .example = x}),
-             {"block 0 turns (1, 6) into (1, 5)", "same shape"}));
+  CHECK(says(
+      message(
+          {.blocks = {Sequential(Linear(6, 5))}, .readout = Sequential(Linear(5, 4)), .residual = true, .example = x}),
+      {"block 0 turns (1, 6) into (1, 5)", "same shape"}));
   CHECK(says(message({.blocks = {Sequential(Linear(6, 6))}, .readout = readout(), .example = torch::zeros({1, 3, 6})}),
              {"the readout gives (1, 3, 4)", "(B, classes)"}));
-  CHECK(says(message({.blocks = {Sequential(Linear(7, 6))}, .readout = readout(), .example = x}), {"shapes cannot be multiplied"}));
+  CHECK(says(message({.blocks = {Sequential(Linear(7, 6))}, .readout = readout(), .example = x}),
+             {"shapes cannot be multiplied"}));
 }

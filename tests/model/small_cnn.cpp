@@ -104,6 +104,17 @@ TEST_CASE("SmallCNN's credit a channel is that of every pixel, and an element ha
   CHECK(shapes({.by_element = true}) == Shapes{{}, {3, 32, 32, 32}, {3, 64, 16, 16}, {3, 128, 8, 8}, {3, 256}});
 }
 
+TEST_CASE("SmallCNN computes the same whichever layout the images have", "[model]") {
+  const auto batch = images(3);
+  auto model = small_cnn();
+  model->eval();
+
+  const auto logits = model->forward(batch.x);
+
+  CHECK(torch::equal(logits, model->forward(batch.x.contiguous(torch::MemoryFormat::ChannelsLast))));
+  CHECK(torch::equal(logits, model->forward(batch.x.transpose(2, 3).contiguous().transpose(2, 3))));
+}
+
 TEST_CASE("SmallCNN says which input it takes", "[model]") {
   auto model = small_cnn();
 

@@ -97,6 +97,25 @@ TEST_CASE("SmallResNet's credit a channel is that of every pixel", "[model]") {
   CHECK(image_model::credit_is_of_every_position(small_resnet(torch::kFloat64), images(5, torch::kFloat64)) == "");
 }
 
+TEST_CASE("SmallResNet computes the same whichever layout the images have", "[model]") {
+  const auto batch = images(5);
+  auto model = small_resnet();
+  model->eval();
+
+  const auto logits = model->forward(batch.x);
+
+  CHECK(torch::equal(logits, model->forward(batch.x.contiguous(torch::MemoryFormat::ChannelsLast))));
+  CHECK(torch::equal(logits, model->forward(batch.x.transpose(2, 3).contiguous().transpose(2, 3))));
+}
+
+TEST_CASE("SmallResNet without blocks is the readout on the stem", "[model]") {
+  auto model = SmallResNet({.channels = 5, .classes = 4, .blocks = 0, .input = 2, .image = 6});
+  const auto batch = images(5);
+
+  CHECK(BackpropTrainer(model).gradients(batch.x, batch.y).size() == 5);
+  CHECK(model->hidden_shape(0) == std::vector<std::int64_t>{5, 6, 6});
+}
+
 TEST_CASE("SmallResNet says which input and which sizes it takes", "[model]") {
   auto model = small_resnet();
 
@@ -107,6 +126,6 @@ TEST_CASE("SmallResNet says which input and which sizes it takes", "[model]") {
   CHECK(says(error_of([&] { model->forward(torch::zeros({2, 2, 8, 8})); }), {"(2, 2, 8, 8)"}));
   CHECK(says(error_of([] { SmallResNet({.channels = 0}); }), {"SmallResNet: channels 0"}));
   CHECK(says(error_of([] { SmallResNet({.classes = 1}); }), {"classes 1"}));
-  CHECK(says(error_of([] { SmallResNet({.blocks = 0}); }), {"blocks 0"}));
+  CHECK(says(error_of([] { SmallResNet({.blocks = -1}); }), {"blocks -1"}));
   CHECK(says(error_of([] { SmallResNet({.image = 0}); }), {"image 0"}));
 }

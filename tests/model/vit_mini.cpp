@@ -172,6 +172,16 @@ TEST_CASE("ViTMini's credit is that of every token, and exact credit at h_L of t
   CHECK_FALSE(fa[2].narrow(1, 1, 9).any().item<bool>());
 }
 
+TEST_CASE("ViTMini without blocks is the readout on the class token's embedding", "[model]") {
+  auto model = ViTMini({.width = 8, .heads = 2, .blocks = 0, .classes = 4, .patch = 2, .image = 6});
+  const auto batch = images(5);
+
+  CHECK(BackpropTrainer(model).gradients(batch.x, batch.y).size() == 8);
+  const auto token =
+      (model->named_parameters()["cls_token"] + model->named_parameters()["pos_embed"].narrow(1, 0, 1)).squeeze(1);
+  CHECK(torch::equal(model->forward(batch.x), model->readout(token.unsqueeze(1)).expand({5, 4})));
+}
+
 TEST_CASE("ViTMini says which input and which sizes it takes", "[model]") {
   auto model = vit_mini();
 
@@ -182,6 +192,6 @@ TEST_CASE("ViTMini says which input and which sizes it takes", "[model]") {
   CHECK(says(error_of([&] { model->forward(torch::zeros({2, 3, 8, 8})); }), {"(2, 3, 8, 8)"}));
   CHECK(says(error_of([] { ViTMini({.width = 10, .heads = 4}); }), {"width 10 cannot be divided among 4 heads"}));
   CHECK(says(error_of([] { ViTMini({.patch = 5}); }), {"image 32 is not a multiple of patch 5"}));
-  CHECK(says(error_of([] { ViTMini({.blocks = 0}); }), {"ViTMini:", "blocks 0"}));
+  CHECK(says(error_of([] { ViTMini({.blocks = -1}); }), {"ViTMini:", "blocks -1"}));
   CHECK(says(error_of([] { ViTMini({.mlp_ratio = 0}); }), {"mlp_ratio 0"}));
 }

@@ -56,9 +56,12 @@ TEST_CASE("AdamW has the numbers of torch.optim.AdamW", "[optim]") {
 }
 
 TEST_CASE("SGD has the numbers of torch.optim.SGD", "[optim]") {
-  CHECK(from_torch_optim<optim::SGD>("sgd", torch::kFloat64, {.lr = 1e-1, .weight_decay = 0.01, .momentum = 0.9}) < 1e-13);
-  CHECK(from_torch_optim<optim::SGD>("sgd", torch::kFloat32, {.lr = 1e-1, .weight_decay = 0.01, .momentum = 0.9}) < 1e-5);
-  CHECK(from_torch_optim<optim::SGD>("sgd", torch::kFloat64, {.lr = 1e-1, .weight_decay = 0.01, .momentum = 0.8}) > 1e-3);
+  CHECK(from_torch_optim<optim::SGD>("sgd", torch::kFloat64, {.lr = 1e-1, .weight_decay = 0.01, .momentum = 0.9}) <
+        1e-13);
+  CHECK(from_torch_optim<optim::SGD>("sgd", torch::kFloat32, {.lr = 1e-1, .weight_decay = 0.01, .momentum = 0.9}) <
+        1e-5);
+  CHECK(from_torch_optim<optim::SGD>("sgd", torch::kFloat64, {.lr = 1e-1, .weight_decay = 0.01, .momentum = 0.8}) >
+        1e-3);
 }
 
 TEST_CASE("SGD without momentum goes along the gradient", "[optim]") {
@@ -89,8 +92,8 @@ TEST_CASE("cosine rates are CosineAnnealingLR's, and 0 past the end", "[optim]")
   }
 }
 
-TEMPLATE_TEST_CASE("an optimiser leaves a parameter without gradient alone, moments and steps included", "[optim]", optim::AdamW,
-                   optim::SGD) {
+TEMPLATE_TEST_CASE("an optimiser leaves a parameter without gradient alone, moments and steps included", "[optim]",
+                   optim::AdamW, optim::SGD) {
   auto parameters = two_parameters();
   TestType optimizer(parameters);
   const auto state_of_second = [&] {
@@ -135,7 +138,8 @@ TEMPLATE_TEST_CASE("an optimiser goes on from its named tensors, to the bit", "[
   CHECK(same(parameters, others));
 }
 
-TEMPLATE_TEST_CASE("an optimiser takes gradients and parameters in any memory layout", "[optim]", optim::AdamW, optim::SGD) {
+TEMPLATE_TEST_CASE("an optimiser takes gradients and parameters in any memory layout", "[optim]", optim::AdamW,
+                   optim::SGD) {
   const auto gradient = torch::arange(6, torch::kFloat32).view({2, 3});
   auto plain = torch::ones({2, 3}), column_major = torch::ones({3, 2}).t();
   TestType first(std::vector<torch::Tensor>{plain}), second(std::vector<torch::Tensor>{column_major});

@@ -20,7 +20,7 @@ OPTIMIZERS = {
 
 def run(kind, options, dtype, initial, gradients):
     """Values after each step, (STEPS, ...) a tensor, and the rate used in each step."""
-    values = {name: torch.nn.Parameter(value.to(dtype)) for name, value in initial.items()}
+    values = {name: torch.nn.Parameter(value.to(dtype, copy=True)) for name, value in initial.items()}
     optimizer = kind(values.values(), **options)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=EPOCHS)
     after = {name: [] for name in values}

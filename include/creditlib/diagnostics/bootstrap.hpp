@@ -21,8 +21,9 @@ struct Bootstrap {
   /// Throws Error for a value that cannot be meant.
   void check() const {
     if (resamples < 1) creditlib::detail::fail("Bootstrap: resamples is ", resamples, ", expected at least 1.");
-    if (!(level > 0 && level < 1))
+    if (!(level > 0 && level < 1)) {
       creditlib::detail::fail("Bootstrap: level is ", level, ", expected a number between 0 and 1.");
+    }
   }
 };
 

@@ -26,8 +26,9 @@ inline double normal_quantile(double p) {
 /// With t = sqrt(freedom) tan(theta) the density is proportional to cos(theta)^(freedom - 1), which is summed by
 /// Simpson's rule.
 inline double student_quantile(double level, std::int64_t freedom) {
-  if (!(level > 0 && level < 1))
+  if (!(level > 0 && level < 1)) {
     creditlib::detail::fail("student_quantile: level is ", level, ", expected a number between 0 and 1.");
+  }
   if (freedom < 1) creditlib::detail::fail("student_quantile: freedom is ", freedom, ", expected at least 1.");
   if (freedom > 10'000) return normal_quantile((1 + level) / 2);
   const auto mass = [&](double theta) {

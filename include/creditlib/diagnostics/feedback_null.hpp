@@ -31,8 +31,9 @@ struct FeedbackNull {
 template <class Fresh>
 std::vector<FeedbackNull> feedback_null(const std::vector<Measured>& own, const Fresh& fresh,
                                         const FeedbackNullOptions& options = {}) {
-  if (options.draws < 1)
+  if (options.draws < 1) {
     creditlib::detail::fail("FeedbackNullOptions: draws is ", options.draws, ", expected at least 1.");
+  }
   std::vector<FeedbackNull> found(own.size());
   for (std::int64_t i = 0; i < options.draws; ++i) {
     const std::vector<Measured> drawn = fresh(options.seed + static_cast<std::uint64_t>(i));

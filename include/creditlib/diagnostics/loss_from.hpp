@@ -7,7 +7,9 @@
 #include <creditlib/detail/untouched.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
+#include <cstdint>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace creditlib::diagnostics {

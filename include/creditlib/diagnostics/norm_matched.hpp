@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/diagnostics/parameter_gradients.hpp>
 #include <creditlib/diagnostics/trial_step.hpp>

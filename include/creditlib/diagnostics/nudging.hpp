@@ -5,6 +5,7 @@
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
 #include <creditlib/diagnostics/precision.hpp>
+#include <cstdint>
 #include <vector>
 
 namespace creditlib::diagnostics {
@@ -18,8 +19,9 @@ struct NudgingOptions {
   /// Throws Error for a value that cannot be meant.
   void check() const {
     for (const double eta : etas) {
-      if (!(eta > 0) || std::isinf(eta))
+      if (!(eta > 0) || std::isinf(eta)) {
         creditlib::detail::fail("NudgingOptions: an eta is ", eta, ", expected a finite number > 0.");
+      }
     }
     bootstrap.check();
   }
@@ -30,8 +32,8 @@ struct Nudge {
   double eta = 0;
   Estimate change = {};    ///< along -a_l/|a_l|: negative where credit lowers the loss
   Estimate backprop = {};  ///< along -g_l/|g_l|: the norm-matched back-propagation step
-  Estimate ratio =
-      {};  ///< change / backprop, of the samples that have both; none where back-propagation does not lower the loss
+  /// change / backprop, of the samples that have both; none where back-propagation does not lower the loss.
+  Estimate ratio = {};
 };
 
 /// Nudging: the change of the loss when h_l moves against its credit, for each hidden state and each eta.
@@ -65,8 +67,9 @@ std::vector<std::vector<Nudge>> nudging(Model& model, const torch::Tensor& x, co
     };
     const auto ratio = [&](const torch::Tensor& of_credit, const torch::Tensor& of_backprop) -> Estimate {
       if (of_credit.numel() == 0) return {.reason = "no sample has both a credit and a gradient"};
-      if (!(of_backprop.mean().item<double>() < 0))
+      if (!(of_backprop.mean().item<double>() < 0)) {
         return {.reason = "back-propagation's own step does not lower the loss"};
+      }
       return bootstrap_ratio(of_credit, of_backprop, options.bootstrap);
     };
     std::vector<std::vector<Nudge>> nudges;

@@ -6,6 +6,7 @@
 #include <creditlib/diagnostics/loss_from.hpp>
 #include <creditlib/diagnostics/precision.hpp>
 #include <creditlib/diagnostics/seeded.hpp>
+#include <cstdint>
 #include <vector>
 
 namespace creditlib::diagnostics {
@@ -34,8 +35,9 @@ struct PerturbationOptions {
 
   /// Throws Error for a value that cannot be meant.
   void check() const {
-    if (directions < 1)
+    if (directions < 1) {
       creditlib::detail::fail("PerturbationOptions: directions is ", directions, ", expected at least 1.");
+    }
     if (!(epsilon > 0) || std::isinf(epsilon)) {
       creditlib::detail::fail("PerturbationOptions: epsilon is ", epsilon, ", expected a finite number > 0.");
     }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/diagnostics/bootstrap.hpp>
 #include <creditlib/diagnostics/cosine.hpp>
@@ -54,8 +56,9 @@ struct RidgeOptions {
 
   /// Throws Error for a value that cannot be meant.
   void check() const {
-    if (regularisations.empty())
+    if (regularisations.empty()) {
       creditlib::detail::fail("RidgeOptions: regularisations is empty, expected at least one.");
+    }
     for (const double r : regularisations) {
       if (!(r > 0)) creditlib::detail::fail("RidgeOptions: a regularisation is ", r, ", expected a number > 0.");
     }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <creditlib/diagnostics/bootstrap.hpp>
 #include <creditlib/diagnostics/cosine.hpp>
@@ -21,8 +22,9 @@ struct UpdatedParts {
   /// Throws Error for a block that does not exist.
   void check(std::int64_t count) const {
     for (const auto block : blocks.value_or(std::vector<std::int64_t>{})) {
-      if (block < 0 || block >= count)
+      if (block < 0 || block >= count) {
         creditlib::detail::fail("UpdatedParts: block ", block, " does not exist, expected 0..", count - 1, ".");
+      }
     }
   }
 };
@@ -48,8 +50,9 @@ class UpdateTrial {
     if (parts.readout) move(positions_.readout);
     for (std::size_t l = 0; l < positions_.blocks.size(); ++l) {
       const auto block = static_cast<std::int64_t>(l);
-      if (!parts.blocks || std::find(parts.blocks->begin(), parts.blocks->end(), block) != parts.blocks->end())
+      if (!parts.blocks || std::find(parts.blocks->begin(), parts.blocks->end(), block) != parts.blocks->end()) {
         move(positions_.blocks[l]);
+      }
     }
   }
 
@@ -171,8 +174,9 @@ struct UpdateUtilityOptions {
   void check() const {
     if (etas.empty()) creditlib::detail::fail("UpdateUtilityOptions: etas is empty, expected at least one.");
     if (steps < 1) creditlib::detail::fail("UpdateUtilityOptions: steps is ", steps, ", expected at least 1.");
-    if (least_trials < 2)
+    if (least_trials < 2) {
       creditlib::detail::fail("UpdateUtilityOptions: least_trials is ", least_trials, ", expected at least 2.");
+    }
     bootstrap.check();
   }
 };
@@ -181,12 +185,13 @@ struct UpdateUtility {
   std::optional<double> eta = {};  ///< chosen on batches that no trial uses
   bool eta_is_at_an_end = false;   ///< the first or last of those tried: a wider search may find a better one
   std::int64_t trials = 0;
-  Estimate same = {};           ///< mean loss change on the batches stepped on
-  Estimate held = {};           ///< mean loss change on held-out batches
-  Estimate pur = {};            ///< held / same
-  Measured update_cosine = {};  ///< mean pairwise cosine of the trials' first updates
-  Measured update_variance =
-      {};  ///< their relative variance, see VectorSpread: 0 for equal updates, about 1 for unrelated ones
+  Estimate same = {};  ///< mean loss change on the batches stepped on
+  Estimate held = {};  ///< mean loss change on held-out batches
+  Estimate pur = {};   ///< held / same
+  /// Mean pairwise cosine of the trials' first updates.
+  Measured update_cosine = {};
+  /// Their relative variance (see VectorSpread): 0 for equal updates, about 1 for unrelated ones.
+  Measured update_variance = {};
 };
 
 /// Update utility: how much of what an update gains on its own batch it gains on others.

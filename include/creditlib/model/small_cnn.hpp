@@ -10,6 +10,7 @@
 #include <torch/nn/pimpl.h>
 
 #include <creditlib/detail/describe.hpp>
+#include <creditlib/detail/image_layout.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
 #include <vector>
@@ -47,7 +48,7 @@ class SmallCNNImpl : public torch::nn::Module {
     if (x.dim() != 4 || x.size(1) != 3 || x.size(2) != 32 || x.size(3) != 32) {
       detail::fail("SmallCNN: the input is ", detail::shape_text(x.sizes()), ", expected (B, 3, 32, 32).");
     }
-    return x;
+    return detail::convolution_layout(x);
   }
   torch::Tensor block(std::int64_t l, const torch::Tensor& h) {
     auto* stage = blocks_[static_cast<std::size_t>(l)]->as<torch::nn::SequentialImpl>();

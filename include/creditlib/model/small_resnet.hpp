@@ -7,6 +7,7 @@
 #include <torch/nn/pimpl.h>
 
 #include <creditlib/detail/describe.hpp>
+#include <creditlib/detail/image_layout.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
 #include <vector>
@@ -16,7 +17,7 @@ namespace creditlib {
 struct SmallResNetOptions {
   std::int64_t channels = 64;  ///< of every hidden state
   std::int64_t classes = 10;   ///< C
-  std::int64_t blocks = 4;     ///< L
+  std::int64_t blocks = 4;     ///< L; 0 is the readout on the stem, which BackpropTrainer takes
   std::int64_t input = 3;      ///< channels of an image
   std::int64_t image = 32;     ///< height and width of an image, and of every hidden state
 };
@@ -70,7 +71,7 @@ class SmallResNetImpl : public torch::nn::Module {
       detail::fail("SmallResNet: the input is ", detail::shape_text(x.sizes()), ", expected (B, ", options_.input, ", ",
                    options_.image, ", ", options_.image, ") (SmallResNetOptions::input and ::image).");
     }
-    return at::relu(stem_bn_(stem_conv_(x)));
+    return at::relu(stem_bn_(stem_conv_(detail::convolution_layout(x))));
   }
   torch::Tensor block(std::int64_t l, const torch::Tensor& h) {
     return blocks_[static_cast<std::size_t>(l)]->as<SmallResNetBlockImpl>()->forward(h);
@@ -96,10 +97,10 @@ class SmallResNetImpl : public torch::nn::Module {
 
  private:
   static SmallResNetOptions checked(const SmallResNetOptions& options) {
-    if (options.channels < 1 || options.classes < 2 || options.blocks < 1 || options.input < 1 || options.image < 1) {
+    if (options.channels < 1 || options.classes < 2 || options.blocks < 0 || options.input < 1 || options.image < 1) {
       detail::fail("SmallResNet: channels ", options.channels, ", classes ", options.classes, ", blocks ",
                    options.blocks, ", input ", options.input, ", image ", options.image,
-                   "; expected at least 1, 2, 1, 1 and 1.");
+                   "; expected at least 1, 2, 0, 1 and 1.");
     }
     return options;
   }

@@ -19,7 +19,7 @@ namespace creditlib {
 struct ViTMiniOptions {
   std::int64_t width = 128;    ///< d, of every token
   std::int64_t heads = 4;      ///< of the attention; divides width
-  std::int64_t blocks = 4;     ///< L
+  std::int64_t blocks = 4;     ///< L; 0 is the readout on the embed, which BackpropTrainer takes
   std::int64_t classes = 10;   ///< C
   std::int64_t patch = 4;      ///< height and width of a patch; divides image
   std::int64_t image = 32;     ///< height and width of an image
@@ -145,11 +145,12 @@ class ViTMiniImpl : public torch::nn::Module {
 
  private:
   static ViTMiniOptions checked(const ViTMiniOptions& options) {
-    if (options.width < 1 || options.heads < 1 || options.blocks < 1 || options.classes < 2 || options.patch < 1 ||
+    if (options.width < 1 || options.heads < 1 || options.blocks < 0 || options.classes < 2 || options.patch < 1 ||
         options.image < 1 || options.channels < 1 || options.mlp_ratio < 1) {
       detail::fail("ViTMini: width ", options.width, ", heads ", options.heads, ", blocks ", options.blocks,
                    ", classes ", options.classes, ", patch ", options.patch, ", image ", options.image, ", channels ",
-                   options.channels, ", mlp_ratio ", options.mlp_ratio, "; expected at least 1 each, and 2 classes.");
+                   options.channels, ", mlp_ratio ", options.mlp_ratio,
+                   "; expected at least 1 each, but 0 blocks and 2 classes.");
     }
     if (options.width % options.heads != 0) {
       detail::fail("ViTMini: width ", options.width, " cannot be divided among ", options.heads,

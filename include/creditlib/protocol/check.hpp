@@ -4,6 +4,7 @@
 #include <creditlib/diagnostics/measured.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 
 /// The audit protocol: whether what a rule's figures say of it may be believed. Each check is a figure, a threshold,
 /// and whether it fired; none knows a rule.

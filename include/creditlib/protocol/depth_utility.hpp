@@ -67,8 +67,9 @@ inline DepthUtility depth_utility_over_best(const std::vector<double>& accuracie
                               ", expected the same seeds in the same order.");
     }
     std::vector<double> points;
-    for (std::size_t i = 0; i < accuracies.size(); ++i)
+    for (std::size_t i = 0; i < accuracies.size(); ++i) {
       points.push_back(100 * (accuracies[i] - baseline.accuracies[i]));
+    }
     const auto difference = diagnostics::student_mean(points, level);
     found.differences.emplace_back(baseline.name, difference);
     const double mean = *diagnostics::student_mean(baseline.accuracies).value;

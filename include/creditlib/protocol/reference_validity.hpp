@@ -5,6 +5,7 @@
 #include <creditlib/diagnostics/precision_agreement.hpp>
 #include <creditlib/protocol/check.hpp>
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 

@@ -1,0 +1,152 @@
+// Trains the small convolutional network by one method and measures the rule's own credit: the script cnn_baseline
+// (docs/experiments/cnn_baseline.md).
+
+#include <creditlib/diagnostics/alignment.hpp>
+#include <creditlib/diagnostics/eval_mode.hpp>
+#include <creditlib/diagnostics/norms.hpp>
+#include <creditlib/io/json_file.hpp>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <map>
+
+#include "support/figures.hpp"
+#include "support/methods.hpp"
+#include "support/program.hpp"
+#include "support/training.hpp"
+#include "support/weights.hpp"
+#include "support/workbench.hpp"
+
+namespace {
+
+namespace diagnostics = creditlib::diagnostics;
+using Json = nlohmann::ordered_json;
+
+struct Settings {
+  std::string method = {};
+  std::int64_t seed = 42, epochs = 100, T_nudge = 20, K = 4;
+  std::string output_dir = "results/cnn_baseline";
+  double lr = 1e-3, wd = 0.01, beta = 0.5, alpha_nudge = 0.05, lr_fb = 3e-4, lam = 0.1, sigma_bridge = 0.01, ema_momentum = 0.99, term_grad_weight = 0.1;
+  std::string ep_inner = "mean";
+  bool ep_centred = false;
+  support::RunFlags run = {};
+};
+
+/// The script's names of methods, and the library's.
+const std::map<std::string, std::string> methods{{"bp", "bp"}, {"dfa", "dfa"}, {"ep", "ep"}, {"state_bridge", "state_predictor"}, {"credit_bridge", "value_net"}};
+
+void add_flags(CLI::App& app, Settings& s) {
+  using support::flag;
+  const auto number = [&](const std::string& name, double& value, const char* what) {
+    app.add_option(flag(name), value, what)->check(CLI::NonNegativeNumber)->capture_default_str();
+  };
+  app.add_option("--method", s.method, "bp, dfa, ep, state_bridge or credit_bridge")->required()->check(CLI::IsMember(methods));
+  app.add_option("--seed", s.seed, "of the weights, the feedback, the nets and the batches")->capture_default_str();
+  app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option(flag("output_dir"), s.output_dir, "where {method}_s{seed}.json and its weights go")->capture_default_str();
+  number("lr", s.lr, "AdamW's learning rate");
+  number("wd", s.wd, "AdamW's weight decay");
+  number("beta", s.beta, "ep: the nudge's strength");
+  app.add_option(flag("T_nudge"), s.T_nudge, "ep: steps of the nudged phase")->check(CLI::PositiveNumber)->capture_default_str();
+  number("alpha_nudge", s.alpha_nudge, "ep: their rate");
+  app.add_option(flag("ep_inner"), s.ep_inner, "ep: the states descend the batch mean of the energy and blocks its sum, clipped together (mean, the script's way), or each sample its own (sample)")
+      ->check(CLI::IsMember({"mean", "sample"}))
+      ->capture_default_str();
+  app.add_flag(flag("ep_centred"), s.ep_centred, "ep: nudges both ways");
+  number("lr_fb", s.lr_fb, "state_bridge, credit_bridge: the nets' learning rate (Adam)");
+  number("lam", s.lam, "credit_bridge: temperature of the soft minimum");
+  app.add_option("--K", s.K, "credit_bridge: noisy samples of the next state")->check(CLI::PositiveNumber)->capture_default_str();
+  number("sigma_bridge", s.sigma_bridge, "credit_bridge: their noise");
+  number("ema_momentum", s.ema_momentum, "credit_bridge: of the copies that targets come from");
+  number("term_grad_weight", s.term_grad_weight, "credit_bridge: weight of matching the true gradient at the last state (read but never used by the script: 0 for its way)");
+  support::add_run_flags(app, s.run, {"cifar10", "cifar100"});
+}
+
+Json config(const Settings& s) {
+  return {{"method", s.method}, {"seed", s.seed}, {"output_dir", s.output_dir}, {"epochs", s.epochs}, {"lr", s.lr}, {"wd", s.wd},
+          {"beta", s.beta}, {"T_nudge", s.T_nudge}, {"alpha_nudge", s.alpha_nudge}, {"ep_inner", s.ep_inner}, {"ep_centred", s.ep_centred},
+          {"lr_fb", s.lr_fb}, {"lam", s.lam}, {"K", s.K}, {"sigma_bridge", s.sigma_bridge}, {"ema_momentum", s.ema_momentum},
+          {"term_grad_weight", s.term_grad_weight}, {"dataset", s.run.dataset}, {"batch_size", s.run.batch_size}, {"limit_train", s.run.limit_train}};
+}
+
+support::MethodSettings method_settings(const Settings& s) {
+  const bool script_ep = s.ep_inner == "mean";
+  support::MethodSettings m{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = s.seed}, .batch_size = s.run.batch_size};
+  // As the script has it: blocks are clipped in all rules but bp, ep clips all parameters together, feedback has a row an element.
+  if (s.method != "bp") m.options.clip_norm = 1.0;
+  if (s.method == "ep" && script_ep) m.options.clip_scope = creditlib::ClipScope::All;
+  m.by_element = true;
+  m.value_net.samples = s.K;
+  m.value_net.sigma = s.sigma_bridge;
+  m.value_net.lambda = s.lam;
+  m.value_net.ema = s.ema_momentum;
+  m.value_net.terminal_gradient_weight = s.term_grad_weight;
+  m.value_net.lr = s.lr_fb;
+  m.state_predictor.lr = s.lr_fb;
+  m.ep = {.beta = s.beta, .steps = s.T_nudge, .rate = s.alpha_nudge, .centred = s.ep_centred, .inner_mean = script_ep, .outer_sum = script_ep};
+  return m;
+}
+
+/// Gamma and rho of the rule's own credit at the output of each block, on the first test batch, in eval mode.
+Json diagnose(support::AnyTrainer& trainer, const creditlib::data::Batch& batch) {
+  const diagnostics::EvalMode eval(trainer.model().module());
+  const auto& [x, y] = batch;
+  const auto credits = trainer.raw_credits(x, y);
+  const auto gamma = diagnostics::alignment(credits, trainer.model().true_gradients(x, y));
+  const auto correlations = trainer.model().perturbation_correlation(x, y, credits, {});
+  std::vector<diagnostics::Measured> gammas(gamma.begin() + 1, gamma.end()), rhos;
+  Json intervals = Json::array();
+  for (std::size_t l = 1; l < correlations.size(); ++l) {
+    rhos.push_back(correlations[l].rho);
+    const auto& interval = correlations[l].rho.interval;
+    intervals.push_back(interval ? Json{interval->low, interval->high} : Json(nullptr));
+  }
+  const auto hidden = trainer.model().hidden_states(x);
+  return {{"Gamma", support::mean_of(gammas)}, {"rho", support::mean_of(rhos)}, {"gammas_per_layer", support::values(gammas)},
+          {"rhos_per_layer", support::values(rhos)}, {"rho_intervals", intervals},
+          {"hidden_norms", support::values(diagnostics::median_norms(hidden))},
+          {"undefined", support::reasons({{"gammas_per_layer", gammas}, {"rhos_per_layer", rhos}})}, {"mode", "eval"}, {"samples", x.size(0)}};
+}
+
+void run(const Settings& s) {
+  creditlib::io::check_writable_folder(s.output_dir);
+  const support::Workbench bench(s.run);
+  torch::manual_seed(static_cast<std::uint64_t>(s.seed));
+  const auto trainer = support::make_trainer("cnn", methods.at(s.method), bench, method_settings(s));
+  auto batches = bench.train_batches(s.seed, /*flat=*/false);
+  auto test = bench.test_batches(/*flat=*/false);
+  const auto eval_batch = bench.first_test_samples(128, /*flat=*/false);
+  const auto stem = (std::filesystem::path(s.output_dir) / fmt::format("{}_s{}", s.method, s.seed)).string();
+
+  Json results{{"method", s.method}, {"seed", s.seed}, {"acc", nullptr}};
+  const support::TrainingPlan plan{.title = fmt::format("{}, seed {}", s.method, s.seed), .quiet = s.run.quiet,
+                                   .allow_nonfinite = s.run.allow_nonfinite, .eval_batch = eval_batch};
+  support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
+    const bool last = epoch == s.epochs;
+    results["acc"] = log.test_acc.back();
+    if (last) results.update(diagnose(*trainer, eval_batch));
+    results.update(config(s));
+    results["log"] = {{"train_loss", log.train_loss}, {"train_acc", log.train_acc}, {"test_acc", log.test_acc}};
+    results["transitions"] = support::transitions_json(log);
+    results["relative_nudge"] = trainer->relative_nudge();
+    results["ms_per_step"] = support::median(log.ms_per_step);
+    results["environment"] = support::environment(bench.device());
+    results["finished"] = last;
+    creditlib::io::write_json(stem + ".json", results);
+  });
+  support::save_weights(stem + ".safetensors", trainer->model().module(), methods.at(s.method), trainer->credit_tensors(), {{"config", config(s).dump()}});
+
+  fmt::print("\n[{} s={}] acc={:.4f} Gamma={} rho={}\n", s.method, s.seed, results["acc"].get<double>(), results["Gamma"].dump(), results["rho"].dump());
+  fmt::print("  gammas_per_layer={}\n  rhos_per_layer  ={}\n", results["gammas_per_layer"].dump(), results["rhos_per_layer"].dump());
+  if (!results["relative_nudge"].empty()) fmt::print("  nudge |s_l - h_l|/|h_l| in the last step: {}\n", results["relative_nudge"].dump());
+  fmt::print("results: {}.json\nweights and nets: {}.safetensors\n", stem, stem);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Trains a small convolutional network on CIFAR by back-propagation or by one credit rule, and measures the rule's credit.", "cnn_baseline");
+  Settings settings;
+  add_flags(app, settings);
+  return support::run_program(app, argc, argv, [&] { run(settings); });
+}

@@ -1,0 +1,108 @@
+#pragma once
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+#include <torch/types.h>
+
+#include <cmath>
+#include <creditlib/error.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace support {
+
+struct LinearQuadraticOptions {
+  std::int64_t width = 64;    ///< d
+  std::int64_t blocks = 12;   ///< L
+  std::int64_t outputs = 10;  ///< C
+  double noise = 0.03;        ///< the deviation of each step's noise
+  /// A_l with orthonormal columns, so that |A_l h| = |h|; else N(0, 1)/sqrt(d) as drawn.
+  bool orthogonal = true;
+  std::int64_t seed = 42;
+};
+
+/// Noisy linear dynamics with a linear readout, as a network in blocks of which nothing is trained.
+///
+///     h_0 = x,    h_{l+1} = A_l h_l + noise xi_l,  xi_l ~ N(0, 1),    outputs = W h_L
+///
+/// With the cost 1/2 |W h_L - y|^2 (SquaredError) and e = W h_L - y the costate, dcost/dh_l, is known without
+/// back-propagation: lambda_L = W^T e, lambda_l = A_l^T lambda_{l+1}.
+///
+/// A_l and W (N(0, 1)/sqrt(d)) come from a generator of their own; they are parameters that need no gradient, so that trainers
+/// take the model and leave it as it is. A forward pass draws xi from LibTorch's global generator on the CPU, as Dropout does its
+/// masks, in any mode: what the library runs twice for a comparison has the same noise twice. There is no embed.
+class LinearQuadraticImpl : public torch::nn::Module {
+ public:
+  explicit LinearQuadraticImpl(const LinearQuadraticOptions& options) : options_(options) {
+    if (options.width < 1 || options.blocks < 1 || options.outputs < 1 || !(options.noise >= 0)) {
+      creditlib::detail::fail("LinearQuadratic: width ", options.width, ", blocks ", options.blocks, ", outputs ", options.outputs,
+                              ", noise ", options.noise, ", expected sizes of at least 1 and noise of at least 0.");
+    }
+    const auto generator = at::make_generator<at::CPUGeneratorImpl>(static_cast<std::uint64_t>(options.seed));
+    const auto draw = [&](std::int64_t rows) {
+      return at::randn({rows, options.width}, generator, torch::TensorOptions(torch::kFloat32));
+    };
+    for (std::int64_t l = 0; l < options.blocks; ++l) {
+      auto A = draw(options.width);
+      if (options.orthogonal) {
+        // With the diagonal of R made positive, Q is uniform over all orthogonal matrices.
+        const auto [Q, R] = at::linalg_qr(A.to(torch::kFloat64));
+        A = (Q * R.diagonal().sign()).to(torch::kFloat32);
+      } else {
+        A = A / std::sqrt(static_cast<double>(options.width));
+      }
+      dynamics_.push_back(register_parameter("dynamics_" + std::to_string(l), A, /*requires_grad=*/false));
+    }
+    readout_ = register_parameter("readout", draw(options.outputs) / std::sqrt(static_cast<double>(options.width)),
+                                  /*requires_grad=*/false);
+  }
+
+  std::int64_t blocks() const { return options_.blocks; }
+  std::int64_t classes() const { return options_.outputs; }
+  std::vector<std::int64_t> hidden_shape(std::int64_t) const { return {options_.width}; }
+
+  torch::Tensor embed(const torch::Tensor& x) { return x; }
+  torch::Tensor block(std::int64_t l, const torch::Tensor& h) {
+    const auto moved = h.mm(at(l).t());
+    // Drawn in one dtype, so that a float64 run has the noise of the float32 one.
+    return moved + torch::randn(h.sizes(), torch::kFloat32).mul_(options_.noise).to(h.device(), h.scalar_type());
+  }
+  torch::Tensor join(std::int64_t, const torch::Tensor&, const torch::Tensor& f) { return f; }
+  torch::Tensor readout(const torch::Tensor& h) { return h.mm(readout_.t()); }
+  /// W h_L, (B, C).
+  torch::Tensor forward(const torch::Tensor& x) {
+    auto h = embed(x);
+    for (std::int64_t l = 0; l < blocks(); ++l) h = block(l, h);
+    return readout(h);
+  }
+
+  /// lambda_0..lambda_L, each (B, d), for errors e = W h_L - y, (B, C); in float64.
+  std::vector<torch::Tensor> costates(const torch::Tensor& e) const {
+    const torch::NoGradGuard no_grad;
+    std::vector<torch::Tensor> costates(dynamics_.size() + 1);
+    costates.back() = e.to(torch::kFloat64).mm(readout_.to(torch::kFloat64));
+    for (std::size_t l = dynamics_.size(); l-- > 0;) costates[l] = costates[l + 1].mm(dynamics_[l].to(torch::kFloat64));
+    return costates;
+  }
+
+  std::vector<torch::Tensor> embed_parameters() const { return {}; }
+  std::vector<torch::Tensor> block_parameters(std::int64_t l) const { return {at(l)}; }
+  std::vector<torch::Tensor> readout_parameters() const { return {readout_}; }
+
+ private:
+  const torch::Tensor& at(std::int64_t l) const { return dynamics_.at(static_cast<std::size_t>(l)); }
+
+  LinearQuadraticOptions options_;
+  std::vector<torch::Tensor> dynamics_;
+  torch::Tensor readout_;
+};
+
+class LinearQuadratic : public torch::nn::ModuleHolder<LinearQuadraticImpl> {
+ public:
+  using torch::nn::ModuleHolder<LinearQuadraticImpl>::ModuleHolder;
+  explicit LinearQuadratic(const LinearQuadraticOptions& options) : ModuleHolder(std::make_shared<LinearQuadraticImpl>(options)) {}
+};
+
+}  // namespace support
