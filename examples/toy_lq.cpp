@@ -35,10 +35,12 @@ using creditlib::data::Batch;
 using Json = nlohmann::ordered_json;
 using Tensors = std::vector<torch::Tensor>;
 
-const std::vector<std::string> method_names{"dfa", "state_predictor", "value_net", "vec", "state_predictor_y", "value_net_y", "vec_y", "ridge"};
+const std::vector<std::string> method_names{"dfa",         "state_predictor", "value_net", "vec", "state_predictor_y",
+                                            "value_net_y", "vec_y",           "ridge"};
 
 struct Settings {
-  std::int64_t steps = 8000, d = 64, L = 12, outputs = 10, batch = 256, seed = 42, M = 4, eval_samples = 1024, ridge_samples = 4096;
+  std::int64_t steps = 8000, d = 64, L = 12, outputs = 10, batch = 256, seed = 42, M = 4, eval_samples = 1024,
+               ridge_samples = 4096;
   double noise = 0.03, target_deviation = 1, eta = 0.01, term_grad_weight = 0, lr_fb = 0;
   std::string dynamics = "orthogonal", output_dir = "results/toy_lq";
   std::vector<std::string> methods = method_names;
@@ -49,7 +51,9 @@ struct Settings {
 void add_flags(CLI::App& app, Settings& s) {
   using support::flag;
   const auto count = [&](const std::string& name, std::int64_t& value, const char* what) {
-    app.add_option(flag(name), value, what)->check(CLI::Range(std::int64_t{1}, std::numeric_limits<std::int64_t>::max()))->capture_default_str();
+    app.add_option(flag(name), value, what)
+        ->check(CLI::Range(std::int64_t{1}, std::numeric_limits<std::int64_t>::max()))
+        ->capture_default_str();
   };
   const auto number = [&](const std::string& name, double& value, const char* what) {
     app.add_option(flag(name), value, what)->check(support::not_negative())->capture_default_str();
@@ -60,11 +64,13 @@ void add_flags(CLI::App& app, Settings& s) {
   count("outputs", s.outputs, "numbers that the readout gives");
   number("noise", s.noise, "deviation of each step's noise");
   count("batch", s.batch, "samples a step");
-  number("target_deviation", s.target_deviation, "deviation of the target y, independent of the state (0: drive the output to 0)");
+  number("target_deviation", s.target_deviation,
+         "deviation of the target y, independent of the state (0: drive the output to 0)");
   app.add_option("--dynamics", s.dynamics, "A_l: orthogonal, or gaussian, N(0, 1)/sqrt(d)")
       ->check(CLI::IsMember({"orthogonal", "gaussian"}))
       ->capture_default_str();
-  app.add_option("--methods", s.methods, "dfa, state_predictor, value_net, vec, their forms that see y in place of e (…_y), ridge")
+  app.add_option("--methods", s.methods,
+                 "dfa, state_predictor, value_net, vec, their forms that see y in place of e (…_y), ridge")
       ->expected(1, -1)
       ->check(CLI::IsMember(method_names))
       ->capture_default_str();
@@ -76,20 +82,34 @@ void add_flags(CLI::App& app, Settings& s) {
   count("ridge_samples", s.ridge_samples, "samples that the ridge control is fitted on");
   app.add_option("--seed", s.seed, "of the dynamics, the nets, the feedback and the batches")->capture_default_str();
   app.add_option(flag("output_dir"), s.output_dir, "where toy_lq_L{L}_d{d}_s{seed}.json goes")->capture_default_str();
-  app.add_option("--threads", s.threads, "threads of LibTorch (0: as it chooses)")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--threads", s.threads, "threads of LibTorch (0: as it chooses)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_flag("--retrain", s.retrain, "replace finished results instead of keeping them");
   app.add_flag("--quiet", s.quiet, "no progress, only the outcome");
 }
 
 Json config(const Settings& s) {
-  return {{"steps", s.steps}, {"d", s.d}, {"L", s.L}, {"outputs", s.outputs}, {"noise", s.noise}, {"batch", s.batch},
-          {"target_deviation", s.target_deviation}, {"dynamics", s.dynamics}, {"methods", s.methods}, {"lr_fb", s.lr_fb}, {"M", s.M},
-          {"term_grad_weight", s.term_grad_weight}, {"eta", s.eta}, {"eval_samples", s.eval_samples}, {"ridge_samples", s.ridge_samples},
+  return {{"steps", s.steps},
+          {"d", s.d},
+          {"L", s.L},
+          {"outputs", s.outputs},
+          {"noise", s.noise},
+          {"batch", s.batch},
+          {"target_deviation", s.target_deviation},
+          {"dynamics", s.dynamics},
+          {"methods", s.methods},
+          {"lr_fb", s.lr_fb},
+          {"M", s.M},
+          {"term_grad_weight", s.term_grad_weight},
+          {"eta", s.eta},
+          {"eval_samples", s.eval_samples},
+          {"ridge_samples", s.ridge_samples},
           {"seed", s.seed}};
 }
 
-/// A learned source whose nets see the target y where they would see the error e. e is the loss, nearly: a net that is told e can
-/// predict the loss without looking at the state.
+/// A learned source whose nets see the target y where they would see the error e. e is the loss, nearly: a net that is
+/// told e can predict the loss without looking at the state.
 template <class Source>
 struct SeesTarget {
   Source source;
@@ -122,15 +142,17 @@ struct SeesTarget {
   }
 };
 
-/// States x ~ N(0, 1) and targets y ~ N(0, deviation^2), fresh each time. The dynamics' noise comes from LibTorch's global
-/// generator, which is seeded anew for each batch: the library puts it back after what must not be seen.
+/// States x ~ N(0, 1) and targets y ~ N(0, deviation^2), fresh each time. The dynamics' noise comes from LibTorch's
+/// global generator, which is seeded anew for each batch: the library puts it back after what must not be seen.
 class Samples {
  public:
-  Samples(const Settings& s, std::uint64_t stream) : s_(s), generator_(diagnostics::seeded(static_cast<std::uint64_t>(s.seed), stream)) {}
+  Samples(const Settings& s, std::uint64_t stream)
+      : s_(s), generator_(diagnostics::seeded(static_cast<std::uint64_t>(s.seed), stream)) {}
 
   Batch next(std::int64_t n) {
     const torch::TensorOptions options(torch::kFloat32);
-    torch::manual_seed(static_cast<std::uint64_t>(torch::randint(0, std::int64_t{1} << 53, {1}, generator_, torch::kInt64).item<std::int64_t>()));
+    torch::manual_seed(static_cast<std::uint64_t>(
+        torch::randint(0, std::int64_t{1} << 53, {1}, generator_, torch::kInt64).item<std::int64_t>()));
     auto x = at::randn({n, s_.d}, generator_, options);
     return {x, at::randn({n, s_.outputs}, generator_, options) * s_.target_deviation};
   }
@@ -146,7 +168,12 @@ class Experiment {
       : s_(s),
         path_(std::filesystem::path(s.output_dir) / fmt::format("toy_lq_L{}_d{}_s{}.json", s.L, s.d, s.seed)),
         config_(config(s)),
-        model_({.width = s.d, .blocks = s.L, .outputs = s.outputs, .noise = s.noise, .orthogonal = s.dynamics == "orthogonal", .seed = s.seed}) {
+        model_({.width = s.d,
+                .blocks = s.L,
+                .outputs = s.outputs,
+                .noise = s.noise,
+                .orthogonal = s.dynamics == "orthogonal",
+                .seed = s.seed}) {
     Samples evaluation(s, evaluation_stream);
     held_ = evaluation.next(s.eval_samples);
     noise_ = at::globalContext().defaultGenerator(torch::kCPU).get_state();
@@ -158,6 +185,8 @@ class Experiment {
       costate_distance_ = std::max(costate_distance_, distance);
     }
     held_gradients_ = exact;
+    layer_norm_ceiling_ =
+        support::mean_of(cosines(through_layer_norm(diagnostics::hidden_states(model_, held_.input))));
   }
 
   void run() {
@@ -198,8 +227,8 @@ class Experiment {
   template <class Source>
   void train(const std::string& name, const Source& source, std::int64_t steps) {
     using Clock = std::chrono::steady_clock;
-    creditlib::LocalTrainer trainer(model_, source, {.epochs = 1, .seed = s_.seed}, creditlib::Always{}, creditlib::Raw{},
-                                    creditlib::InnerProduct{}, creditlib::SquaredError{});
+    creditlib::LocalTrainer trainer(model_, source, {.epochs = 1, .seed = s_.seed}, creditlib::Always{},
+                                    creditlib::Raw{}, creditlib::InnerProduct{}, creditlib::SquaredError{});
     const auto credits = [&] {
       same_noise();
       return trainer.raw_credits(held_.input, held_.target);
@@ -215,12 +244,16 @@ class Experiment {
         const Json cosine = support::mean_of(cosines(credits()));
         curve.push_back({step, cosine});
         line.clear();
-        if (!s_.quiet) fmt::print("{}: step {}/{}, costate cosine {}, {:.0f} s\n", name, step, steps, text(cosine, 4), seconds());
+        if (!s_.quiet)
+          fmt::print("{}: step {}/{}, costate cosine {}, {:.0f} s\n", name, step, steps, text(cosine, 4), seconds());
         std::fflush(stdout);
       }
       const auto [x, y] = fresh.next(s_.batch);
       trainer.learn(x, y);
-      line.show([&] { return fmt::format("{}: step {}/{}, {:.0f} s left", name, step + 1, steps, seconds() / static_cast<double>(step + 1) * static_cast<double>(steps - step - 1)); });
+      line.show([&] {
+        return fmt::format("{}: step {}/{}, {:.0f} s left", name, step + 1, steps,
+                           seconds() / static_cast<double>(step + 1) * static_cast<double>(steps - step - 1));
+      });
       if (support::interrupted()) throw support::Interrupted();
     }
     line.clear();
@@ -236,10 +269,12 @@ class Experiment {
   void ridge() {
     Samples samples(s_, ridge_stream);
     const std::vector<Batch> batch{samples.next(s_.ridge_samples)};
-    const auto fits = diagnostics::ridge_control(diagnostics::errors_and_gradients(model_, batch, creditlib::SquaredError{}), held_gradients_);
+    const auto fits = diagnostics::ridge_control(
+        diagnostics::errors_and_gradients(model_, batch, creditlib::SquaredError{}), held_gradients_);
     Tensors credits(1);
     for (std::size_t l = 1; l < fits.size(); ++l) {
-      credits.push_back(fits[l].weights.defined() ? fits[l].credit(errors_, held_gradients_.gradients[l]) : torch::Tensor());
+      credits.push_back(fits[l].weights.defined() ? fits[l].credit(errors_, held_gradients_.gradients[l])
+                                                  : torch::Tensor());
     }
     results_["ridge"] = measured(credits);
     announce("ridge");
@@ -251,10 +286,24 @@ class Experiment {
     generator.set_state(noise_);
   }
 
+  /// The costates without what no gradient through a LayerNorm of h has: their parts along h (less its mean) and along
+  /// (1, …, 1).
+  Tensors through_layer_norm(const Tensors& hidden) const {
+    Tensors kept;
+    for (std::size_t l = 0; l < hidden.size(); ++l) {
+      const auto h = hidden[l].to(torch::kFloat64);
+      const auto along = diagnostics::unit_rows(h - h.mean(1, /*keepdim=*/true));
+      const auto centred = costates_[l] - costates_[l].mean(1, /*keepdim=*/true);
+      kept.push_back(centred - (centred * along).sum(1, /*keepdim=*/true) * along);
+    }
+    return kept;
+  }
+
   /// At h_1..h_L.
   std::vector<diagnostics::Measured> cosines(const Tensors& credits) const {
     std::vector<diagnostics::Measured> cosines;
-    for (std::size_t l = 1; l < credits.size(); ++l) cosines.push_back(diagnostics::alignment(credits[l], costates_[l]));
+    for (std::size_t l = 1; l < credits.size(); ++l)
+      cosines.push_back(diagnostics::alignment(credits[l], costates_[l]));
     return cosines;
   }
 
@@ -275,16 +324,18 @@ class Experiment {
       backprop.push_back(nudges[l].at(0).backprop);
     }
     const auto cosine = cosines(credits);
-    return {{"costate_cosine", support::mean_of(cosine)},
-            {"rho", support::mean_of(rho)},
-            {"nudge", support::mean_of(nudge)},
-            {"nudge_backprop", support::mean_of(backprop)},
-            {"costate_cosine_per_layer", support::values(cosine)},
-            {"rho_per_layer", support::values(rho)},
-            {"rho_interval_per_layer", rho_intervals},
-            {"nudge_per_layer", support::values(nudge)},
-            {"nudge_backprop_per_layer", support::values(backprop)},
-            {"undefined", support::reasons({{"costate_cosine_per_layer", cosine}, {"rho_per_layer", rho}, {"nudge_per_layer", nudge}})}};
+    return {
+        {"costate_cosine", support::mean_of(cosine)},
+        {"rho", support::mean_of(rho)},
+        {"nudge", support::mean_of(nudge)},
+        {"nudge_backprop", support::mean_of(backprop)},
+        {"costate_cosine_per_layer", support::values(cosine)},
+        {"rho_per_layer", support::values(rho)},
+        {"rho_interval_per_layer", rho_intervals},
+        {"nudge_per_layer", support::values(nudge)},
+        {"nudge_backprop_per_layer", support::values(backprop)},
+        {"undefined",
+         support::reasons({{"costate_cosine_per_layer", cosine}, {"rho_per_layer", rho}, {"nudge_per_layer", nudge}})}};
   }
 
   static std::string text(const Json& value, int digits) {
@@ -294,30 +345,39 @@ class Experiment {
   void announce(const std::string& name) const {
     if (s_.quiet) return;
     const auto& r = results_[name];
-    fmt::print("{}: costate cosine {}, rho {}, nudge {}\n", name, text(r["costate_cosine"], 4), text(r["rho"], 4), text(r["nudge"], 5));
+    fmt::print("{}: costate cosine {}, rho {}, nudge {}\n", name, text(r["costate_cosine"], 4), text(r["rho"], 4),
+               text(r["nudge"], 5));
     std::fflush(stdout);
   }
 
   void write() const {
     const auto median_norm = [](const torch::Tensor& t) { return t.norm(2, 1).median().item<double>(); };
-    creditlib::io::write_json(path_, {{"results", results_},
-                                      {"costate_distance_to_autograd", costate_distance_},
-                                      {"costate_norm_first_last", {median_norm(costates_[1]), median_norm(costates_.back())}},
-                                      {"config", config_},
-                                      {"environment", support::environment("cpu")}});
+    creditlib::io::write_json(path_,
+                              {{"results", results_},
+                               {"costate_distance_to_autograd", costate_distance_},
+                               {"layer_norm_ceiling", layer_norm_ceiling_},
+                               {"costate_norm_first_last", {median_norm(costates_[1]), median_norm(costates_.back())}},
+                               {"config", config_},
+                               {"environment", support::environment("cpu")}});
   }
 
   void report() const {
-    support::Table table({"rule", "costate cosine", "rho", fmt::format("nudge {:g}", s_.eta), "of exact", "cosine at h_1", "at the middle", "at h_L"});
+    support::Table table({"rule", "costate cosine", "rho", fmt::format("nudge {:g}", s_.eta), "of exact",
+                          "cosine at h_1", "at the middle", "at h_L"});
     for (const auto& name : s_.methods) {
       const auto& r = results_[name];
       const auto& layers = r["costate_cosine_per_layer"];
-      const Json share = r["nudge"].is_number() && r["nudge_backprop"].is_number() ? Json(r["nudge"].get<double>() / r["nudge_backprop"].get<double>()) : Json();
-      table.add({name, text(r["costate_cosine"], 4), text(r["rho"], 4), text(r["nudge"], 5), text(share, 3), text(layers[0], 3),
-                 text(layers[layers.size() / 2], 3), text(layers[layers.size() - 1], 3)});
+      const Json share = r["nudge"].is_number() && r["nudge_backprop"].is_number()
+                             ? Json(r["nudge"].get<double>() / r["nudge_backprop"].get<double>())
+                             : Json();
+      table.add({name, text(r["costate_cosine"], 4), text(r["rho"], 4), text(r["nudge"], 5), text(share, 3),
+                 text(layers[0], 3), text(layers[layers.size() / 2], 3), text(layers[layers.size() - 1], 3)});
     }
     fmt::print("\n{}\n", table.text());
-    fmt::print("costate: closed form and autograd differ by {:.1e} of its norm\nresults: {}\n", costate_distance_, path_.string());
+    fmt::print("costate cosine of the best gradient of any function of LayerNorm(h): {}\n",
+               text(layer_norm_ceiling_, 4));
+    fmt::print("costate: closed form and autograd differ by {:.1e} of its norm\nresults: {}\n", costate_distance_,
+               path_.string());
   }
 
   const Settings& s_;
@@ -328,6 +388,7 @@ class Experiment {
   torch::Tensor noise_, errors_;
   Tensors costates_;
   double costate_distance_ = 0;
+  Json layer_norm_ceiling_;
   diagnostics::ErrorsAndGradients held_gradients_;
   Json results_ = Json::object();
 };

@@ -30,15 +30,17 @@ struct LinearQuadraticOptions {
 /// With the cost 1/2 |W h_L - y|^2 (SquaredError) and e = W h_L - y the costate, dcost/dh_l, is known without
 /// back-propagation: lambda_L = W^T e, lambda_l = A_l^T lambda_{l+1}.
 ///
-/// A_l and W (N(0, 1)/sqrt(d)) come from a generator of their own; they are parameters that need no gradient, so that trainers
-/// take the model and leave it as it is. A forward pass draws xi from LibTorch's global generator on the CPU, as Dropout does its
-/// masks, in any mode: what the library runs twice for a comparison has the same noise twice. There is no embed.
+/// A_l and W (N(0, 1)/sqrt(d)) come from a generator of their own; they are parameters that need no gradient, so that
+/// trainers take the model and leave it as it is. A forward pass draws xi from LibTorch's global generator on the CPU,
+/// as Dropout does its masks, in any mode: what the library runs twice for a comparison has the same noise twice. There
+/// is no embed.
 class LinearQuadraticImpl : public torch::nn::Module {
  public:
   explicit LinearQuadraticImpl(const LinearQuadraticOptions& options) : options_(options) {
     if (options.width < 1 || options.blocks < 1 || options.outputs < 1 || !(options.noise >= 0)) {
-      creditlib::detail::fail("LinearQuadratic: width ", options.width, ", blocks ", options.blocks, ", outputs ", options.outputs,
-                              ", noise ", options.noise, ", expected sizes of at least 1 and noise of at least 0.");
+      creditlib::detail::fail("LinearQuadratic: width ", options.width, ", blocks ", options.blocks, ", outputs ",
+                              options.outputs, ", noise ", options.noise,
+                              ", expected sizes of at least 1 and noise of at least 0.");
     }
     const auto generator = at::make_generator<at::CPUGeneratorImpl>(static_cast<std::uint64_t>(options.seed));
     const auto draw = [&](std::int64_t rows) {
@@ -102,7 +104,8 @@ class LinearQuadraticImpl : public torch::nn::Module {
 class LinearQuadratic : public torch::nn::ModuleHolder<LinearQuadraticImpl> {
  public:
   using torch::nn::ModuleHolder<LinearQuadraticImpl>::ModuleHolder;
-  explicit LinearQuadratic(const LinearQuadraticOptions& options) : ModuleHolder(std::make_shared<LinearQuadraticImpl>(options)) {}
+  explicit LinearQuadratic(const LinearQuadraticOptions& options)
+      : ModuleHolder(std::make_shared<LinearQuadraticImpl>(options)) {}
 };
 
 }  // namespace support

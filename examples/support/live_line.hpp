@@ -8,7 +8,8 @@
 
 namespace support {
 
-/// A line of progress that renews itself on standard error, five times a second at most; nothing where that is no terminal.
+/// A line of progress that renews itself on standard error, five times a second at most; nothing where that is no
+/// terminal.
 class LiveLine {
  public:
   explicit LiveLine(bool quiet) : live_(!quiet && ::isatty(STDERR_FILENO)) {}

@@ -34,8 +34,9 @@ Json earlier_results(const std::filesystem::path& path, const Json& config, cons
   const Json found = file.is_object() && file.contains("config") ? file["config"] : Json(nullptr);
   const auto difference = first_difference(found, config, free);
   if (!difference.empty()) {
-    throw creditlib::Error(fmt::format("{} holds results of other settings ({}): use another --output_dir, or --retrain to replace them.",
-                                       path.string(), difference));
+    throw creditlib::Error(
+        fmt::format("{} holds results of other settings ({}): use another --output_dir, or --retrain to replace them.",
+                    path.string(), difference));
   }
   return file;
 }

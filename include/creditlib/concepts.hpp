@@ -77,8 +77,7 @@ concept HasNamedTensors = requires(const S& state) {
 };
 template <class S>
 concept DeclaresPullback = requires {
-  { S::wants_pullback } -> std::convertible_to<bool>;
-  requires std::bool_constant<(S::wants_pullback, true)>::value;
+  typename std::bool_constant<S::wants_pullback>;
 };
 
 /// Whether source C or its state S asks for Trace::pullback.

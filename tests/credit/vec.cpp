@@ -122,6 +122,23 @@ TEST_CASE("Vec draws every layer below the last that has an estimate", "[credit]
   }
 }
 
+TEST_CASE("Vec of one block that reads the input has the terminal matching alone", "[credit][vec]") {
+  using namespace torch::nn;
+  torch::manual_seed(1);
+  SequentialBlocks model({.blocks = {Sequential(Linear(6, 5), GELU())},
+                          .readout = Sequential(Linear(5, small_classes)),
+                          .example = torch::zeros({1, 6})});
+  const auto trace = trace_of(model, batch_for(Kind::no_embed));
+  auto state = tiny.bind(model, context());
+  const auto before = state.credit(model, trace);
+
+  CHECK(state.losses(model, trace).size() == 1);
+  state.learn(model, trace);
+
+  CHECK(!before[0].defined());
+  CHECK(!torch::equal(before[1], state.credit(model, trace)[1]));
+}
+
 TEST_CASE("Vec learns by the gradients of its losses, clipped to its norm", "[credit][vec]") {
   auto rule = tiny;
   rule.lr = 0;

@@ -6,7 +6,7 @@
 using namespace creditlib;
 using namespace creditlib::test;
 
-static const auto root = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path();
+static const auto root = std::filesystem::path(CREDITLIB_TESTS_DIR).parent_path();
 
 TEST_CASE("the digits come with the library: 1,437 + 360 images, pixels 0..16", "[data]") {
   for (const auto& folder : {root, root / "data", root / "data" / "digits"}) {

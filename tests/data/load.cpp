@@ -7,7 +7,7 @@ using namespace creditlib;
 using namespace creditlib::test;
 
 TEST_CASE("a data set is loaded by its name", "[data]") {
-  const auto root = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path();
+  const auto root = std::filesystem::path(CREDITLIB_TESTS_DIR).parent_path();
   const TemporaryFolder folder;
 
   CHECK(data::load("digits", root / "data").train.name == "digits");

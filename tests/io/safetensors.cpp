@@ -14,7 +14,7 @@ using creditlib::test::read_file;
 using creditlib::test::TemporaryFolder;
 using creditlib::test::write_file;
 
-static const auto here = std::filesystem::path(__FILE__).parent_path();
+static const auto here = std::filesystem::path(CREDITLIB_TESTS_DIR) / "io";
 
 static const std::map<std::string, std::string> metadata = {{"made by", "Python"}, {"µ", "naïve \"quoted\"\n"}};
 
@@ -106,8 +106,7 @@ TEST_CASE("what this library writes Python's package reads, and the other way ro
   const int checked = run_python("check", folder / "ours"), written = run_python("write", folder / "theirs");
 
   if (checked == 77) {
-    WARN("skipped: CREDITLIB_PYTHON names no Python that has safetensors and numpy");
-    return;
+    return SUCCEED("skipped: CREDITLIB_PYTHON names no Python that has safetensors and numpy");
   }
   CHECK(checked == 0);
   REQUIRE(written == 0);

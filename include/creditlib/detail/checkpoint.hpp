@@ -53,19 +53,21 @@ inline void restore_tensors(const std::filesystem::path& path, const NamedTensor
   std::set<std::string> known;
   for (const auto& [name, tensor] : required) {
     known.insert(name);
-    const auto found = saved.find(name);
-    if (found == saved.end()) fail("Checkpoint ", path.string(), " has no ", name, "; it is of another model or another credit source.");
-    if (found->second.sizes() != tensor.sizes()) {
-      fail("Checkpoint ", path.string(), " has ", name, " as ", shape_text(found->second.sizes()), ", the trainer as ",
-           shape_text(tensor.sizes()), "; it is of another model or another credit source.");
-    }
-    if (found->second.is_floating_point() != tensor.is_floating_point()) {
-      fail("Checkpoint ", path.string(), " has ", name, " as ", tensor_text(found->second), ", the trainer as ", tensor_text(tensor), ".");
-    }
+    if (!saved.count(name)) fail("Checkpoint ", path.string(), " has no ", name, "; it is of another model or another credit source.");
   }
   for (const auto& [name, tensor] : saved) {
     if (!known.count(name)) {
       fail("Checkpoint ", path.string(), " has ", name, ", which the trainer has not; it is of another model or another credit source.");
+    }
+  }
+  for (const auto& [name, tensor] : required) {
+    const auto& found = saved.at(name);
+    if (found.sizes() != tensor.sizes()) {
+      fail("Checkpoint ", path.string(), " has ", name, " as ", shape_text(found.sizes()), ", the trainer as ", shape_text(tensor.sizes()),
+           "; it is of another model or another credit source.");
+    }
+    if (found.is_floating_point() != tensor.is_floating_point()) {
+      fail("Checkpoint ", path.string(), " has ", name, " as ", tensor_text(found), ", the trainer as ", tensor_text(tensor), ".");
     }
   }
   const torch::NoGradGuard no_grad;

@@ -18,10 +18,10 @@ struct ForwardPass {
   torch::Tensor logits;               ///< on the graph of the readout
 };
 
-inline void check_hidden(std::size_t l, const torch::Tensor& h, std::vector<std::int64_t> shape, std::int64_t batch) {
+inline void check_hidden(const char* whose, std::size_t l, const torch::Tensor& h, std::vector<std::int64_t> shape, std::int64_t batch) {
   shape.insert(shape.begin(), batch);
   if (h.defined() && h.sizes() == torch::IntArrayRef(shape)) return;
-  fail("The model's h_", l, " is ", h.defined() ? shape_text(h.sizes()) : "undefined", ", expected ", shape_text(shape), ": hidden_shape(",
+  fail(whose, l, " is ", h.defined() ? shape_text(h.sizes()) : "undefined", ", expected ", shape_text(shape), ": hidden_shape(",
        l, ") for each sample of the batch.");
 }
 
@@ -34,12 +34,19 @@ inline void check_logits(const torch::Tensor& logits, std::int64_t batch, std::i
 /// Runs block l on h, a detached tensor, and says so where it overwrites it.
 template <BlockModel Model>
 torch::Tensor branch_of(Model& model, std::int64_t l, const torch::Tensor& h) {
-  const auto version = h._version();
-  torch::Tensor f = model->block(l, h);
-  if (h._version() != version) {
+  const auto in_place = [&] {
     fail("Block ", l, " changes its input in place, and with it the hidden state h_", l,
          " that credit is for; make its first layer out-of-place (inplace(false)).");
+  };
+  const auto version = h._version();
+  torch::Tensor f;
+  try {
+    f = model->block(l, h);
+  } catch (const c10::Error& error) {  // what LibTorch says of a leaf that pullbacks need
+    if (std::string(error.what_without_backtrace()).find("in-place operation") != std::string::npos) in_place();
+    throw;
   }
+  if (h._version() != version) in_place();
   return f;
 }
 
@@ -56,7 +63,7 @@ ForwardPass forward_in_blocks(Model& model, const Objective& objective, const to
   torch::Tensor h = pass.embedded;
   for (std::size_t l = 0; l < blocks; ++l) {
     const auto at = static_cast<std::int64_t>(l);
-    check_hidden(l, h, model->hidden_shape(at), batch);
+    check_hidden("The model's h_", l, h, model->hidden_shape(at), batch);
     pass.trace.hidden.push_back(h.detach());
     graph->entered.push_back(h.detach().requires_grad_(pullbacks));
     pass.branch.push_back(branch_of(model, at, graph->entered[l]));
@@ -64,7 +71,7 @@ ForwardPass forward_in_blocks(Model& model, const Objective& objective, const to
     pass.trace.branch.push_back(pass.branch[l].detach());
     graph->left.push_back(h);
   }
-  check_hidden(blocks, h, model->hidden_shape(static_cast<std::int64_t>(blocks)), batch);
+  check_hidden("The model's h_", blocks, h, model->hidden_shape(static_cast<std::int64_t>(blocks)), batch);
   pass.trace.hidden.push_back(h.detach());
   graph->entered.push_back(h.detach().requires_grad_());
   pass.logits = model->readout(graph->entered[blocks]);
@@ -90,7 +97,7 @@ void rerun_blocks(Model& model, const std::vector<torch::Tensor>& states, Forwar
     fail("local_inputs gave ", states.size(), " states, expected ", blocks + 1, ": one for each of h_0..h_L.");
   }
   for (std::size_t l = 0; l <= blocks; ++l) {
-    check_hidden(l, states[l], model->hidden_shape(static_cast<std::int64_t>(l)), pass.embedded.size(0));
+    check_hidden("The local_inputs' h'_", l, states[l], model->hidden_shape(static_cast<std::int64_t>(l)), pass.embedded.size(0));
     if (l < blocks) pass.branch[l] = branch_of(model, static_cast<std::int64_t>(l), states[l].detach());
   }
   pass.logits = model->readout(states[blocks].detach());

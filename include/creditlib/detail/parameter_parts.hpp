@@ -20,6 +20,7 @@ struct ParameterParts {
 /// Throws Error for a parameter in two parts of the model, or in none, and where dtypes or devices are mixed.
 template <BlockModel Model>
 ParameterParts parameter_parts(Model& model) {
+  if (!model) fail("The model is a null pointer, expected a module.");
   ParameterParts parts;
   std::map<const void*, std::size_t> position;
   for (const auto& entry : model->named_parameters()) {

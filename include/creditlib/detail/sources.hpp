@@ -84,10 +84,10 @@ class Sources {
   const State& state() const { return state_; }
   std::vector<torch::Generator> generators() const { return {generators_.begin(), generators_.end()}; }
 
-  /// Whether any source with a weight needs the blocks' transposed Jacobians.
-  static bool pullbacks(const Weights& weights) {
+  /// Whether any source with a weight, or that learns, needs the blocks' transposed Jacobians.
+  static bool pullbacks(const Weights& weights, const std::array<bool, count>& learning) {
     bool any = false;
-    for (std::size_t i = 0; i < count; ++i) any = any || (weights[i] != 0 && Traits::pullback()[i]);
+    for (std::size_t i = 0; i < count; ++i) any = any || ((weights[i] != 0 || learning[i]) && Traits::pullback()[i]);
     return any;
   }
 

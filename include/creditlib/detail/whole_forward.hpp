@@ -26,7 +26,8 @@ WholePass forward_whole(Model& model, const torch::Tensor& x, bool from_h0) {
   if (from_h0 && !h.requires_grad()) h = h.detach().requires_grad_();
   pass.hidden.push_back(h);
   for (std::int64_t l = 0; l < blocks; ++l) {
-    pass.branch.push_back(model->block(l, h));
+    // A block that overwrites h_l is no harm to a step, but the gradient in h_l would be that of what it wrote.
+    pass.branch.push_back(from_h0 ? branch_of(model, l, h) : torch::Tensor(model->block(l, h)));
     h = model->join(l, h, pass.branch.back());
     pass.hidden.push_back(h);
   }

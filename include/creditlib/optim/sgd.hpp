@@ -34,7 +34,7 @@ class SGD {
       if (!gradient.defined()) continue;
       parameters.push_back(parameters_[i]);
       gradients.push_back(std::move(gradient));
-      velocities.push_back(velocities_[i]);
+      if (options_.momentum != 0) velocities.push_back(velocities_[i]);  // the kernel takes none without momentum
     }
     if (parameters.empty()) return;
     // Velocities start at 0, so the first step is like every other.
