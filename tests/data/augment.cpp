@@ -70,7 +70,10 @@ TEST_CASE("images that are not contiguous are cropped all the same", "[data]") {
 }
 
 TEST_CASE("crop and flip on CUDA are those on the CPU", "[data][cuda]") {
-  if (!torch::cuda::is_available()) { SUCCEED("skipped: no CUDA device"); return; }
+  if (!torch::cuda::is_available()) {
+    SUCCEED("skipped: no CUDA device");
+    return;
+  }
   const EveryDraw draw(4);
   const auto images = different_pixels(draw.dy.size(0));
 

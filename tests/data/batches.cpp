@@ -203,7 +203,10 @@ TEST_CASE("a state that is missing or none is refused, and changes nothing", "[d
 }
 
 TEST_CASE("batches on CUDA are those on the CPU", "[data][cuda]") {
-  if (!torch::cuda::is_available()) { SUCCEED("skipped: no CUDA device"); return; }
+  if (!torch::cuda::is_available()) {
+    SUCCEED("skipped: no CUDA device");
+    return;
+  }
   Batches cpu(numbered_images(50), {.batch_size = 16, .augment = true});
   Batches cuda(numbered_images(50).to(torch::kCUDA), {.batch_size = 16, .augment = true});
 

@@ -103,7 +103,10 @@ TEST_CASE("a CIFAR label out of range is given with file, index and value", "[da
 
 TEST_CASE("the real CIFAR-10 has 5,000 + 1,000 images a class and the mean and deviation that it is normalised by",
           "[data]") {
-  if (!real_data() || !std::filesystem::exists(*real_data() / "cifar-10-batches-bin")) { SUCCEED("skipped: CREDITLIB_TEST_DATA names no folder that has it"); return; }
+  if (!real_data() || !std::filesystem::exists(*real_data() / "cifar-10-batches-bin")) {
+    SUCCEED("skipped: CREDITLIB_TEST_DATA names no folder that has it");
+    return;
+  }
 
   const auto [train, test, augment] = data::cifar10(*real_data());
 

@@ -71,7 +71,10 @@ TEST_CASE("MNIST's files may be packed", "[data]") {
 #endif
 
 TEST_CASE("the real MNIST has 60,000 + 10,000 images and the mean and deviation that it is normalised by", "[data]") {
-  if (!real_data() || !std::filesystem::exists(*real_data() / "MNIST")) { SUCCEED("skipped: CREDITLIB_TEST_DATA names no folder that has it"); return; }
+  if (!real_data() || !std::filesystem::exists(*real_data() / "MNIST")) {
+    SUCCEED("skipped: CREDITLIB_TEST_DATA names no folder that has it");
+    return;
+  }
 
   const auto [train, test, augment] = data::mnist(*real_data());
 
