@@ -1,4 +1,5 @@
 # cmake -D FOLDER=... -P write_random_cifar10.cmake: data files in CIFAR-10's binary format with a few images of random pixels, labels 1 to 9.
+# They are smaller than the published files, so read them with CifarOptions{.any_size = true}.
 file(MAKE_DIRECTORY "${FOLDER}")
 foreach(file data_batch_1 data_batch_2 data_batch_3 data_batch_4 data_batch_5 test_batch)
   set(bytes "")

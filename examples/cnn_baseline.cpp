@@ -13,6 +13,7 @@
 #include "support/figures.hpp"
 #include "support/methods.hpp"
 #include "support/program.hpp"
+#include "support/resume.hpp"
 #include "support/training.hpp"
 #include "support/weights.hpp"
 #include "support/workbench.hpp"
@@ -28,7 +29,7 @@ struct Settings {
   std::string output_dir = "results/cnn_baseline";
   double lr = 1e-3, wd = 0.01, beta = 0.5, alpha_nudge = 0.05, lr_fb = 3e-4, lam = 0.1, sigma_bridge = 0.01, ema_momentum = 0.99, term_grad_weight = 0.1;
   std::string ep_inner = "mean";
-  bool ep_centred = false;
+  bool ep_centred = false, retrain = false;
   support::RunFlags run = {};
 };
 
@@ -59,6 +60,7 @@ void add_flags(CLI::App& app, Settings& s) {
   number("sigma_bridge", s.sigma_bridge, "credit_bridge: their noise");
   number("ema_momentum", s.ema_momentum, "credit_bridge: of the copies that targets come from");
   number("term_grad_weight", s.term_grad_weight, "credit_bridge: weight of matching the true gradient at the last state (read but never used by the script: 0 for its way)");
+  support::add_retrain_flag(app, s.retrain);
   support::add_run_flags(app, s.run, {"cifar10", "cifar100"});
 }
 
@@ -108,38 +110,58 @@ Json diagnose(support::AnyTrainer& trainer, const creditlib::data::Batch& batch)
           {"undefined", support::reasons({{"gammas_per_layer", gammas}, {"rhos_per_layer", rhos}})}, {"mode", "eval"}, {"samples", x.size(0)}};
 }
 
+void print_outcome(const Settings& s, const Json& results, const std::string& stem) {
+  fmt::print("\n[{} s={}] acc={:.4f} Gamma={} rho={}\n", s.method, s.seed, results["acc"].get<double>(), results["Gamma"].dump(), results["rho"].dump());
+  fmt::print("  gammas_per_layer={}\n  rhos_per_layer  ={}\n", results["gammas_per_layer"].dump(), results["rhos_per_layer"].dump());
+  if (!results["relative_nudge"].empty()) fmt::print("  nudge |s_l - h_l|/|h_l| in the last step: {}\n", results["relative_nudge"].dump());
+  fmt::print("results: {}.json\nweights and nets: {}.safetensors\n", stem, stem);
+}
+
 void run(const Settings& s) {
   creditlib::io::check_writable_folder(s.output_dir);
+  const auto stem = (std::filesystem::path(s.output_dir) / fmt::format("{}_s{}", s.method, s.seed)).string();
+  const support::Resume resume{.retrain = s.retrain};
+  Json settings = config(s);
+  const Json earlier = support::earlier_results(stem + ".json", settings, resume);
+  if (earlier.value("finished", false)) {
+    support::say_kept(fmt::format("{}, seed {}", s.method, s.seed));
+    return print_outcome(s, earlier, stem);
+  }
+
   const support::Workbench bench(s.run);
   torch::manual_seed(static_cast<std::uint64_t>(s.seed));
   const auto trainer = support::make_trainer("cnn", methods.at(s.method), bench, method_settings(s));
   auto batches = bench.train_batches(s.seed, /*flat=*/false);
   auto test = bench.test_batches(/*flat=*/false);
   const auto eval_batch = bench.first_test_samples(128, /*flat=*/false);
-  const auto stem = (std::filesystem::path(s.output_dir) / fmt::format("{}_s{}", s.method, s.seed)).string();
 
   Json results{{"method", s.method}, {"seed", s.seed}, {"acc", nullptr}};
-  const support::TrainingPlan plan{.title = fmt::format("{}, seed {}", s.method, s.seed), .quiet = s.run.quiet,
-                                   .allow_nonfinite = s.run.allow_nonfinite, .eval_batch = eval_batch};
+  const support::TrainingPlan plan{
+      .title = fmt::format("{}, seed {}", s.method, s.seed),
+      .quiet = s.run.quiet,
+      .allow_nonfinite = s.run.allow_nonfinite,
+      .eval_batch = eval_batch,
+      .checkpoint = {.path = std::filesystem::path(s.output_dir) / fmt::format("checkpoint_{}_s{}.pt", s.method, s.seed),
+                     .settings = support::fixed_settings(settings, resume),
+                     .retrain = s.retrain}};
   support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     const bool last = epoch == s.epochs;
     results["acc"] = log.test_acc.back();
     if (last) results.update(diagnose(*trainer, eval_batch));
-    results.update(config(s));
+    results.update(settings);  // the script's keys, beside the results
     results["log"] = {{"train_loss", log.train_loss}, {"train_acc", log.train_acc}, {"test_acc", log.test_acc}};
     results["transitions"] = support::transitions_json(log);
     results["relative_nudge"] = trainer->relative_nudge();
     results["ms_per_step"] = support::median(log.ms_per_step);
+    results["config"] = settings;
     results["environment"] = support::environment(bench.device());
     results["finished"] = last;
+    if (last) {
+      support::save_weights(stem + ".safetensors", trainer->model().module(), methods.at(s.method), trainer->credit_tensors(), {{"config", settings.dump()}});
+    }
     creditlib::io::write_json(stem + ".json", results);
   });
-  support::save_weights(stem + ".safetensors", trainer->model().module(), methods.at(s.method), trainer->credit_tensors(), {{"config", config(s).dump()}});
-
-  fmt::print("\n[{} s={}] acc={:.4f} Gamma={} rho={}\n", s.method, s.seed, results["acc"].get<double>(), results["Gamma"].dump(), results["rho"].dump());
-  fmt::print("  gammas_per_layer={}\n  rhos_per_layer  ={}\n", results["gammas_per_layer"].dump(), results["rhos_per_layer"].dump());
-  if (!results["relative_nudge"].empty()) fmt::print("  nudge |s_l - h_l|/|h_l| in the last step: {}\n", results["relative_nudge"].dump());
-  fmt::print("results: {}.json\nweights and nets: {}.safetensors\n", stem, stem);
+  print_outcome(s, results, stem);
 }
 
 }  // namespace

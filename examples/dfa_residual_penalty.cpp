@@ -14,6 +14,7 @@
 #include "support/figures.hpp"
 #include "support/methods.hpp"
 #include "support/program.hpp"
+#include "support/resume.hpp"
 #include "support/training.hpp"
 #include "support/weights.hpp"
 #include "support/workbench.hpp"
@@ -33,7 +34,10 @@ struct Settings {
   std::string output_dir = "results/dfa_residual_penalty";
   std::optional<double> baseline;
   double clip = 1, max_growth = 50, min_gradient = 1e-7;
+  bool retrain = false;
   support::RunFlags run = {};
+
+  support::Resume resume() const { return {.retrain = retrain}; }
 };
 
 void add_flags(CLI::App& app, Settings& s) {
@@ -49,12 +53,13 @@ void add_flags(CLI::App& app, Settings& s) {
   app.add_option("--clip", s.clip, "clips each block's gradient norm to this (0: not at all)")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option(flag("max_growth"), s.max_growth, "|h_l| counts as bounded while no block multiplies it by more")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option(flag("min_gradient"), s.min_gradient, "|g_2| of the mean loss over 128 samples counts as healthy from here on")->check(CLI::NonNegativeNumber)->capture_default_str();
+  support::add_retrain_flag(app, s.retrain);
   support::add_run_flags(app, s.run);
 }
 
 Json config(const Settings& s) {
   return {{"method", s.method}, {"seed", s.seed}, {"epochs", s.epochs}, {"lr", s.lr}, {"wd", s.wd}, {"lam", s.lam}, {"output_dir", s.output_dir},
-          {"clip", s.clip}, {"max_growth", s.max_growth}, {"min_gradient", s.min_gradient}, {"dataset", s.run.dataset},
+          {"baseline", s.baseline ? Json(*s.baseline) : Json(nullptr)}, {"clip", s.clip}, {"max_growth", s.max_growth}, {"min_gradient", s.min_gradient}, {"dataset", s.run.dataset},
           {"batch_size", s.run.batch_size}, {"limit_train", s.run.limit_train}};
 }
 
@@ -91,10 +96,14 @@ double growth(const Diagnosis& d) {
   return most;
 }
 
+/// What a run's files are called, without their ending.
+std::string stem(const Settings& s) { return fmt::format("{}_pen_lam{}_s{}", s.method, Json(s.lam).dump(), s.seed); }
+
 /// Trains `method` from the seed; returns the test accuracy of the last epoch. `after_epoch` is called with the trainer, the
-/// epochs done and the test accuracy, first before training.
+/// epochs done and the test accuracy, first before training; `collected` is what it collects.
 template <class AfterEpoch>
-double train(const Settings& s, const support::Workbench& bench, const std::string& title, const std::string& method, const AfterEpoch& after_epoch) {
+double train(const Settings& s, const support::Workbench& bench, const std::string& title, const std::string& method, Json& collected,
+             const AfterEpoch& after_epoch) {
   torch::manual_seed(static_cast<std::uint64_t>(s.seed));
   support::MethodSettings settings{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = s.seed},
                                    .penalty = s.lam,
@@ -105,7 +114,12 @@ double train(const Settings& s, const support::Workbench& bench, const std::stri
   auto test = bench.test_batches(/*flat=*/true);
   double accuracy = 0;
   after_epoch(*trainer, 0, 0.0);
-  const support::TrainingPlan plan{.title = title, .quiet = s.run.quiet, .allow_nonfinite = s.run.allow_nonfinite};
+  const auto checkpoint = std::filesystem::path(s.output_dir) / fmt::format("checkpoint_{}{}.pt", stem(s), method == s.method ? "" : "_" + method);
+  const support::TrainingPlan plan{
+      .title = title,
+      .quiet = s.run.quiet,
+      .allow_nonfinite = s.run.allow_nonfinite,
+      .checkpoint = {.path = checkpoint, .settings = support::fixed_settings(config(s), s.resume()), .record = &collected, .retrain = s.retrain}};
   support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     accuracy = log.test_acc.back();
     after_epoch(*trainer, epoch, accuracy);
@@ -131,29 +145,49 @@ std::pair<std::string, std::string> outcome(const Settings& s, const Diagnosis& 
   return {"B", fmt::format("{}, but test accuracy {:.4f} is not above the frozen blocks' {:.4f}: bounding the growth is not enough", health, accuracy, baseline)};
 }
 
+void print_outcome(const Json& results, const std::string& results_path, const std::string& weights_path) {
+  const auto& outcome = results["outcome"];
+  fmt::print("\nfinal test accuracy {:.4f}, frozen blocks {:.4f}\noutcome {}: {}\nresults: {}\n", results["final_test_acc"].get<double>(),
+             results["baseline"]["test_acc"].get<double>(), outcome["letter"].get<std::string>(), outcome["why"].get<std::string>(), results_path);
+  if (std::filesystem::exists(weights_path)) fmt::print("weights and feedback: {}\n", weights_path);
+}
+
 void run(const Settings& s) {
   creditlib::io::check_writable_folder(s.output_dir);
-  const support::Workbench bench(s.run);
-  const auto eval_batch = bench.first_test_samples(1024, /*flat=*/true);
-  const auto stem = std::filesystem::path(s.output_dir) / fmt::format("{}_pen_lam{}_s{}", s.method, Json(s.lam).dump(), s.seed);
-  const std::string results_path = stem.string() + ".json", weights_path = stem.string() + ".safetensors";
-
-  Json results{{"config", config(s)}, {"final_test_acc", nullptr}, {"log", Json::array()}, {"environment", support::environment(bench.device())}};
-  double baseline = 0;
-  if (s.baseline) {
-    baseline = *s.baseline;
-    results["baseline"] = {{"test_acc", baseline}, {"source", "--baseline"}};
-  } else {
-    baseline = train(s, bench, fmt::format("frozen blocks, seed {}", s.seed), "frozen", [](auto&&...) {});
-    results["baseline"] = {{"test_acc", baseline}, {"source", "trained here: blocks fixed at their start, embed by DFA credit, readout by the loss"}};
+  const auto path = (std::filesystem::path(s.output_dir) / stem(s)).string();
+  const std::string results_path = path + ".json", weights_path = path + ".safetensors";
+  Json settings = config(s);
+  const Json earlier = support::earlier_results(results_path, settings, s.resume());
+  if (earlier.value("finished", false)) {
+    support::say_kept(fmt::format("{}, lam {}, seed {}", s.method, s.lam, s.seed));
+    return print_outcome(earlier, results_path, weights_path);
   }
 
+  const support::Workbench bench(s.run);
+  const auto eval_batch = bench.first_test_samples(1024, /*flat=*/true);
+  Json results{{"config", settings}, {"final_test_acc", nullptr}, {"log", Json::array()}, {"environment", support::environment(bench.device())}};
+  results["finished"] = false;
+  if (s.baseline) {
+    results["baseline"] = {{"test_acc", *s.baseline}, {"source", "--baseline"}};
+  } else if (earlier.contains("baseline")) {
+    results["baseline"] = earlier["baseline"];
+    support::say_kept(fmt::format("frozen blocks, seed {}", s.seed));
+  } else {
+    Json nothing = Json::array();
+    const double frozen = train(s, bench, fmt::format("frozen blocks, seed {}", s.seed), "frozen", nothing, [](auto&&...) {});
+    results["baseline"] = {{"test_acc", frozen}, {"source", "trained here: blocks fixed at their start, embed by DFA credit, readout by the loss"}};
+    creditlib::io::write_json(results_path, results);
+  }
+  const double baseline = results["baseline"]["test_acc"].get<double>();
+
   Diagnosis last;
-  double accuracy = train(s, bench, fmt::format("{}, lam {}, seed {}", s.method, s.lam, s.seed), s.method, [&](support::AnyTrainer& trainer, std::int64_t epoch, double test_accuracy) {
+  Json log = Json::array();
+  const auto title = fmt::format("{}, lam {}, seed {}", s.method, s.lam, s.seed);
+  const double accuracy = train(s, bench, title, s.method, log, [&](support::AnyTrainer& trainer, std::int64_t epoch, double test_accuracy) {
     const bool final = epoch == s.epochs;
     if (epoch <= 1 || epoch % 10 == 0 || final) {
       last = diagnose(trainer, eval_batch);
-      results["log"].push_back(log_entry(epoch, last));
+      log.push_back(log_entry(epoch, last));
       if (!s.run.quiet) {
         const auto figure = [](const diagnostics::Measured& m) { return m.value ? fmt::format("{:.3e}", *m.value) : std::string("null"); };
         fmt::print("  epoch {}: |h_L| {} |g_2| {} accuracy on {} samples {:.4f}\n", epoch, figure(last.hidden.back()), figure(last.gradients[judged_layer]),
@@ -161,17 +195,18 @@ void run(const Settings& s) {
       }
     }
     if (final) {
-      support::save_weights(weights_path, trainer.model().module(), support::feedback_name(s.method), trainer.credit_tensors(), {{"config", config(s).dump()}, {"test_acc", std::to_string(test_accuracy)}});
+      support::save_weights(weights_path, trainer.model().module(), support::feedback_name(s.method), trainer.credit_tensors(), {{"config", settings.dump()}, {"test_acc", std::to_string(test_accuracy)}});
     }
+    results["log"] = log;
     if (epoch > 0) creditlib::io::write_json(results_path, results);
   });
 
   const auto [letter, why] = outcome(s, last, accuracy, baseline, eval_batch.target.size(0));
   results["final_test_acc"] = accuracy;
   results["outcome"] = {{"letter", letter}, {"why", why}, {"growth", support::value({.value = growth(last)})}};
+  results["finished"] = true;
   creditlib::io::write_json(results_path, results);
-  fmt::print("\nfinal test accuracy {:.4f}, frozen blocks {:.4f}\noutcome {}: {}\nresults: {}\nweights and feedback: {}\n", accuracy, baseline, letter, why,
-             results_path, weights_path);
+  print_outcome(results, results_path, weights_path);
 }
 
 }  // namespace

@@ -14,10 +14,12 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <functional>
 #include <map>
 
 #include "support/figures.hpp"
 #include "support/program.hpp"
+#include "support/resume.hpp"
 #include "support/training.hpp"
 #include "support/workbench.hpp"
 
@@ -32,7 +34,10 @@ struct Settings {
   std::vector<std::string> schedules{"DFA_only", "Vec_only_from_0", "Vec_early_then_DFA_T5", "DFA_then_Vec_T20"};
   std::string output_dir = "results/schedule_timing";
   std::string credit_point = "input";
+  bool retrain = false;
   support::RunFlags run = {};
+
+  support::Resume resume() const { return {.lists = {"schedules"}, .retrain = retrain}; }
 };
 
 void add_flags(CLI::App& app, Settings& s) {
@@ -57,6 +62,7 @@ void add_flags(CLI::App& app, Settings& s) {
       ->check(CLI::IsMember({"input", "output"}))
       ->capture_default_str();
   app.add_option(flag("output_dir"), s.output_dir, "where schedules_s{seed}.json goes")->capture_default_str();
+  support::add_retrain_flag(app, s.retrain);
   support::add_run_flags(app, s.run);
 }
 
@@ -186,10 +192,14 @@ double early_sum(const Json& entry) {
   return sum;
 }
 
+bool finished(const Json& results, const std::string& name) {
+  return results.contains(name) && results[name].value("finished", false);
+}
+
 /// The sentences of the script.
 std::vector<std::string> judgement(const Json& results) {
   std::vector<std::string> sentences;
-  if (results.contains("Vec_only_from_0") && results.contains("DFA_only")) {
+  if (finished(results, "Vec_only_from_0") && finished(results, "DFA_only")) {
     const auto compare = [&](const std::string& when, double vec, double dfa) {
       sentences.push_back(fmt::format("Vec_from_0 {}={:.4f} vs DFA {}={:.4f}: {}", when, vec, when, dfa, vec > dfa ? "Vec better" : "DFA better"));
     };
@@ -197,7 +207,7 @@ std::vector<std::string> judgement(const Json& results) {
     if (vec["test_acc"].size() >= 20) compare("acc@20", accuracy_at(vec, 20), accuracy_at(dfa, 20));
     compare("final", accuracy_at(vec, SIZE_MAX), accuracy_at(dfa, SIZE_MAX));
   }
-  if (results.contains("DFA_then_Vec_T20") && results.contains("Vec_only_from_0")) {
+  if (finished(results, "DFA_then_Vec_T20") && finished(results, "Vec_only_from_0")) {
     const double late = accuracy_at(results["DFA_then_Vec_T20"], SIZE_MAX), early = accuracy_at(results["Vec_only_from_0"], SIZE_MAX);
     const std::string what = early > late + 0.005              ? "WARMUP TIMING HYPOTHESIS SUPPORTED: early Vec is better"
                              : std::abs(early - late) <= 0.005 ? "INCONCLUSIVE: similar final accuracy"
@@ -207,36 +217,60 @@ std::vector<std::string> judgement(const Json& results) {
   return sentences;
 }
 
+/// Trains under one schedule; `record` is called after every epoch with what is known by then.
+void train(const std::string& name, const ScheduleSpec& spec, const Settings& s, const support::Workbench& bench,
+           const std::function<void(const Json&)>& record) {
+  const auto eval_batch = bench.first_test_samples(s.run.batch_size, /*flat=*/true);
+  const auto trainer = make_trainer(spec, s, bench);
+  auto batches = bench.train_batches(s.seed, /*flat=*/true);
+  auto test = bench.test_batches(/*flat=*/true);
+  Json entry{{"test_acc", Json::array()}, {"train_loss", Json::array()}, {"gamma", Json::array()}, {"rho", Json::array()},
+             {"credit_mode", Json::array()}, {"diagnostics", Json::array()}, {"transitions", Json::array()}};
+  const support::TrainingPlan plan{
+      .title = name,
+      .quiet = s.run.quiet,
+      .allow_nonfinite = s.run.allow_nonfinite,
+      .eval_batch = eval_batch,
+      .checkpoint = {.path = std::filesystem::path(s.output_dir) / fmt::format("checkpoint_s{}_{}.pt", s.seed, name),
+                     .settings = support::fixed_settings(config(s), s.resume()),
+                     .record = &entry,
+                     .retrain = s.retrain}};
+  support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
+    entry["test_acc"] = log.test_acc;
+    entry["train_loss"] = log.train_loss;
+    entry["transitions"] = support::transitions_json(log);
+    entry["ms_per_step"] = support::median(log.ms_per_step);
+    entry["credit_mode"].push_back(mode_of(spec, trainer->weights()));
+    if (epoch % 5 == 0 || epoch <= 5 || epoch == s.epochs) diagnose(*trainer, eval_batch, epoch, entry);
+    entry["environment"] = support::environment(bench.device());
+    entry["finished"] = epoch == s.epochs;
+    record(entry);
+  });
+}
+
 void run(const Settings& s) {
   std::vector<ScheduleSpec> specs;
   for (const auto& name : s.schedules) specs.push_back(parse(name, s.epochs));
   creditlib::io::check_writable_folder(s.output_dir);
-  const support::Workbench bench(s.run);
-  const auto eval_batch = bench.first_test_samples(s.run.batch_size, /*flat=*/true);
   const auto path = std::filesystem::path(s.output_dir) / fmt::format("schedules_s{}.json", s.seed);
+  Json settings = config(s);
+  Json results = support::earlier_results(path, settings, s.resume());
+  const Json earlier = results;
+  const support::Workbench bench(s.run);
 
-  Json results = Json::object();
   const auto write = [&] {
     Json file = results;
-    file["config"] = config(s);
+    file["config"] = settings;
     file["environment"] = support::environment(bench.device());
     creditlib::io::write_json(path, file);
   };
   for (std::size_t i = 0; i < specs.size(); ++i) {
     const auto& name = s.schedules[i];
-    const auto trainer = make_trainer(specs[i], s, bench);
-    auto batches = bench.train_batches(s.seed, /*flat=*/true);
-    auto test = bench.test_batches(/*flat=*/true);
-    Json entry{{"test_acc", Json::array()}, {"train_loss", Json::array()}, {"gamma", Json::array()}, {"rho", Json::array()},
-               {"credit_mode", Json::array()}, {"diagnostics", Json::array()}, {"transitions", Json::array()}};
-    const support::TrainingPlan plan{.title = name, .quiet = s.run.quiet, .allow_nonfinite = s.run.allow_nonfinite, .eval_batch = eval_batch};
-    support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
-      entry["test_acc"] = log.test_acc;
-      entry["train_loss"] = log.train_loss;
-      entry["transitions"] = support::transitions_json(log);
-      entry["ms_per_step"] = support::median(log.ms_per_step);
-      entry["credit_mode"].push_back(mode_of(specs[i], trainer->weights()));
-      if (epoch % 5 == 0 || epoch <= 5 || epoch == s.epochs) diagnose(*trainer, eval_batch, epoch, entry);
+    if (finished(results, name)) {
+      support::say_kept(name);
+      continue;
+    }
+    train(name, specs[i], s, bench, [&](const Json& entry) {
       results[name] = entry;
       write();
     });
@@ -255,7 +289,7 @@ void run(const Settings& s) {
   }
   const auto sentences = judgement(results);
   results["judgement"] = sentences;
-  write();
+  if (results != earlier) write();
   fmt::print("\n{}\n", table.text());
   for (const auto& sentence : sentences) fmt::print("{}\n", sentence);
   fmt::print("results: {}\n", path.string());

@@ -1,5 +1,5 @@
-// Trains bp, fa, dfa or the exact oracle on a data set and reports accuracy and each block's alignment with the true gradient:
-// the script train_methods (docs/experiments/train_methods.md).
+// Trains back-propagation, credit rules and controls on a data set and reports accuracy and each block's alignment with the
+// true gradient: the script train_methods (docs/experiments/train_methods.md).
 
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
@@ -14,6 +14,7 @@
 #include "support/figures.hpp"
 #include "support/methods.hpp"
 #include "support/program.hpp"
+#include "support/resume.hpp"
 #include "support/training.hpp"
 #include "support/weights.hpp"
 #include "support/workbench.hpp"
@@ -28,13 +29,15 @@ struct Settings {
   std::string arch = "resmlp";
   std::vector<std::string> methods{"bp", "fa", "dfa"};
   std::vector<std::int64_t> seeds{42, 123, 456};
-  std::int64_t epochs = 100;
-  std::string output_dir = "results/reproduce";
+  std::int64_t epochs = 100, num_blocks = 0, d_hidden = 0;
+  std::string output_dir = "results/reproduce", precision = "float32";
   double penalty_lam = 0, clip = 0;
   std::string init_from = {};
   double lr = 1e-3, wd = 0.01;
-  bool save_weights = false;
+  bool save_weights = false, retrain = false;
   support::RunFlags run = {};
+
+  support::Resume resume() const { return {.lists = {"methods", "seeds"}, .retrain = retrain}; }
 };
 
 void add_flags(CLI::App& app, Settings& s) {
@@ -43,6 +46,8 @@ void add_flags(CLI::App& app, Settings& s) {
   app.add_option("--methods", s.methods, "bp, fa, dfa, oracle, vec, value_net, state_predictor, ep; controls: frozen (blocks fixed, embed by DFA's credit), frozen_bp (embed by bp), shallow (no blocks)")->expected(1, -1)->check(CLI::IsMember(support::method_names()))->capture_default_str();
   app.add_option("--seeds", s.seeds, "one run of each method a seed")->expected(1, -1)->capture_default_str();
   app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option(flag("num_blocks"), s.num_blocks, "L of a residual MLP (0: the network's own)")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option(flag("d_hidden"), s.d_hidden, "d of a residual MLP (0: the network's own)")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option(flag("output_dir"), s.output_dir, "where results_{dataset}.json goes")->capture_default_str();
   app.add_option(flag("penalty_lam"), s.penalty_lam, "adds this times the mean of ||f_l||^2 to each block's loss")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option("--clip", s.clip, "clips each block's gradient norm to this (0: not at all)")->check(CLI::NonNegativeNumber)->capture_default_str();
@@ -50,13 +55,16 @@ void add_flags(CLI::App& app, Settings& s) {
   app.add_option("--wd", s.wd, "AdamW's weight decay")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option(flag("init_from"), s.init_from, "start from the weights, and the feedback where there is any, of this safetensors file");
   app.add_flag(flag("save_weights"), s.save_weights, "write weights and feedback as safetensors beside the results");
+  app.add_option("--precision", s.precision, "of large matrix products: float32, or bf16 with float32 weights (residual MLPs)")->check(CLI::IsMember({"float32", "bf16"}))->capture_default_str();
+  support::add_retrain_flag(app, s.retrain);
   support::add_run_flags(app, s.run);
 }
 
 Json config(const Settings& s) {
-  return {{"arch", s.arch}, {"dataset", s.run.dataset}, {"methods", s.methods}, {"seeds", s.seeds}, {"epochs", s.epochs}, {"gpu", s.run.gpu},
+  return {{"arch", s.arch}, {"num_blocks", s.num_blocks}, {"d_hidden", s.d_hidden}, {"dataset", s.run.dataset},
+          {"methods", s.methods}, {"seeds", s.seeds}, {"epochs", s.epochs}, {"gpu", s.run.gpu},
           {"output_dir", s.output_dir}, {"penalty_lam", s.penalty_lam}, {"clip", s.clip}, {"batch_size", s.run.batch_size}, {"lr", s.lr}, {"wd", s.wd},
-          {"limit_train", s.run.limit_train}, {"init_from", s.init_from}};
+          {"limit_train", s.run.limit_train}, {"init_from", s.init_from}, {"precision", s.precision}};
 }
 
 /// On the first samples of the test set, in eval mode: the rule's own credit against the network's own gradients.
@@ -86,6 +94,10 @@ Json diagnose(support::AnyTrainer& trainer, const data::Batch& batch) {
   return figures;
 }
 
+std::filesystem::path weights_path(const Settings& s, const std::string& method, std::int64_t seed) {
+  return std::filesystem::path(s.output_dir) / fmt::format("weights_{}_{}_s{}.safetensors", s.run.dataset, method, seed);
+}
+
 /// One method with one seed. `record` is called after every epoch with what is known by then.
 void run(const std::string& method, std::int64_t seed, const Settings& s, const support::Workbench& bench,
          const std::function<void(const Json&)>& record) {
@@ -94,26 +106,41 @@ void run(const std::string& method, std::int64_t seed, const Settings& s, const 
                                    .penalty = s.penalty_lam,
                                    .batch_size = s.run.batch_size};
   if (s.clip > 0) settings.options.clip_norm = s.clip;
-  const auto trainer = support::make_trainer(s.arch, method, bench, settings, s.init_from);
+  if (s.precision == "bf16") settings.options.precision = creditlib::MatmulPrecision::BFloat16;
+  const auto trainer = support::make_trainer(s.arch, method, bench, settings, s.init_from, s.d_hidden, s.num_blocks);
   const bool flat = support::takes_flat_images(s.arch);
   auto batches = bench.train_batches(seed, flat);
   auto test = bench.test_batches(flat);
   const auto eval_batch = bench.first_test_samples(128, flat);
 
-  const support::TrainingPlan plan{.title = fmt::format("{}, seed {}", method, seed), .quiet = s.run.quiet, .allow_nonfinite = s.run.allow_nonfinite, .eval_batch = eval_batch};
+  const auto checkpoint = std::filesystem::path(s.output_dir) / fmt::format("checkpoint_{}_{}_s{}.pt", s.run.dataset, method, seed);
+  const support::TrainingPlan plan{
+      .title = fmt::format("{}, seed {}", method, seed),
+      .quiet = s.run.quiet,
+      .allow_nonfinite = s.run.allow_nonfinite,
+      .eval_batch = eval_batch,
+      .checkpoint = {.path = checkpoint, .settings = support::fixed_settings(config(s), s.resume()), .retrain = s.retrain}};
   support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
+    const bool last = epoch == s.epochs;
+    if (last && s.save_weights) {
+      support::save_weights(weights_path(s, method, seed), trainer->model().module(), support::feedback_name(method), trainer->credit_tensors(),
+                            {{"arch", s.arch}, {"dataset", s.run.dataset}, {"method", method}, {"seed", std::to_string(seed)}, {"epochs", std::to_string(s.epochs)}});
+    }
     record({{"log", {{"train_loss", log.train_loss}, {"train_acc", log.train_acc}, {"test_acc", log.test_acc}}},
             {"diagnostics", diagnose(*trainer, eval_batch)},
             {"transitions", support::transitions_json(log)},
             {"ms_per_step", support::median(log.ms_per_step)},
             {"steps", trainer->steps()},
-            {"finished", epoch == s.epochs}});
+            {"environment", support::environment(bench.device())},
+            {"finished", last}});
   });
-  if (s.save_weights) {
-    const auto path = std::filesystem::path(s.output_dir) / fmt::format("weights_{}_{}_s{}.safetensors", s.run.dataset, method, seed);
-    support::save_weights(path, trainer->model().module(), support::feedback_name(method), trainer->credit_tensors(),
-                          {{"arch", s.arch}, {"dataset", s.run.dataset}, {"method", method}, {"seed", std::to_string(seed)}, {"epochs", std::to_string(s.epochs)}});
-  }
+}
+
+/// Whether an earlier run has left nothing to do for a method with a seed: weights that are asked for are there too.
+bool finished(const Json& results, const std::string& method, std::int64_t seed, const Settings& s) {
+  const auto key = std::to_string(seed);
+  if (!results.contains(key) || !results[key].contains(method) || !results[key][method].value("finished", false)) return false;
+  return !s.save_weights || std::filesystem::exists(weights_path(s, method, seed));
 }
 
 /// Mean over seeds (and standard deviation) of each method: the table that the program ends with.
@@ -133,28 +160,35 @@ void print_table(const Json& results, const Settings& s, const std::filesystem::
     if (accuracies.empty()) continue;
     table.add({method, support::mean_and_deviation(accuracies, 4), support::mean_by_column(gammas), fmt::format("{:.2f}", support::median(times))});
   }
-  fmt::print("\n{}\n{}results: {}\n", fmt::format("{} on {}, {} epochs, seeds {}", s.arch, s.run.dataset, s.epochs, fmt::join(s.seeds, " ")), table.text(),
+  std::string network = s.arch;
+  if (s.d_hidden > 0) network += fmt::format(" with d = {}", s.d_hidden);
+  if (s.num_blocks > 0) network += fmt::format("{} L = {}", s.d_hidden > 0 ? "," : " with", s.num_blocks);
+  fmt::print("\n{} on {}, {} epochs, seeds {}\n{}results: {}\n", network, s.run.dataset, s.epochs, fmt::join(s.seeds, " "), table.text(),
              path.string());
 }
 
 void run_all(const Settings& s) {
+  if ((s.num_blocks > 0 || s.d_hidden > 0) && !support::takes_flat_images(s.arch)) {
+    throw support::UsageError("--num_blocks and --d_hidden are of residual MLPs; --arch " + s.arch + " has its own");
+  }
   creditlib::io::check_writable_folder(s.output_dir);
+  const auto path = std::filesystem::path(s.output_dir) / fmt::format("results_{}.json", s.run.dataset);
+  Json settings = config(s);
+  Json results = support::earlier_results(path, settings, s.resume());
   const support::Workbench bench(s.run);
 
-  const auto path = std::filesystem::path(s.output_dir) / fmt::format("results_{}.json", s.run.dataset);
-  Json results = Json::object();
-  const auto write = [&] {
-    Json file = results;
-    file["config"] = config(s);
-    file["environment"] = support::environment(bench.device());
-    creditlib::io::write_json(path, file);
-  };
   for (const auto seed : s.seeds) {
-    results[std::to_string(seed)] = Json::object();
     for (const auto& method : s.methods) {
+      if (finished(results, method, seed, s)) {
+        support::say_kept(fmt::format("{}, seed {}", method, seed));
+        continue;
+      }
       run(method, seed, s, bench, [&](const Json& entry) {
         results[std::to_string(seed)][method] = entry;
-        write();
+        Json file = results;
+        file["config"] = settings;
+        file["environment"] = support::environment(bench.device());
+        creditlib::io::write_json(path, file);
       });
     }
   }

@@ -2,6 +2,7 @@
 #include <creditlib/objective/squared_error.hpp>
 #include <numbers>
 
+#include "local_trainer/gradients.hpp"
 #include "models.hpp"
 #include "temporary_folder.hpp"
 #include "test.hpp"
@@ -16,18 +17,6 @@ template <class Model>
 std::vector<torch::Tensor> autograd_gradients(Model& model, const Batch& batch) {
   return torch::autograd::grad({torch::nn::functional::cross_entropy(model->forward(batch.x), batch.y)},
                                model->parameters());
-}
-
-double norm_of(const std::vector<torch::Tensor>& gradients) {
-  double sum = 0;
-  for (const auto& gradient : gradients) sum += gradient.square().sum().item<double>();
-  return std::sqrt(sum);
-}
-
-std::vector<torch::Tensor> gradients_of_parts(const std::vector<torch::Tensor>& parameters) {
-  std::vector<torch::Tensor> gradients;
-  for (const auto& parameter : parameters) gradients.push_back(parameter.grad());
-  return gradients;
 }
 
 /// Cross-entropy without `correct`.
@@ -182,21 +171,58 @@ TEST_CASE("BackpropTrainer takes any objective, and counts where it can", "[back
   CHECK(uncounted.step(batch.x, batch.y).correct.item<std::int64_t>() == 0);
 }
 
-TEST_CASE("a branch penalty is in the gradients, and not in the loss that a step tells", "[backprop]") {
-  auto model = small_model(torch::kFloat64);
+TEST_CASE("with ClipScope::All BackpropTrainer clips all gradients together, but those of frozen parameters",
+          "[backprop]") {
+  auto model = small_model(torch::kFloat64), other = small_model(torch::kFloat64);
   const auto batch = small_batch(torch::kFloat64);
-  torch::Tensor penalty = torch::zeros({}, torch::kFloat64), h = model->embed(batch.x);
-  for (std::int64_t l = 0; l < 3; ++l) {
-    const auto f = model->block(l, h);
-    penalty = penalty + f.square().sum() / 7;
-    h = h + f;
+  for (auto& each : {model, other}) {
+    for (auto parameter : each->block_parameters(1)) parameter.set_requires_grad(false);
   }
-  const auto loss = torch::nn::functional::cross_entropy(model->readout(h), batch.y);
-  const auto expected = torch::autograd::grad({loss + 0.3 * penalty}, model->parameters());
-  BackpropTrainer trainer(model, {}, {}, 0.3);
+  BackpropTrainer open(other);
+  const auto whole = open.gradients(batch.x, batch.y);
+  std::vector<torch::Tensor> reached;
+  for (const auto& gradient : whole) {
+    if (gradient.defined()) reached.push_back(gradient);
+  }
+  const double clip = norm_of(reached) / 4;
+  BackpropTrainer trainer(model, {.clip_norm = clip, .clip_scope = ClipScope::All});
 
-  CHECK(distance(trainer.gradients(batch.x, batch.y), expected) < 1e-13);
-  CHECK(trainer.step(batch.x, batch.y).loss.item<double>() == Approx(loss.item<double>()));
+  const auto shown = trainer.gradients(batch.x, batch.y);
+  trainer.step(batch.x, batch.y);
+
+  const double factor = clip / (4 * clip + 1e-6);
+  for (std::size_t i = 0; i < whole.size(); ++i) {
+    CHECK(distance(shown[i], whole[i].defined() ? whole[i] * factor : whole[i]) < 1e-12);
+  }
+  CHECK(same(gradients_of(*model), shown));
+  CHECK(reached.size() < whole.size());
+}
+
+TEST_CASE("a branch penalty is in the gradients, and not in the loss that a step tells", "[backprop]") {
+  for (const auto kind : every_kind) {
+    INFO("on " << name(kind));
+    auto model = stages(kind, torch::kFloat64), again = stages(kind, torch::kFloat64);
+    const auto batch = batch_for(kind, torch::kFloat64);
+    torch::manual_seed(3);
+    torch::Tensor penalty = torch::zeros({}, torch::kFloat64), h = again->embed(batch.x);
+    for (std::int64_t l = 0; l < again->blocks(); ++l) {
+      const auto f = again->block(l, h);
+      penalty = penalty + f.square().sum() / 7;
+      h = again->join(l, h, f);
+    }
+    const auto loss = torch::nn::functional::cross_entropy(again->readout(h), batch.y);
+    const auto expected = torch::autograd::grad({loss + 0.3 * penalty}, again->parameters());
+    BackpropTrainer trainer(model, {}, {}, 0.3);
+
+    torch::manual_seed(3);
+    const auto shown = trainer.gradients(batch.x, batch.y);
+    torch::manual_seed(3);
+    const auto result = trainer.step(batch.x, batch.y);
+
+    CHECK(distance(shown, expected) < 1e-11);
+    CHECK(same(gradients_of(*model), shown));
+    CHECK(result.loss.item<double>() == Approx(loss.item<double>()));
+  }
 }
 
 TEST_CASE("BackpropTrainer leaves frozen parameters, grad mode and train mode alone, and moves", "[backprop]") {

@@ -47,6 +47,14 @@ inline Quadratic quadratic(torch::Dtype dtype = torch::kFloat64, std::int64_t ba
   return made;
 }
 
+/// Any credits for the quadratic network, (B, size of h_l).
+inline std::vector<torch::Tensor> some_credits(const Quadratic& net, torch::Dtype dtype = torch::kFloat64) {
+  torch::manual_seed(77);
+  std::vector<torch::Tensor> credits;
+  for (const auto& J : net.rest) credits.push_back(torch::randn({net.x.size(0), J.size(1)}).to(dtype));
+  return credits;
+}
+
 /// A module's whole state, to the bit: parameters, buffers, modes; with the global generator's.
 struct ModuleState {
   std::vector<torch::Tensor> tensors;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <cmath>
 #include <creditlib/concepts.hpp>
 #include <memory>
 #include <string>
@@ -7,7 +9,7 @@
 
 #include "test.hpp"
 
-/// Credit sources that tests see through trainers with.
+/// Credit sources, and a schedule, that tests see through trainers with.
 namespace creditlib::test {
 
 /// Gives the credits that a test has chosen.
@@ -59,6 +61,15 @@ struct Recorder {
   }
   void learn(auto&, const Trace&) { calls->push_back(tag + "learn"); }
   void after_step(auto&, const Trace&) { calls->push_back(tag + "after_step"); }
+};
+
+/// Says what it is asked.
+struct RecordingSchedule {
+  std::shared_ptr<std::vector<Progress>> asked = std::make_shared<std::vector<Progress>>();
+  std::array<double, 1> weights(const Progress& progress) const {
+    asked->push_back(progress);
+    return {1};
+  }
 };
 
 /// One row of a loop over (B, R) times (C, R), in plain numbers: e B^T.

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "support/methods.hpp"
@@ -29,6 +30,9 @@ struct BranchLoss {
   }
   torch::Tensor output_gradient(const torch::Tensor& f, const torch::Tensor& a) const {
     return penalty == 0 ? embed_loss().output_gradient(f, a) : penalized().output_gradient(f, a);
+  }
+  std::optional<double> multiple_of_credit(const torch::Tensor& f) const {
+    return penalty == 0 ? embed_loss().multiple_of_credit(f) : std::nullopt;
   }
   creditlib::InnerProduct embed_loss() const { return {.mean_over_positions = mean_over_positions}; }
 

@@ -1,24 +1,42 @@
 #pragma once
 
+#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 
+/// How a second run goes on with the results of an earlier one: what is finished is kept, the rest is made, and results
+/// of other settings are never mixed or overwritten unasked.
 namespace support {
 
+/// --retrain, the same in every program that keeps results.
+void add_retrain_flag(CLI::App& app, bool& retrain);
+
+/// What a run may change and still add to an earlier run's results.
+struct Resume {
+  std::set<std::string> lists = {};  ///< settings that may name others than before: the file keeps those of both runs
+  /// Where data and results are, and what computes them.
+  std::set<std::string> free = {"gpu", "output_dir", "device", "data_dir", "threads", "quiet"};
+  bool retrain = false;  ///< begin a new file
+};
+
+/// The results in the file `path` that this run adds to, without "config" and "environment": an empty object where
+/// there is no file, or with `retrain`. The lists of `config` become those of both runs, since the file is to say all
+/// that is in it.
+///
+/// Throws Error, before anything has happened, where another setting differs, saying which and what to do.
+nlohmann::ordered_json earlier_results(const std::filesystem::path& path, nlohmann::ordered_json& config,
+                                       const Resume& resume);
+
+/// The settings that must be the same in every run on one results file: those that are neither lists nor free.
+nlohmann::ordered_json fixed_settings(nlohmann::ordered_json config, const Resume& resume);
+
 /// The first key whose value differs between two configurations, as "epochs is 20 there, 100 here"; empty where none
-/// does. Keys in `free` may differ.
-std::string first_difference(const nlohmann::ordered_json& there, const nlohmann::ordered_json& here,
-                             const std::set<std::string>& free = {});
+/// does.
+std::string first_difference(const nlohmann::ordered_json& there, const nlohmann::ordered_json& here);
 
-/// What an earlier run left in the results file `path`: null where there is no file. Throws Error where its "config"
-/// differs from this one, in another key than those in `free`, saying which and what to do.
-nlohmann::ordered_json earlier_results(const std::filesystem::path& path, const nlohmann::ordered_json& config,
-                                       const std::set<std::string>& free);
-
-/// Adds to the lists `keys` of `config` what the earlier file's lists have beside: its results are kept too.
-void keep_listed(nlohmann::ordered_json& config, const nlohmann::ordered_json& earlier,
-                 const std::set<std::string>& keys);
+/// Says that `what` is not made again.
+void say_kept(const std::string& what);
 
 }  // namespace support

@@ -15,10 +15,12 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <limits>
 #include <numeric>
 
 #include "creditlib_commit.hpp"
 #include "support/figures.hpp"
+#include "support/matmul.hpp"
 #include "support/program.hpp"
 
 namespace support {
@@ -104,6 +106,42 @@ void end_epoch(AnyTrainer& trainer, const TrainingPlan& plan, TrainingLog& log) 
   log.transitions.push_back({trainer.epoch() + 1, from, trainer.weights(), std::move(before), gamma_at_outputs(trainer, plan.eval_batch)});
 }
 
+nlohmann::ordered_json to_json(const TrainingLog& log) {
+  return {{"train_loss", log.train_loss},
+          {"train_acc", log.train_acc},
+          {"test_acc", log.test_acc},
+          {"ms_per_step", log.ms_per_step},
+          {"transitions", transitions_json(log)}};
+}
+
+/// What to_json wrote of a log; a number that was not finite is null there.
+TrainingLog log_of(const nlohmann::ordered_json& json) {
+  const auto numbers = [](const nlohmann::ordered_json& list) {
+    std::vector<double> found;
+    for (const auto& entry : list) {
+      found.push_back(entry.is_number() ? entry.get<double>() : std::numeric_limits<double>::quiet_NaN());
+    }
+    return found;
+  };
+  const auto figures = [](const nlohmann::ordered_json& list) {
+    std::vector<creditlib::diagnostics::Measured> found(list.size());
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      if (list[i].is_number()) found[i].value = list[i].get<double>();
+    }
+    return found;
+  };
+  TrainingLog log{.train_loss = numbers(json.at("train_loss")),
+                  .train_acc = numbers(json.at("train_acc")),
+                  .test_acc = numbers(json.at("test_acc")),
+                  .ms_per_step = numbers(json.at("ms_per_step")),
+                  .transitions = {}};
+  for (const auto& t : json.at("transitions")) {
+    log.transitions.push_back({t.at("epoch").get<std::int64_t>(), numbers(t.at("from")), numbers(t.at("to")),
+                               figures(t.at("gamma_before")), figures(t.at("gamma_after"))});
+  }
+  return log;
+}
+
 std::string processor() {
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);) {
@@ -133,6 +171,15 @@ void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::da
   const auto drawn = [&](const torch::Tensor& y) {
     return torch::randint(0, batches.dataset().classes, y.sizes(), generator, torch::kInt64).to(y.device());
   };
+  Checkpoint checkpoint(plan.checkpoint);
+  if (const auto left = checkpoint.load(trainer)) {
+    log = log_of(left->progress);
+    batches.load(left->generators);
+    for (const auto& [name, state] : left->generators) {
+      if (name == "labels") generator.set_state(state);
+    }
+    if (!plan.quiet) fmt::print("{}: goes on after epoch {} of {}, from {}\n", plan.title, trainer.epoch(), epochs, plan.checkpoint.path.string());
+  }
   trainer.model().module().train();
   while (trainer.epoch() < epochs) {
     const std::int64_t epoch = trainer.epoch();
@@ -160,7 +207,12 @@ void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::da
     progress.epoch(epoch, log, trainer.rate());
     after_epoch(log, epoch + 1);
     end_epoch(trainer, plan, log);
+    if (trainer.epoch() == epochs) break;
+    auto generators = batches.named_tensors();
+    generators.emplace_back("labels", generator.get_state());
+    checkpoint.save(trainer, {.progress = to_json(log), .generators = std::move(generators)});
   }
+  checkpoint.remove();
 }
 
 std::vector<creditlib::diagnostics::Measured> gamma_at_outputs(AnyTrainer& trainer, const creditlib::data::Batch& batch) {
@@ -179,6 +231,7 @@ nlohmann::ordered_json transitions_json(const TrainingLog& log) {
 
 nlohmann::ordered_json environment(const std::string& device) {
   return {{"commit", CREDITLIB_COMMIT}, {"libtorch", TORCH_VERSION}, {"processor", processor()}, {"threads", at::get_num_threads()},
+          {"matmul", matmul_in_use()},
           {"device", device}};
 }
 

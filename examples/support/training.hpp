@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "support/any_trainer.hpp"
+#include "support/checkpoint.hpp"
 
 namespace support {
 
@@ -38,13 +39,15 @@ struct TrainingPlan {
   /// A control: labels drawn anew for every batch, from a generator with this seed, in place of the true ones.
   std::optional<std::uint64_t> random_labels = std::nullopt;
   creditlib::data::Batch eval_batch = {};  ///< on which transitions of a schedule are measured, in eval mode
+  CheckpointPlan checkpoint = {};
 };
 
-/// Trains to the last epoch of the trainer's options; `after_epoch` is called with the log so far and the
-/// number of the epoch, from 1, while its schedule and rate are still those of the epoch. Shows progress: a line that
-/// renews itself on a terminal, and a line an epoch. Throws Interrupted at the end of a step after Ctrl-C, and Error when
-/// the loss is not finite, with epoch, step and the first part of the network that is not: found at once on the CPU, at the
-/// epoch's end on CUDA, where no step waits for the device.
+/// Trains to the last epoch of the trainer's options, from the first or from where the plan's checkpoint was left: with one
+/// thread and the same --matmul such a run is the uninterrupted one, to the bit (but for its times). `after_epoch` is called
+/// with the log so far and the number of the epoch, from 1, while its schedule and rate are still those of the epoch. Shows
+/// progress: a line that renews itself on a terminal, and a line an epoch. Throws Interrupted at the end of a step after
+/// Ctrl-C, and Error when the loss is not finite, with epoch, step and the first part of the network that is not: found at
+/// once on the CPU, at the epoch's end on CUDA, where no step waits for the device.
 void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::data::Batches& test, const TrainingPlan& plan,
            const std::function<void(const TrainingLog&, std::int64_t)>& after_epoch);
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "support/matmul.hpp"
 #include "support/program.hpp"
 
 namespace support {
@@ -43,14 +44,19 @@ void add_run_flags(CLI::App& app, RunFlags& flags, const std::vector<std::string
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option("--threads", flags.threads, "threads of LibTorch (0: as it chooses)")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--matmul", flags.matmul, "what multiplies float32 matrices on the CPU: auto (the faster), mkl, onednn, bf16")
+      ->check(CLI::IsMember(matmul_names()))
+      ->capture_default_str();
+  app.add_flag(flag("any_size"), flags.any_size, "take CIFAR files of any whole number of records");
   app.add_flag(flag("allow_nonfinite"), flags.allow_nonfinite, "go on when the loss is NaN or infinite");
   app.add_flag("--quiet", flags.quiet, "no progress, only the outcome");
 }
 
 Workbench::Workbench(const RunFlags& flags) : flags_(flags), device_(chosen_device(flags.device, flags.gpu)) {
   if (flags.threads > 0) at::set_num_threads(flags.threads);
+  choose_matmul(flags.matmul, flags.quiet);
   const std::string folder = !flags.data_dir.empty() ? flags.data_dir : flags.dataset == "digits" ? CREDITLIB_DATA_DIR "/digits" : "data";
-  splits_ = creditlib::data::load(flags.dataset, folder);
+  splits_ = creditlib::data::load(flags.dataset, folder, {.any_size = flags.any_size});
   if (flags.limit_train > 0) splits_.train = splits_.train.first(std::min(flags.limit_train, splits_.train.size()));
   splits_.train = splits_.train.to(torch::Device(device_));
   splits_.test = splits_.test.to(torch::Device(device_));

@@ -15,13 +15,14 @@ struct RunFlags {
   std::string dataset = "cifar10", data_dir = {}, device = "auto";
   int gpu = 0, threads = 0;
   std::int64_t batch_size = 128, limit_train = 0;
-  bool allow_nonfinite = false, quiet = false;
+  std::string matmul = "auto";
+  bool allow_nonfinite = false, quiet = false, any_size = false;
 };
 
 /// `datasets` are those that the program's networks can take.
 void add_run_flags(CLI::App& app, RunFlags& flags, const std::vector<std::string>& datasets = {"cifar10", "cifar100", "mnist", "digits"});
 
-/// Data on a device, as the flags say; making one sets LibTorch's threads too.
+/// Data on a device, as the flags say; making one sets LibTorch's threads and matrix products too.
 class Workbench {
  public:
   explicit Workbench(const RunFlags& flags);

@@ -2,14 +2,17 @@
 
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/observer.hpp>
+#include <creditlib/detail/passes.hpp>
 #include <creditlib/detail/requirements.hpp>
 #include <creditlib/detail/training.hpp>
 #include <creditlib/detail/whole_forward.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/trainer_options.hpp>
 
+#include <cmath>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <vector>
 
 namespace creditlib {
@@ -26,8 +29,16 @@ class BackpropTrainer {
  public:
   explicit BackpropTrainer(Model model, TrainerOptions options = {}, Objective objective = {}, double branch_penalty = 0)
       : training_(detail::translated([&] { return detail::Training<Model>(std::move(model), options); })),
+        passes_(detail::translated([&] { return detail::Passes<Model>(training_.model(), options, training_.parameters()); })),
         objective_(std::move(objective)),
-        branch_penalty_(branch_penalty) {}
+        branch_penalty_(branch_penalty) {
+    if (options.memory == Memory::Constant) {
+      detail::fail("TrainerOptions: memory is Constant, but back-propagation needs the activations of all blocks; use Memory::Activations.");
+    }
+    if (!(branch_penalty >= 0) || std::isinf(branch_penalty)) {
+      detail::fail("BackpropTrainer: branch_penalty is ", branch_penalty, ", expected a finite number >= 0.");
+    }
+  }
 
   BackpropTrainer(BackpropTrainer&&) = default;
   BackpropTrainer& operator=(BackpropTrainer&&) = default;
@@ -36,13 +47,14 @@ class BackpropTrainer {
 
   /// One training step on the batch x (B, ...), y (B).
   StepResult step(const torch::Tensor& x, const torch::Tensor& y) {
-    return detail::translated([&] {
+    auto result = detail::translated([&] {
       training_.check_batch(objective_, x, y);
-      auto [gradients, result] = backward(x, y);
+      auto [gradients, before] = backward(x, y, passes_.closed_form_for_step());
       training_.apply(std::move(gradients));
-      observer_.after_step(*this, x, y);
-      return result;
+      return before;
     });
+    observer_.after_step(*this, x, y);
+    return result;
   }
 
   /// Calls `look(trainer, x, y)` after every `every`-th step of the run with that step's batch: for diagnostics. Its time is
@@ -73,7 +85,7 @@ class BackpropTrainer {
     return detail::translated([&] {
       training_.check_batch(objective_, x, y);
       const detail::Untouched untouched(*model(), training_.device());
-      return backward(x, y).first;
+      return backward(x, y, passes_.closed_form()).first;
     });
   }
 
@@ -96,28 +108,48 @@ class BackpropTrainer {
   const TrainerOptions& options() const { return training_.options(); }
   std::int64_t epoch() const { return training_.epoch(); }
   std::int64_t steps() const { return training_.steps(); }
+  /// How steps are computed: Path::ClosedForm or Path::Generic.
+  Path path() const { return passes_.path(); }
   /// The learning rate of the present epoch.
   double rate() const { return training_.rate(); }
 
  private:
-  std::pair<std::vector<torch::Tensor>, StepResult> backward(const torch::Tensor& x, const torch::Tensor& y) {
-    const torch::AutoGradMode grad(true);
-    const auto [hidden, branch, logits] = detail::forward_whole(model(), x, /*from_h0=*/false);
-    const torch::Tensor loss = objective_.loss(logits, y).mean();
-    detail::Roots roots;
-    roots.add(loss);
-    if (branch_penalty_ != 0) {
-      for (const auto& f : branch) roots.add(branch_penalty_ * f.square().sum() / static_cast<double>(f.size(0)));
-    }
-    auto gradients = training_.gradients(roots);
+  std::pair<std::vector<torch::Tensor>, StepResult> backward(const torch::Tensor& x, const torch::Tensor& y,
+                                                             const std::shared_ptr<detail::ClosedFormPass>& closed) {
+    torch::Tensor loss, logits;
+    auto gradients = closed ? by_formula(*closed, x, y, loss, logits) : by_autograd(x, y, loss, logits);
     const torch::NoGradGuard no_grad;
     StepResult result{loss.detach(), torch::zeros({}, logits.options().dtype(torch::kInt64))};
     if constexpr (requires { objective_.correct(logits, y); }) result.correct = objective_.correct(logits.detach(), y);
-    return {std::move(gradients), std::move(result)};
+    return {training_.clipped(std::move(gradients)), std::move(result)};
+  }
+
+  std::vector<torch::Tensor> by_autograd(const torch::Tensor& x, const torch::Tensor& y, torch::Tensor& loss, torch::Tensor& logits) {
+    const torch::AutoGradMode grad(true);
+    const auto pass = detail::forward_whole(model(), x, /*from_h0=*/false);
+    logits = pass.logits;
+    loss = objective_.loss(logits, y).mean();
+    detail::Roots roots;
+    roots.add(loss);
+    if (branch_penalty_ != 0) {
+      for (const auto& f : pass.branch) roots.add(branch_penalty_ * f.square().sum() / static_cast<double>(f.size(0)));
+    }
+    return roots.gradients(training_.parameters());
+  }
+
+  std::vector<torch::Tensor> by_formula(detail::ClosedFormPass& pass, const torch::Tensor& x, const torch::Tensor& y, torch::Tensor& loss,
+                                        torch::Tensor& logits) {
+    const torch::NoGradGuard no_grad;
+    pass.forward(passes_.input(model(), x));
+    logits = pass.logits();
+    loss = objective_.loss(logits, y).mean();
+    const auto error = objective_.error(logits, y).div_(static_cast<double>(x.size(0)));
+    return pass.backpropagate(error, branch_penalty_, training_.parameters());
   }
 
   detail::Training<Model> training_;
   detail::Observer<BackpropTrainer> observer_;
+  detail::Passes<Model> passes_;
   Objective objective_;
   double branch_penalty_;
 };

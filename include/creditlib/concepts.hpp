@@ -1,6 +1,7 @@
 #pragma once
 
 #include <creditlib/bind_context.hpp>
+#include <creditlib/credit/factored_credit.hpp>
 #include <creditlib/detail/members.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/schedule/progress.hpp>
@@ -71,10 +72,16 @@ template <class S, class M>
 concept HasLocalInputs = requires(S& state, M& model, const Trace& trace) {
   { state.local_inputs(model, trace) } -> std::same_as<std::vector<torch::Tensor>>;
 };
+template <class S, class M>
+concept GivesFactors = requires(S& state, M& model, const Trace& trace) {
+  { state.factored_credit(model, trace) } -> std::same_as<std::vector<FactoredCredit>>;
+};
 template <class S>
 concept HasNamedTensors = requires(const S& state) {
   { state.named_tensors() } -> std::convertible_to<NamedTensors>;
 };
+template <class S>
+concept ReadsErrorOnly = requires { requires S::reads_error_only; };
 template <class S>
 concept DeclaresPullback = requires {
   typename std::bool_constant<S::wants_pullback>;
@@ -104,12 +111,15 @@ using CreditState = typename detail::StateOf<C, M>::type;
 /// call can see, the state as they were. Optional members of the state, found by their names (one that is there with another
 /// signature is an error): `learn(model, trace)` trains nets of its own, with grad mode on, after credit and before the
 /// parameter step; `after_step(model, trace)` sees the applied update; `local_inputs(model, trace)` gives h'_0..h'_L at which
-/// blocks and readout are run again for the local step; `named_tensors()` const is what a checkpoint keeps, the state's own
+/// blocks and readout are run again for the local step; `factored_credit(model, trace)`, the same credit for (B, d) hidden states as
+/// one FactoredCredit a hidden state, which steps by formula use where it saves work; `static constexpr
+/// bool reads_error_only = true` where that reads nothing of the trace but `error`; `named_tensors()` const is what a checkpoint keeps, the state's own
 /// tensors, counters included; `static constexpr bool wants_pullback = true` allows Trace::pullback.
 template <class C, class M>
 concept CreditSource = BlockModel<M> && std::copyable<C> && detail::GivesCredit<CreditState<C, M>, M>;
 
-/// Meaning: gives credit of the same shape; what a step uses is normalizer(a_l), each hidden state's on its own.
+/// Meaning: gives credit of the same shape; what a step uses is normalizer(a_l), each hidden state's on its own. Optional:
+/// `factored(FactoredCredit)`, the same of credit that is kept as factors.
 template <class N>
 concept Normalizer = std::copyable<N> && requires(const N& normalizer, torch::Tensor a) {
   { normalizer(a) } -> std::convertible_to<torch::Tensor>;
@@ -117,7 +127,8 @@ concept Normalizer = std::copyable<N> && requires(const N& normalizer, torch::Te
 
 /// Meaning: a scalar, the batch mean, whose gradient in f trains the block; a is detached and has the shape of f or broadcasts
 /// to it. Optional: `output_gradient(f, a)`, the closed form of the gradient in f (1/B included, shape of f), used instead of
-/// a graph; `embed_loss()`, the InnerProduct that the embed is trained with (else InnerProduct{}).
+/// a graph; `multiple_of_credit(f)` -> std::optional<double>, the k where that gradient is k a, std::nullopt where it is none;
+/// `embed_loss()`, the InnerProduct that the embed is trained with (else InnerProduct{}).
 template <class L>
 concept LocalLoss = std::copyable<L> && requires(const L& loss, torch::Tensor f, torch::Tensor a) {
   { loss(f, a) } -> std::convertible_to<torch::Tensor>;

@@ -2,13 +2,21 @@
 
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
+#include <c10/util/Type.h>
 
+#include <new>
 #include <stdexcept>
+#include <string>
+#include <string_view>
+#include <typeinfo>
 #include <utility>
 
 namespace creditlib {
 
 /// What every failure of the library throws. The message is one sentence: what was expected, what was got, what to do.
+///
+/// What LibTorch throws while the library runs it comes out as an Error too. Two things do not: std::bad_alloc, and
+/// exceptions of types of your own, thrown in a rule, a model or an observer, which pass through as they are.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -22,13 +30,34 @@ template <class... Parts>
   throw Error(c10::str(parts...));
 }
 
-/// Runs `action`; what LibTorch throws in it (c10::Error) comes out as Error, without the backtrace.
+/// Whether an exception of this type was made by the standard library, LibTorch or what LibTorch computes with, by the
+/// type's namespace; else it is a type of a user's own. (A template such as std::_Nested_exception<Own> is both, and
+/// counts as the user's.)
+inline bool is_of_libtorch(std::string_view type) {
+  if (type.find('<') != std::string_view::npos) return false;
+  for (const std::string_view space : {"std::", "c10::", "at::", "torch::", "caffe2::", "dnnl::", "thrust::"}) {
+    if (type.starts_with(space)) return true;
+  }
+  return false;
+}
+
+/// Runs `action`; what LibTorch throws in it comes out as Error, a c10::Error without its backtrace, another exception
+/// (LibTorch throws std::runtime_error, std::out_of_range and dnnl::error in places) behind the name of its type. Error
+/// and its subclasses, std::bad_alloc and exceptions of a user's own types pass through unchanged.
 template <class Action>
 decltype(auto) translated(Action&& action) {
   try {
     return std::forward<Action>(action)();
+  } catch (const Error&) {
+    throw;
   } catch (const c10::Error& error) {
     throw Error(error.what_without_backtrace());
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& error) {
+    const std::string type = c10::demangle(typeid(error).name());
+    if (!is_of_libtorch(type)) throw;
+    throw Error(type + ": " + error.what());
   }
 }
 

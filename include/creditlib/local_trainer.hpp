@@ -2,8 +2,8 @@
 
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/features.hpp>
-#include <creditlib/detail/forward.hpp>
 #include <creditlib/detail/observer.hpp>
+#include <creditlib/detail/passes.hpp>
 #include <creditlib/detail/requirements.hpp>
 #include <creditlib/detail/sources.hpp>
 #include <creditlib/detail/training.hpp>
@@ -12,10 +12,13 @@
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/schedule/always.hpp>
 #include <creditlib/trainer_options.hpp>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
 #include <filesystem>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <vector>
 
 namespace creditlib {
@@ -58,11 +61,16 @@ class LocalTrainer {
         sources_(detail::translated([&] {
           return Sources(credit, training_.model(), training_.device(), training_.dtype(), options.seed);
         })),
+        passes_(detail::translated([&] { return detail::Passes<Model>(training_.model(), options, training_.parameters()); })),
         schedule_(std::move(schedule)),
         normalizer_(std::move(normalizer)),
         loss_(std::move(loss)),
         objective_(std::move(objective)) {
     weights();  // a schedule that cannot be meant says so now
+    if (options.memory == Memory::Constant && !(keeps_factors && Sources::Traits::reads_error_only)) {
+      detail::fail("TrainerOptions: memory is Constant, which goes with credit that is told from the error alone and kept as factors (DFA under RowRms or ",
+                   "Raw, and InnerProduct); use Memory::Activations.");
+    }
   }
 
   LocalTrainer(LocalTrainer&&) = default;
@@ -72,18 +80,17 @@ class LocalTrainer {
 
   /// One training step on the batch x (B, ...), y (B).
   StepResult step(const torch::Tensor& x, const torch::Tensor& y) {
-    return detail::translated([&] {
+    auto result = detail::translated([&] {
       training_.check_batch(objective_, x, y);
-      auto pass = forward(x, y);
-      const auto credits = normalized(mixed(pass.trace));
-      sources_.learn(model(), pass.trace, learning());
-      training_.apply(local_gradients(pass, credits));
-      detail::TraceAccess::release(pass.trace);
-      sources_.after_step(model(), pass.trace);
-      const auto result = summary(pass.trace);
-      observer_.after_step(*this, x, y);
-      return result;
+      const auto [trace, pass] = passes_.forward_for_step(model(), objective_, x, y, pullbacks());
+      const auto from = output_gradients(trace, *pass);
+      sources_.learn(model(), trace, learning());
+      training_.apply(training_.clipped(pass->gradients(from, training_.parameters())));
+      sources_.after_step(model(), trace);
+      return summary(trace);
     });
+    observer_.after_step(*this, x, y);
+    return result;
   }
 
   /// Calls `look(trainer, x, y)` after every `every`-th step of the run with that step's batch: for diagnostics. Its time is
@@ -99,18 +106,20 @@ class LocalTrainer {
   /// The normalised credits a_0..a_L that a step on this batch would use; a_0 is undefined where the model has no embed
   /// parameters. Nothing is changed: not the model's running statistics, not any generator.
   std::vector<torch::Tensor> credits(const torch::Tensor& x, const torch::Tensor& y) {
-    return preview(x, y, [&](detail::ForwardPass& pass) { return normalized(mixed(pass.trace)); });
+    return preview(x, y, [&](const Trace& trace, detail::Pass&) { return normalized(mixed(trace)); });
   }
 
   /// The same before the normalizer, for diagnostics that scale matters to.
   std::vector<torch::Tensor> raw_credits(const torch::Tensor& x, const torch::Tensor& y) {
-    return preview(x, y, [&](detail::ForwardPass& pass) { return mixed(pass.trace); });
+    return preview(x, y, [&](const Trace& trace, detail::Pass&) { return mixed(trace); });
   }
 
   /// The gradients that a step on this batch would apply (clipped), in the order of the model's parameters(); undefined for a
   /// parameter that is frozen or that no gradient reaches. Nothing is changed.
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
-    return preview(x, y, [&](detail::ForwardPass& pass) { return local_gradients(pass, normalized(mixed(pass.trace))); });
+    return preview(x, y, [&](const Trace& trace, detail::Pass& pass) {
+      return training_.clipped(pass.gradients(output_gradients(trace, pass), training_.parameters()));
+    });
   }
 
   /// The sources' own learning alone, of those that the schedule lets learn now; the model is not changed.
@@ -118,8 +127,8 @@ class LocalTrainer {
     detail::translated([&] {
       training_.check_batch(objective_, x, y);
       const detail::Untouched untouched(*model(), training_.device());
-      const auto pass = forward(x, y);
-      sources_.learn(model(), pass.trace, learning());
+      const auto [trace, pass] = forward(x, y);
+      sources_.learn(model(), trace, learning());
     });
   }
 
@@ -145,6 +154,9 @@ class LocalTrainer {
     return weights;
   }
 
+  /// How steps are computed: Path::ClosedForm or Path::Generic.
+  Path path() const { return passes_.path(); }
+
   /// The credit source's run state; for a Mix `.first` and `.second`.
   auto& state() { return sources_.state(); }
   const auto& state() const { return sources_.state(); }
@@ -158,8 +170,11 @@ class LocalTrainer {
   double rate() const { return training_.rate(); }
 
  private:
+  bool pullbacks() const { return Sources::pullbacks(weights(), learning()); }
+
+  /// A forward pass for those who change nothing.
   detail::ForwardPass forward(const torch::Tensor& x, const torch::Tensor& y) {
-    return detail::forward_in_blocks(model(), objective_, x, y, Sources::pullbacks(weights(), learning()));
+    return passes_.forward(model(), objective_, x, y, pullbacks(), passes_.closed_form());
   }
 
   std::array<bool, Sources::count> learning() const {
@@ -180,12 +195,16 @@ class LocalTrainer {
     if (!detail::has_embed(model())) {
       credits[0].reset();
     } else if (!credits[0].defined()) {
-      detail::fail("The credit source gave no credit for h_0, but the model's embed has parameters to train.");
+      fail_without_embed_credit();
     }
     for (auto& a : credits) {
       if (a.defined()) a = a.detach();
     }
     return credits;
+  }
+
+  [[noreturn]] static void fail_without_embed_credit() {
+    detail::fail("The credit source gave no credit for h_0, but the model's embed has parameters to train.");
   }
 
   std::vector<torch::Tensor> normalized(std::vector<torch::Tensor> credits) const {
@@ -196,29 +215,73 @@ class LocalTrainer {
     return credits;
   }
 
-  /// The parameters' gradients of all local losses, by one backward; it uses the pass's graph up.
-  std::vector<torch::Tensor> local_gradients(detail::ForwardPass& pass, const std::vector<torch::Tensor>& credits) {
-    torch::Tensor error = pass.trace.error;
-    if (const auto states = sources_.local_inputs(model(), pass.trace, weights())) {
-      const detail::Untouched untouched(*model(), training_.device());
-      detail::rerun_blocks(model(), *states, pass);
-      error = objective_.error(pass.logits.detach(), pass.trace.target);
+  /// The gradients of all local losses in what the parts of the network give out: embed, blocks and readout.
+  detail::OutputGradients output_gradients(const Trace& trace, detail::Pass& pass) {
+    const torch::NoGradGuard no_grad;
+    detail::OutputGradients from;
+    if (auto factored = factored_gradients(trace, pass)) {
+      from = std::move(*factored);
+    } else {
+      const auto credits = normalized(mixed(trace));
+      rerun_at_local_inputs(trace, pass);
+      if (credits[0].defined()) from.embed.dense = embed_loss().output_gradient(trace.hidden[0], credits[0]);
+      for (std::size_t l = 0; l + 1 < credits.size(); ++l) from.blocks.push_back({output_gradient(pass.branch(l), credits[l + 1]), {}});
     }
-    detail::Roots roots;
-    if (credits[0].defined()) roots.add(pass.embedded, embed_loss().output_gradient(pass.embedded.detach(), credits[0]));
-    for (std::size_t l = 0; l < pass.branch.size(); ++l) add_local_loss(roots, pass.branch[l], credits[l + 1]);
-    roots.add(pass.logits, error / static_cast<double>(error.size(0)));
-    return training_.gradients(roots);
+    from.readout = objective_.error(pass.logits(), trace.target).div_(static_cast<double>(trace.error.size(0)));
+    return from;
   }
 
-  void add_local_loss(detail::Roots& roots, const torch::Tensor& f, const torch::Tensor& a) const {
+  /// The same from credit that is kept as factors, where source, normalizer and local loss can all keep it so.
+  std::optional<detail::OutputGradients> factored_gradients([[maybe_unused]] const Trace& trace, [[maybe_unused]] detail::Pass& pass) {
+    if constexpr (keeps_factors) {
+      if (!pass.takes_factors()) return std::nullopt;
+      if (!loss_.multiple_of_credit(pass.branch(0))) {
+        if (training_.options().memory == Memory::Constant) detail::fail("The local loss needs credit that is multiplied out, which Memory::Constant has no room for; use Memory::Activations.");
+        return std::nullopt;
+      }
+      const auto credits = sources_.factored_credit(model(), trace, weights());
+      if (!credits) return std::nullopt;
+      const auto gradient = [&](const FactoredCredit& a, double multiple) {
+        auto [left, right] = normalizer_.factored(a);
+        return detail::OutputGradient{{}, {left * multiple, right}};
+      };
+      detail::OutputGradients from;
+      if (detail::has_embed(model())) {
+        if (!credits->front().defined()) fail_without_embed_credit();
+        from.embed = gradient(credits->front(), *embed_loss().multiple_of_credit(pass.branch(0)));
+      }
+      for (std::size_t l = 0; l + 1 < credits->size(); ++l) {
+        from.blocks.push_back(gradient((*credits)[l + 1], *loss_.multiple_of_credit(pass.branch(l))));
+      }
+      return from;
+    } else {
+      return std::nullopt;
+    }
+  }
+  static constexpr bool keeps_factors = Sources::factors && !Sources::Traits::has_local_inputs &&
+                                        requires(const Normalizer& normalizer, const LocalLoss& loss, FactoredCredit a, torch::Tensor f) {
+                                          normalizer.factored(a);
+                                          loss.multiple_of_credit(f);
+                                        };
+
+  void rerun_at_local_inputs(const Trace& trace, detail::Pass& pass) {
+    if (const auto states = sources_.local_inputs(model(), trace, weights())) {
+      const detail::Untouched untouched(*model(), training_.device());
+      pass.rerun(*states);
+    }
+  }
+
+  /// dL/df of the local loss, shape of f.
+  torch::Tensor output_gradient(const torch::Tensor& f, const torch::Tensor& a) const {
     if constexpr (requires { loss_.output_gradient(f, a); }) {
-      roots.add(f, loss_.output_gradient(f.detach(), a));
+      return loss_.output_gradient(f, a);
     } else {
       const torch::AutoGradMode grad(true);
-      const torch::Tensor loss = loss_(f, a);
+      const auto leaf = f.detach().requires_grad_();
+      const torch::Tensor loss = loss_(leaf, a);
       if (loss.dim() != 0) detail::fail("The local loss is ", detail::tensor_text(loss), ", expected a scalar: the mean over the batch.");
-      roots.add(loss);
+      if (!loss.requires_grad()) return torch::zeros_like(f);
+      return torch::autograd::grad({loss}, {leaf})[0];
     }
   }
 
@@ -247,14 +310,15 @@ class LocalTrainer {
       const detail::Untouched untouched(*model(), training_.device());
       const detail::RestoredGenerators generators(sources_.generators());
       const detail::RestoredTensors state(sources_.tensors_that_credit_may_change());
-      auto pass = forward(x, y);
-      return action(pass);
+      const auto [trace, pass] = forward(x, y);
+      return action(trace, *pass);
     });
   }
 
   detail::Training<Model> training_;
   detail::Observer<LocalTrainer> observer_;
   Sources sources_;
+  detail::Passes<Model> passes_;
   Schedule schedule_;
   Normalizer normalizer_;
   LocalLoss loss_;

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <creditlib/error.hpp>
-#include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 
 #include <cstdint>
@@ -13,19 +12,22 @@ namespace creditlib {
 
 namespace detail {
 
-/// The autograd graph of one forward pass, cut at every hidden state. Shared by the copies of a Trace.
-struct StepGraph {
-  std::vector<torch::Tensor> entered;  ///< h_0..h_L as block l (the readout for h_L) received it: leaves
-  std::vector<torch::Tensor> left;     ///< h_1..h_L as block l left it, on the graph from entered[l]
-  torch::Tensor logits;                ///< on the graph from entered[L]
-  torch::Tensor loss_gradient;         ///< computed at most once
-  bool released = false;
+/// What a Trace can ask of the forward pass that it is of. Shared by the copies of a Trace.
+class TracedPass {
+ public:
+  TracedPass() = default;
+  TracedPass(const TracedPass&) = delete;
+  TracedPass& operator=(const TracedPass&) = delete;
+  virtual ~TracedPass() = default;
 
-  void release() {
-    left.clear();
-    logits.reset();
-    released = true;
-  }
+  virtual std::int64_t blocks() const = 0;
+  /// (dlogits/dh_L)^T error, (B, ...) like h_L.
+  virtual torch::Tensor readout_pullback(const torch::Tensor& error) = 0;
+  /// (dh_{l+1}/dh_l)^T v; v has the shape of h_{l+1}.
+  virtual torch::Tensor pullback(std::int64_t l, const torch::Tensor& v) = 0;
+
+  torch::Tensor loss_gradient;  ///< computed at most once
+  bool released = false;        ///< the step's backward has used it up
 };
 
 /// An objective, its type forgotten.
@@ -55,17 +57,22 @@ class Trace {
   ///
   /// Throws Error where this Trace has no graph, or the step's backward has used it up.
   torch::Tensor loss_gradient() const {
-    if (graph_ && graph_->loss_gradient.defined()) return graph_->loss_gradient;
-    require_graph("loss_gradient");
-    graph_->loss_gradient = gradient(graph_->logits, graph_->entered.back(), error);
-    return graph_->loss_gradient;
+    if (pass_ && pass_->loss_gradient.defined()) return pass_->loss_gradient;
+    require_pass("loss_gradient");
+    pass_->loss_gradient = pass_->readout_pullback(error);
+    return pass_->loss_gradient;
   }
 
-  /// The loss of each sample, (B), that the trainer's objective gives other logits (B, C) for this batch's target; on a graph
-  /// where the logits are. Throws Error for a Trace that no trainer made.
+  /// The loss of each sample that the trainer's objective gives other logits, (B, C) to (B), for this batch's target; on a graph
+  /// where the logits are. Several sets of logits at once, (N B, C) to (N B), are each for the whole batch. Throws Error for a
+  /// Trace that no trainer made.
   torch::Tensor loss(const torch::Tensor& other_logits) const {
     require_objective("loss");
-    return objective_->loss(other_logits, target);
+    const auto sets = other_logits.size(0) / target.size(0);
+    if (sets <= 1) return objective_->loss(other_logits, target);
+    std::vector<std::int64_t> repeats(static_cast<std::size_t>(target.dim()), 1);
+    repeats[0] = sets;
+    return objective_->loss(other_logits, target.repeat(repeats));
   }
 
   /// The error dloss_i/dlogits, (B, C), at other logits. Throws Error for a Trace that no trainer made.
@@ -83,26 +90,19 @@ class Trace {
       detail::fail("Trace::pullback: this credit source does not declare `static constexpr bool wants_pullback = true`, so it ",
                    "may not use the blocks' transposed Jacobians.");
     }
-    require_graph("pullback");
-    if (l < 0 || l >= static_cast<std::int64_t>(graph_->left.size())) {
-      detail::fail("Trace::pullback: block ", l, " does not exist, expected 0..", graph_->left.size() - 1, ".");
+    require_pass("pullback");
+    if (l < 0 || l >= pass_->blocks()) {
+      detail::fail("Trace::pullback: block ", l, " does not exist, expected 0..", pass_->blocks() - 1, ".");
     }
-    const auto at = static_cast<std::size_t>(l);
-    return gradient(graph_->left[at], graph_->entered[at], v.expand_as(graph_->left[at]));
+    return pass_->pullback(l, v);
   }
 
  private:
   friend struct detail::TraceAccess;
 
-  static torch::Tensor gradient(const torch::Tensor& of, const torch::Tensor& by, const torch::Tensor& v) {
-    if (!of.requires_grad()) return torch::zeros_like(by);
-    const auto found = torch::autograd::grad({of}, {by}, {v}, /*retain_graph=*/true, /*create_graph=*/false, /*allow_unused=*/true);
-    return found[0].defined() ? found[0] : torch::zeros_like(by);
-  }
-
-  void require_graph(const char* what) const {
-    if (!graph_) detail::fail("Trace::", what, ": this Trace was not made by a trainer, so it has no graph.");
-    if (graph_->released) {
+  void require_pass(const char* what) const {
+    if (!pass_) detail::fail("Trace::", what, ": this Trace was not made by a trainer, so it has no graph.");
+    if (pass_->released) {
       detail::fail("Trace::", what, ": the step's backward has used the graph up; ask for it in credit() or learn().");
     }
   }
@@ -111,7 +111,7 @@ class Trace {
     if (!objective_) detail::fail("Trace::", what, ": this Trace was not made by a trainer, so it has no objective.");
   }
 
-  std::shared_ptr<detail::StepGraph> graph_;
+  std::shared_ptr<detail::TracedPass> pass_;
   std::shared_ptr<const detail::AnyObjective> objective_;
   bool may_pull_back_ = false;
 };
@@ -120,15 +120,12 @@ namespace detail {
 
 /// How trainers make Traces and hand out the right to pull back.
 struct TraceAccess {
-  static void attach(Trace& trace, std::shared_ptr<StepGraph> graph) { trace.graph_ = std::move(graph); }
+  static void attach(Trace& trace, std::shared_ptr<TracedPass> pass) { trace.pass_ = std::move(pass); }
   template <class Objective>
   static void set_objective(Trace& trace, const Objective& objective) {
     trace.objective_ = std::make_shared<const AnyObjective>(
         AnyObjective{[objective](const auto& logits, const auto& target) { return objective.loss(logits, target); },
                      [objective](const auto& logits, const auto& target) { return objective.error(logits, target); }});
-  }
-  static void release(const Trace& trace) {
-    if (trace.graph_) trace.graph_->release();
   }
   static Trace restricted(Trace trace, bool may_pull_back) {
     trace.may_pull_back_ = may_pull_back;

@@ -17,6 +17,26 @@ enum class Optimizer { AdamW, SGD };
 /// trainable parameters, embed and readout included.
 enum class ClipScope { Block, All };
 
+/// How a trainer computes a step; all paths give the same numbers, to rounding.
+enum class Path {
+  Auto,        ///< the fastest that the model allows
+  Generic,     ///< autograd, for any model
+  ClosedForm,  ///< by formula, in buffers that are used again: for models that offer closed_form(); an Error elsewhere
+};
+
+/// In what numbers a step by formula multiplies matrices. Parameters, gradients, the optimiser's moments and all else are the model's.
+enum class MatmulPrecision {
+  Float32,   ///< the model's own
+  BFloat16,  ///< factors of large products rounded to bfloat16, for float32 models with closed_form(); an Error elsewhere
+};
+
+/// What a step keeps of its forward pass.
+enum class Memory {
+  Activations,  ///< what the gradients of all blocks need
+  Constant,     ///< what those of one block need, however many there are; each block's forward runs twice. For models with
+                ///< closed_form() and credit that is told from the error alone, such as DFA's; an Error elsewhere
+};
+
 /// How a trainer trains; the defaults are the reference scripts'.
 struct TrainerOptions {
   double lr = 1e-3;
@@ -33,6 +53,9 @@ struct TrainerOptions {
   /// Of SGD.
   double momentum = 0.9;
   ClipScope clip_scope = ClipScope::Block;
+  Path path = Path::Auto;
+  Memory memory = Memory::Activations;
+  MatmulPrecision precision = MatmulPrecision::Float32;
 
   /// Throws Error for a value that cannot be meant.
   void check() const {

@@ -1,8 +1,12 @@
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/oracle.hpp>
+#include <creditlib/local_trainer.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/objective/squared_error.hpp>
 #include <creditlib/schedule/always.hpp>
 
+#include "../laws/every_rule.hpp"
+#include "../models.hpp"
 #include "../random_alignment.hpp"
 #include "../rules.hpp"
 #include "../sources.hpp"

@@ -1,12 +1,14 @@
 #include <creditlib/backprop_trainer.hpp>
+#include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
+#include <creditlib/credit/mix.hpp>
 #include <creditlib/detail/untouched.hpp>
+#include <creditlib/local_trainer.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/objective/squared_error.hpp>
 #include <creditlib/schedule/switch_at.hpp>
 
-#include "../laws/laws.hpp"
-#include "../rules.hpp"
+#include "../models.hpp"
 #include "../test.hpp"
 
 using namespace creditlib;
@@ -185,14 +187,6 @@ struct NoCredit {
   }
 };
 
-/// The factory's trainers take a rule's defaults.
-struct CentredEquilibriumPropagation {
-  template <class Model>
-  EquilibriumPropagation::State bind(Model& model, const BindContext& context) const {
-    return EquilibriumPropagation{.centred = true}.bind(model, context);
-  }
-};
-
 }  // namespace
 
 TEST_CASE("EP's parameter gradients come to back-propagation's in proportion to beta, centred to its square",
@@ -287,16 +281,7 @@ TEST_CASE("where there is nothing to nudge EP's credit is exactly 0", "[credit]"
   for (const auto& gradient : gradients_of(*model)) CHECK_FALSE(gradient.any().item<bool>());
 }
 
-TEST_CASE("EP's step updates running statistics once, as one forward pass, and its previews change nothing",
-          "[credit]") {
-  for (const auto kind : every_kind) {
-    if (kind == Kind::dropout) continue;
-    INFO("on " << name(kind));
-    CHECK(law::step_runs_one_forward(factory<EquilibriumPropagation>(), kind) == "");
-    CHECK(law::step_runs_one_forward(factory<CentredEquilibriumPropagation>(), kind) == "");
-    CHECK(law::previews_change_nothing(factory<EquilibriumPropagation>(), kind) == "");
-  }
-
+TEST_CASE("EP's step updates running statistics once", "[credit]") {
   auto model = stages(Kind::batch_norm);
   LocalTrainer trainer(model, EquilibriumPropagation{});
   const auto batch = batch_for(Kind::batch_norm);
@@ -398,26 +383,4 @@ TEST_CASE("EP refuses a network with Dropout, and says which layer", "[credit]")
   CHECK(message(AnyModule(Tanh())) == "(nothing was thrown)");
   CHECK(says(error_of([] { LocalTrainer(stages(Kind::dropout), EquilibriumPropagation{}); }),
              {"embed.1 is Dropout with p = 0.2"}));
-}
-
-TEST_CASE("with clip_scope All one factor scales every parameter's gradient", "[trainer]") {
-  const auto batch = small_batch(torch::kFloat64);
-  const double most = 0.01;
-  const auto gradients = [&](const TrainerOptions& options) {
-    return LocalTrainer(small_model(torch::kFloat64), DFA{}, options).gradients(batch.x, batch.y);
-  };
-  const auto whole = gradients({.seed = 7});
-  double squares = 0;
-  for (const auto& g : whole) squares += g.square().sum().item<double>();
-  const double factor = most / (std::sqrt(squares) + 1e-6);
-
-  const auto clipped = gradients({.clip_norm = most, .seed = 7, .clip_scope = ClipScope::All});
-  const auto far = gradients({.clip_norm = 1e6, .seed = 7, .clip_scope = ClipScope::All});
-  const auto per_block = gradients({.clip_norm = most, .seed = 7});
-
-  REQUIRE(factor < 0.1);
-  for (std::size_t i = 0; i < whole.size(); ++i) CHECK(distance(clipped[i], whole[i] * factor) < 1e-12);
-  CHECK(same(far, whole));
-  CHECK(torch::equal(per_block[0], whole[0]));  // the embed's
-  CHECK(distance(per_block, clipped) > 0.1);
 }

@@ -1,9 +1,10 @@
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/local_trainer.hpp>
 #include <creditlib/normalizer/raw.hpp>
 
+#include "../models.hpp"
 #include "../random_alignment.hpp"
-#include "../rules.hpp"
 #include "../sources.hpp"
 #include "../test.hpp"
 

@@ -1,10 +1,14 @@
+#include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/mix.hpp>
+#include <creditlib/credit/oracle.hpp>
+#include <creditlib/local_trainer.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/schedule/blend.hpp>
 #include <creditlib/schedule/switch_at.hpp>
 #include <creditlib/schedule/warmup.hpp>
 
-#include "../rules.hpp"
+#include "../models.hpp"
 #include "../sources.hpp"
 #include "../test.hpp"
 

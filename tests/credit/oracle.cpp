@@ -1,9 +1,10 @@
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/oracle.hpp>
+#include <creditlib/local_trainer.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/objective/squared_error.hpp>
 
-#include "../rules.hpp"
+#include "../models.hpp"
 #include "../sources.hpp"
 #include "../test.hpp"
 

@@ -1,6 +1,10 @@
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/objective/squared_error.hpp>
 
+#include "../sources.hpp"
+#include "../trace_of.hpp"
+#include "by_hand.hpp"
+#include "every_learner.hpp"
 #include "learned.hpp"
 
 using namespace creditlib;

@@ -3,6 +3,10 @@
 #include <creditlib/credit/value_net.hpp>
 #include <creditlib/schedule/warmup.hpp>
 
+#include "../sources.hpp"
+#include "../trace_of.hpp"
+#include "by_hand.hpp"
+#include "every_learner.hpp"
 #include "learned.hpp"
 
 using namespace creditlib;

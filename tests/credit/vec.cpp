@@ -2,6 +2,10 @@
 #include <set>
 #include <tuple>
 
+#include "../sources.hpp"
+#include "../trace_of.hpp"
+#include "by_hand.hpp"
+#include "every_learner.hpp"
 #include "learned.hpp"
 
 using namespace creditlib;

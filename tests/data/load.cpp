@@ -16,6 +16,15 @@ TEST_CASE("a data set is loaded by its name", "[data]") {
   check_error([&] { data::load("mnist", folder.path()); }, {"mnist: ", folder.path().string()});
 }
 
+TEST_CASE("load takes CIFAR files of any size where it is told to", "[data]") {
+  const TemporaryFolder folder;
+  write_file(folder / "train.bin", cifar_file({{1, 2}, {3, 4}}));
+  write_file(folder / "test.bin", cifar_file({{5, 6}}));
+
+  CHECK(data::load("cifar100", folder.path(), {.any_size = true}).train.size() == 2);
+  check_error([&] { data::load("cifar100", folder.path()); }, {"train.bin", "is 6148 bytes (2 records)", "any_size"});
+}
+
 TEST_CASE("an unknown name is answered with those there are", "[data]") {
   check_error([] { data::load("imagenet", "."); }, {"\"imagenet\"", "cifar10, cifar100, mnist or digits"});
 }

@@ -1,7 +1,8 @@
-#include <creditlib/schedule/switch_at.hpp>
+#include <creditlib/credit/dfa.hpp>
 
 #include "../rules.hpp"
 #include "../test.hpp"
+#include "any_trainer.hpp"
 #include "laws.hpp"
 
 using namespace creditlib;
@@ -37,6 +38,23 @@ struct DrawsInModelDtype {
     auto state = TargetProjection{}.bind(model, context);
     for (auto& matrix : state.feedback) matrix = at::randn(matrix.sizes(), context.generator, matrix.options());
     return state;
+  }
+};
+
+/// DFA that gives its factors with another sign.
+struct NegatedFactors {
+  struct State : DFA::State {
+    template <class Model>
+    std::vector<FactoredCredit> factored_credit(Model& model, const Trace& trace) const {
+      auto factors = DFA::State::factored_credit(model, trace);
+      for (auto& [left, right] : factors) left = -left;
+      return factors;
+    }
+  };
+
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const {
+    return {DFA{}.bind(model, context)};
   }
 };
 
@@ -85,10 +103,30 @@ struct Alternates {
   }
 };
 
+/// Has another answer the second time, which in the law is where it is asked what it would use.
+struct ShowsOthers {
+  mutable int calls = 0;
+  Credits apply(Credits credits, auto&, const Trace&, const torch::Tensor&) const {
+    if (++calls == 2) {
+      for (auto& a : credits) a = -a;
+    }
+    return credits;
+  }
+};
+
 /// Draws at a call from torch's global generator.
 struct DrawsAtCall {
   static Credits apply(Credits credits, auto&, const Trace&, const torch::Tensor&) {
     for (auto& a : credits) a = a + torch::randn_like(a);
+    return credits;
+  }
+};
+
+/// Draws at a call in the model's own dtype.
+struct DrawsAtCallInModelDtype {
+  static Credits apply(Credits credits, auto&, const Trace&, const torch::Tensor&) {
+    const auto own = torch::make_generator<at::CPUGeneratorImpl>(5);
+    for (auto& a : credits) a = a + at::randn(a.sizes(), own, a.options());
     return credits;
   }
 };
@@ -158,6 +196,36 @@ struct LearnsIntoTheModel {
   }
 };
 
+/// Trains at the states times a factor that the fault chooses by how often it was asked.
+template <class Fault>
+struct TrainsElsewhere {
+  struct State : TargetProjection::State {
+    int asked = 0;
+
+    template <class Model>
+    std::vector<torch::Tensor> local_inputs(Model&, const Trace& trace) {
+      const double factor = Fault::factor(++asked);
+      std::vector<torch::Tensor> states;
+      for (const auto& h : trace.hidden) states.push_back(factor * h);
+      return states;
+    }
+  };
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const {
+    return {TargetProjection{}.bind(model, context)};
+  }
+};
+
+/// Has other states every time.
+struct Wanders {
+  static double factor(int asked) { return 1 + asked; }
+};
+
+/// Says other states than it trains at: in the law the third time is the law's own.
+struct SaysOthers {
+  static double factor(int asked) { return asked == 3 ? 3 : 2; }
+};
+
 /// Gives credit that is still on a graph, which a trainer cuts off: no fault, by law.
 struct Attached {
   static Credits apply(Credits credits, auto& model, const Trace&, const torch::Tensor&) {
@@ -186,6 +254,7 @@ TEST_CASE("the law of other seeds fails on a rule that seeds itself", "[credit][
 
 TEST_CASE("the law of dtypes fails on a rule that draws in the model's", "[credit][law]") {
   CHECK(verdict<DrawsInModelDtype>(law::same_feedback_in_float64) == "credit.feedback.0 is another in float64");
+  CHECK(verdict<Faulty<DrawsAtCallInModelDtype>>(law::same_feedback_in_float64) == "credits in float64 are others");
 }
 
 TEST_CASE("the law of previews fails on a rule that changes something when it is asked", "[credit][law]") {
@@ -196,8 +265,17 @@ TEST_CASE("the law of previews fails on a rule that changes something when it is
   CHECK(verdict<Faulty<LeavesGradients>>(law::previews_change_nothing) != "");
 }
 
-TEST_CASE("the law of what a step uses fails on a rule with another answer every time", "[credit][law]") {
-  CHECK(verdict<Faulty<Alternates>>(law::credits_are_what_step_uses) == "gradients() shows others than the step has");
+TEST_CASE("the law of what a step uses fails on a rule with another answer every time, or when it is asked",
+          "[credit][law]") {
+  const std::string others_in_a_step = "gradients() shows others than the step has";
+  const auto from_those_of_the_credits = [](const std::string& said) {
+    return said.find("from those of the credits") != std::string::npos;
+  };
+
+  CHECK(verdict<Faulty<Alternates>>(law::credits_are_what_step_uses) == others_in_a_step);
+  CHECK(from_those_of_the_credits(verdict<Faulty<ShowsOthers>>(law::credits_are_what_step_uses)));
+  CHECK(verdict<TrainsElsewhere<Wanders>>(law::credits_are_what_step_uses) == others_in_a_step);
+  CHECK(from_those_of_the_credits(verdict<TrainsElsewhere<SaysOthers>>(law::credits_are_what_step_uses)));
 }
 
 TEST_CASE("the law of one forward pass fails on a rule that runs the network again, or draws", "[credit][law]") {
@@ -207,6 +285,12 @@ TEST_CASE("the law of one forward pass fails on a rule that runs the network aga
         "torch's generator is not where one forward pass leaves it");
   CHECK(verdict<Faulty<DrawsAtCall>>(law::step_runs_one_forward) ==
         "torch's generator is not where one forward pass leaves it");
+}
+
+TEST_CASE("the law of two paths fails on a rule whose factors are not its credit", "[credit][law]") {
+  const auto law = [](const Factory& make, Kind kind) { return law::paths_agree(make, kind, torch::kFloat64, 1e-11); };
+
+  CHECK(verdict<NegatedFactors>(law) == "gradients() differ");
 }
 
 TEST_CASE("the law of samples fails on a rule that divides by the batch, or looks across it", "[credit][law]") {

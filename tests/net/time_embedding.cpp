@@ -1,9 +1,11 @@
 #include <cmath>
 #include <creditlib/net/time_embedding.hpp>
 
+#include "../io/files.hpp"
 #include "../test.hpp"
 
 using namespace creditlib;
+using namespace creditlib::test;
 
 TEST_CASE("the time embedding is sines, then cosines, of frequencies from 1 down to 10000 to the power of (1 - n) / n",
           "[net]") {
@@ -27,4 +29,11 @@ TEST_CASE("the time embedding is of the dtype that it is asked for, and the same
 
   CHECK(single.scalar_type() == torch::kFloat32);
   CHECK((single.to(torch::kFloat64) - twice).abs().max().item<double>() < 1e-6);
+}
+
+TEST_CASE("a time embedding of an odd size, or of none, is refused", "[net]") {
+  for (const std::int64_t size : {-2, 0, 1, 7}) {
+    check_error([&] { time_embedding(0.5, size, torch::kFloat32); },
+                {"time_embedding: size is " + std::to_string(size), "expected an even number of at least 2"});
+  }
 }

@@ -171,3 +171,18 @@ TEST_CASE("a step without any gradient is nothing", "[optim]") {
   CHECK(torch::equal(parameters[0], torch::ones({2, 3})));
   CHECK(adamw.lr() == 1e-3);
 }
+
+TEMPLATE_TEST_CASE("an optimiser refuses a gradient that does not fit its parameter, and changes nothing", "[optim]",
+                   optim::AdamW, optim::SGD) {
+  auto parameters = two_parameters();
+  TestType optimizer(parameters);
+  parameters[0].mutable_grad() = torch::ones({2, 3});
+  const auto refusal = [&](const torch::Tensor& gradient) {
+    parameters[1].mutable_grad() = gradient;
+    return error_of([&] { optimizer.step(); });
+  };
+
+  CHECK(says(refusal(torch::ones({3})), {"gradient of a parameter is (3) Float", "expected (4) Float on cpu"}));
+  CHECK(says(refusal(torch::ones({4}, torch::kFloat64)), {"is (4) Double", "expected (4) Float"}));
+  CHECK(torch::equal(parameters[0], torch::ones({2, 3})));
+}

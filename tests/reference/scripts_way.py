@@ -49,19 +49,29 @@ class ResidualMLP(nn.Module):
             hidden.append(hidden[-1] + block(hidden[-1]))
         return self.readout(hidden[-1]), hidden
 
+    def from_hidden(self, h, l):
+        """Logits from h in the place of h_l."""
+        for block in self.blocks[l:]:
+            h = h + block(h)
+        return self.readout(h)
+
 
 class Optimizers:
-    """AdamW with a cosine rate a part (embed, each block, readout), or, with whole=True, one over all parameters."""
+    """AdamW with a cosine rate a part (embed, each block, readout), or, with whole=True, one over all parameters.
+
+    Parameters that take no gradient are left out, and so is the optimiser of a block that has no others.
+    """
 
     def __init__(self, model, epochs, lr=1e-3, weight_decay=0.01, whole=False, **adamw):
         def make(parameters):
             return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, **adamw)
 
         if whole:
-            self.whole = make(model.parameters())
+            self.whole = make([p for p in model.parameters() if p.requires_grad])
             everything = [self.whole]
         else:
-            self.blocks = [make(block.parameters()) for block in model.blocks]
+            trained = [block for block in model.blocks if any(p.requires_grad for p in block.parameters())]
+            self.blocks = [make(block.parameters()) for block in trained]
             self.embed = make(model.embed.parameters())
             self.readout = make([*model.out_head.parameters(), *model.out_ln.parameters()])
             everything = [*self.blocks, self.embed, self.readout]
@@ -76,6 +86,61 @@ class Step(NamedTuple):
     loss: torch.Tensor  # mean cross-entropy before the step
     logits: torch.Tensor  # (B, C), before the step
     block_norms: list  # gradient norm of each block before clipping, in block order; empty where nothing is clipped
+
+
+class Trace(NamedTuple):
+    """What credit is made from: a batch's forward pass, before any step and without a graph."""
+
+    model: ResidualMLP
+    hidden: list  # h_0..h_L
+    logits: torch.Tensor  # (B, C)
+    error: torch.Tensor  # (B, C), see output_error
+    y: torch.Tensor  # (B)
+    mean_gradient: torch.Tensor  # of the batch's mean loss at h_L, (B, d); None unless the source reads_gradient
+
+
+class CreditSource:
+    reads_gradient = False
+
+    def learn(self, trace):
+        """Once a step, before credits()."""
+
+    def credits(self, trace):
+        """a_0..a_L, each (B, d), not normalised: a_0 drives the embed, a_{l+1} block l."""
+        raise NotImplementedError
+
+    def end_epoch(self):
+        pass
+
+
+class DFA(CreditSource):
+    """Block l gets e B_l^T, the embed block 0's credit."""
+
+    def __init__(self, feedback):
+        self.feedback = feedback
+
+    def credits(self, trace):
+        credits = [trace.error @ b.T for b in self.feedback]
+        return [credits[0], *credits]
+
+
+class FA(CreditSource):
+    """Credit starts as the gradient at h_L and passes down through B_{L-1}..B_0; what leaves B_0 drives the embed.
+
+    per_sample=True takes the gradient of the summed cross-entropy, False of its batch mean, as the scripts do: the
+    absolute epsilon of the RMS makes the two differ.
+    """
+
+    reads_gradient = True
+
+    def __init__(self, feedback, per_sample):
+        self.feedback, self.per_sample = feedback, per_sample
+
+    def credits(self, trace):
+        credits = [trace.mean_gradient * trace.y.numel() if self.per_sample else trace.mean_gradient]
+        for b in reversed(self.feedback):
+            credits.insert(0, credits[0] @ b)
+        return credits
 
 
 def draw_dfa_feedback(width, classes, blocks):
@@ -99,11 +164,21 @@ def rms_normalized(credit):
     return credit / ((credit**2).mean(-1, keepdim=True).sqrt() + RMS_EPSILON)
 
 
-def bp_step(model, optimizers, x, y, clip_norm=None):
-    logits = model(x)
+def branch_penalty(f):
+    """The batch mean of ||f||^2."""
+    return (f**2).sum(-1).mean()
+
+
+def bp_step(model, optimizers, x, y, clip_norm=None, penalty=0.0):
+    h, branches = model.embed(x), []
+    for block in model.blocks:
+        branches.append(block(h))
+        h = h + branches[-1]
+    logits = model.readout(h)
     loss = F.cross_entropy(logits, y)
+    total = loss + penalty * sum(branch_penalty(f) for f in branches) if penalty else loss
     optimizers.whole.zero_grad()
-    loss.backward()
+    total.backward()
     norms = []
     if clip_norm is not None:
         norms = [nn.utils.clip_grad_norm_(block.parameters(), clip_norm) for block in model.blocks]
@@ -111,16 +186,23 @@ def bp_step(model, optimizers, x, y, clip_norm=None):
     return Step(loss.detach(), logits.detach(), norms)
 
 
-def _finished_forward(model, x, y):
+def local_step(model, optimizers, source, x, y, clip_norm=None, penalty=0.0):
+    """Each part descends a loss of its own: the readout the cross-entropy, the others <output, credit>."""
     with torch.no_grad():
         logits, hidden = model.with_hidden(x)
-        return logits, hidden, F.cross_entropy(logits, y)
-
-
-def _step_readout(model, optimizers, h, y):
+        loss = F.cross_entropy(logits, y)
+    top = hidden[-1].detach().requires_grad_(source.reads_gradient)
     optimizers.readout.zero_grad()
-    F.cross_entropy(model.readout(h), y).backward()
+    F.cross_entropy(model.readout(top), y).backward()
+    trace = Trace(model, hidden, logits, output_error(logits, y), y, top.grad)
+    source.learn(trace)
+    credits = [rms_normalized(a) for a in source.credits(trace)]
     optimizers.readout.step()
+    norms = []
+    for l in range(len(optimizers.blocks)):  # none where the blocks are fixed
+        norms += _step_block(model, optimizers, l, hidden[l], credits[l + 1], clip_norm, penalty)
+    _step_embed(model, optimizers, x, credits[0])
+    return Step(loss, logits, norms)
 
 
 def _step_block(model, optimizers, l, h, credit, clip_norm, penalty):
@@ -128,7 +210,7 @@ def _step_block(model, optimizers, l, h, credit, clip_norm, penalty):
     f = block(h)
     loss = (f * credit).sum(-1).mean()
     if penalty:
-        loss = loss + penalty * (f**2).sum(-1).mean()
+        loss = loss + penalty * branch_penalty(f)
     optimizers.blocks[l].zero_grad()
     loss.backward()
     norms = [] if clip_norm is None else [nn.utils.clip_grad_norm_(block.parameters(), clip_norm)]
@@ -144,31 +226,8 @@ def _step_embed(model, optimizers, x, credit):
 
 
 def dfa_step(model, optimizers, feedback, x, y, clip_norm=None, penalty=0.0):
-    """Block l gets e B_l^T, the embed block 0's credit."""
-    logits, hidden, loss = _finished_forward(model, x, y)
-    error = output_error(logits, y)
-    _step_readout(model, optimizers, hidden[-1], y)
-    norms = []
-    for l in range(len(model.blocks)):
-        credit = rms_normalized(error @ feedback[l].T)
-        norms += _step_block(model, optimizers, l, hidden[l], credit, clip_norm, penalty)
-    _step_embed(model, optimizers, x, rms_normalized(error @ feedback[0].T))
-    return Step(loss, logits, norms)
+    return local_step(model, optimizers, DFA(feedback), x, y, clip_norm, penalty)
 
 
 def fa_step(model, optimizers, feedback, x, y, clip_norm=None, penalty=0.0, per_sample=True):
-    """Credit starts as the gradient at h_L and passes down through B_{L-1}..B_0; what leaves B_0 drives the embed.
-
-    per_sample=True takes the gradient of the summed cross-entropy, False of its batch mean, as the scripts do: the
-    absolute epsilon of the RMS makes the two differ.
-    """
-    logits, hidden, loss = _finished_forward(model, x, y)
-    top = hidden[-1].requires_grad_(True)
-    _step_readout(model, optimizers, top, y)
-    credit = top.grad * y.numel() if per_sample else top.grad
-    norms = []
-    for l in reversed(range(len(model.blocks))):
-        norms = _step_block(model, optimizers, l, hidden[l], rms_normalized(credit), clip_norm, penalty) + norms
-        credit = credit @ feedback[l]
-    _step_embed(model, optimizers, x, rms_normalized(credit))
-    return Step(loss, logits, norms)
+    return local_step(model, optimizers, FA(feedback, per_sample), x, y, clip_norm, penalty)

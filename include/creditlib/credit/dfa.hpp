@@ -1,5 +1,6 @@
 #pragma once
 
+#include <creditlib/credit/factored_credit.hpp>
 #include <creditlib/credit/features.hpp>
 #include <creditlib/credit/feedback.hpp>
 #include <creditlib/named_tensors.hpp>
@@ -28,6 +29,8 @@ struct DFA {
   bool by_element = false;
 
   struct State {
+    static constexpr bool reads_error_only = true;
+
     std::vector<torch::Tensor> feedback;  ///< B_0..B_L; B_0 undefined where the model has no embed parameters
     bool by_element = false;
 
@@ -39,6 +42,16 @@ struct DFA {
         const auto a = trace.error.mm(feedback[l].t());
         const detail::Shape shape = model->hidden_shape(static_cast<std::int64_t>(l));
         credits[l] = by_element ? a.view(trace.hidden[l].sizes()) : detail::spread(a, shape);
+      }
+      return credits;
+    }
+
+    /// The same credit for hidden states (B, d), as its factors e and B_l.
+    template <class Model>
+    std::vector<FactoredCredit> factored_credit(Model&, const Trace& trace) const {
+      std::vector<FactoredCredit> credits(feedback.size());
+      for (std::size_t l = 0; l < feedback.size(); ++l) {
+        if (feedback[l].defined()) credits[l] = {trace.error, feedback[l]};
       }
       return credits;
     }

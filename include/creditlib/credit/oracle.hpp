@@ -13,6 +13,9 @@ namespace creditlib {
 /// With Raw and InnerProduct a step has back-propagation's own gradients, on every model. a_l has the shape of h_l. Costs one
 /// backward through each block. With BatchNorm a_l is the gradient of the batch's summed loss. With `.at = BlockInput` slot
 /// l+1 holds dloss_i/dh_l (and slot 0 dloss_i/dh_0), as the oracle of the snapshot script does.
+///
+/// A trainer throws Error at the first step with BlockInput where hidden states differ in shape.
+/// Source: the chain rule; BlockInput is snapshot_time_sweep's.
 struct Oracle {
   CreditPoint at = CreditPoint::BlockOutput;
 

@@ -33,7 +33,7 @@ namespace creditlib {
 struct StatePredictor {
   double lr = 3e-4;                           ///< of Adam
   std::optional<double> clip = std::nullopt;  ///< the norm of each net's gradients
-  std::int64_t hidden = 256;
+  std::int64_t hidden = 256;                  ///< of each net, see CreditNetOptions
   std::int64_t layers = 2;
   std::int64_t time = 32;
   CreditPoint at = CreditPoint::BlockOutput;

@@ -39,7 +39,7 @@ struct ValueNet {
   double terminal_gradient_weight = 0;  ///< w
   double lr = 3e-4;                     ///< of Adam
   std::optional<double> clip = 1.0;     ///< the norm of each net's gradients
-  std::int64_t hidden = 256;
+  std::int64_t hidden = 256;            ///< of each net, see CreditNetOptions
   std::int64_t layers = 3;
   std::int64_t time = 32;
   CreditPoint at = CreditPoint::BlockOutput;

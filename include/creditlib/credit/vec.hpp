@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <creditlib/closed_form/network.hpp>
 #include <creditlib/credit/credit_point.hpp>
 #include <creditlib/credit/features.hpp>
 #include <creditlib/detail/credit_nets.hpp>
@@ -25,9 +26,9 @@ namespace creditlib {
 /// gets one for each. a_l has the shape of h_l and the scale of the gradient.
 ///
 /// Credit costs one pass of the net for each hidden state and reads the hidden states and the error alone; learning
-/// runs the network from h_l on 2 M times, without gradients, and reads the gradient through the readout. Those passes
-/// run in the model's present mode, leave its running statistics and LibTorch's global generators as they were, and
-/// share their Dropout masks. With BatchNorm the samples of a batch are moved together, so a target also holds what the
+/// runs the network from h_l on 2 M times (models with closed_form() as one batch), without gradients, and reads the
+/// gradient through the readout. Those passes run in the model's present mode, leave its running statistics and LibTorch's
+/// global generators as they were, and share their Dropout masks. With BatchNorm the samples of a batch are moved together, so a target also holds what the
 /// others do to this sample's loss.
 ///
 /// Throws Error at bind for options that cannot be meant, and for BlockInput where blocks change the shape.
@@ -41,7 +42,7 @@ struct Vec {
   bool relative = false;
   double lr = 1e-3;                  ///< of Adam
   std::optional<double> clip = 1.0;  ///< the norm of a net's gradients
-  std::int64_t hidden = 256;
+  std::int64_t hidden = 256;         ///< of each net, see CreditNetOptions
   std::int64_t layers = 3;
   std::int64_t time = 32;
   CreditPoint at = CreditPoint::BlockOutput;
@@ -58,6 +59,7 @@ struct Vec::State {
   std::size_t first;                ///< the first hidden state with an estimate
   std::vector<std::size_t> net_of;  ///< which net each hidden state has
   detail::CreditNets nets;
+  bool samples_apart;  ///< no layer of the network mixes samples or draws: its 2 M runs may be one
 
   template <class Model>
   std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
@@ -101,33 +103,46 @@ struct Vec::State {
 
   template <class Model>
   torch::Tensor perturbation_matching(Model& model, const Trace& trace, std::size_t l) const {
-    const auto a = estimate(trace, l);
-    torch::Tensor sum;
-    for (std::int64_t m = 0; m < config.directions; ++m) {
-      auto v = context.randn(trace.hidden[l].sizes()).flatten(1);
-      v = v / v.norm(2, 1, /*keepdim=*/true);
-      const auto mismatch = ((a * v).sum(1) - slope(model, trace, l, v)).square().mean();
-      sum = sum.defined() ? sum + mismatch : mismatch;
-    }
-    return sum / static_cast<double>(config.directions);
+    const auto v = unit_directions(trace.hidden[l]);
+    return ((estimate(trace, l) * v).sum(2) - slopes(model, trace, l, v)).square().mean();
   }
 
-  /// The central difference of each sample's loss along v, (B).
+  /// M directions for each sample, (M, B, size of h_l).
+  torch::Tensor unit_directions(const torch::Tensor& h) const {
+    std::vector<torch::Tensor> directions;
+    for (std::int64_t m = 0; m < config.directions; ++m) directions.push_back(context.randn(h.sizes()).flatten(1));
+    const auto v = at::stack(directions);
+    return v / v.norm(2, 2, /*keepdim=*/true);
+  }
+
+  /// The central difference of each sample's loss along each of its directions, (M, B).
   template <class Model>
-  torch::Tensor slope(Model& model, const Trace& trace, std::size_t l, const torch::Tensor& v) const {
+  torch::Tensor slopes(Model& model, const Trace& trace, std::size_t l, const torch::Tensor& v) const {
     const torch::NoGradGuard no_grad;
-    const auto& h = trace.hidden[l];
+    const auto h = trace.hidden[l].flatten(1);
     auto epsilon = torch::full({1}, config.epsilon, h.options());
     if (config.relative) {
-      const auto norm = h.flatten(1).norm(2, 1);
+      const auto norm = h.norm(2, 1);
       epsilon = config.epsilon * torch::where(norm > 0, norm, 1);
     }
-    const auto step = (v * epsilon.unsqueeze(1)).view(h.sizes());
-    const auto loss = [&](const torch::Tensor& moved) {
-      const detail::Untouched untouched(*model, h.device());
-      return trace.loss(detail::forward_from(model, static_cast<std::int64_t>(l), moved));
+    const auto step = v * epsilon.unsqueeze(1);
+    const auto losses = losses_at(model, trace, l, at::cat({h + step, h - step}));
+    return (losses.narrow(0, 0, config.directions) - losses.narrow(0, config.directions, config.directions)) / (2 * epsilon);
+  }
+
+  /// The loss of each sample from other states on, (N, B, size of h_l) to (N, B).
+  template <class Model>
+  torch::Tensor losses_at(Model& model, const Trace& trace, std::size_t l, const torch::Tensor& states) const {
+    const auto run = [&](const torch::Tensor& moved) {
+      const detail::Untouched untouched(*model, moved.device());
+      auto sizes = trace.hidden[l].sizes().vec();
+      sizes[0] = -1;
+      return trace.loss(detail::forward_from(model, static_cast<std::int64_t>(l), moved.view(sizes)));
     };
-    return (loss(h + step) - loss(h - step)) / (2 * epsilon);
+    if (samples_apart) return run(states.flatten(0, 1)).view({states.size(0), states.size(1)});
+    std::vector<torch::Tensor> losses;
+    for (std::int64_t n = 0; n < states.size(0); ++n) losses.push_back(run(states[n]));
+    return at::stack(losses);
   }
 };
 
@@ -157,7 +172,7 @@ Vec::State Vec::bind(Model& model, const BindContext& context) const {
                                        .time = time},
                       context);
   }
-  return {*this, context, first, std::move(net_of), detail::CreditNets(std::move(nets), lr, clip)};
+  return {*this, context, first, std::move(net_of), detail::CreditNets(std::move(nets), lr, clip), closed_form::of(model).has_value()};
 }
 
 }  // namespace creditlib

@@ -12,23 +12,41 @@
 #include <vector>
 
 namespace creditlib {
+namespace data {
+
+/// How the files of a CIFAR folder are checked.
+struct CifarOptions {
+  /// Takes files of any whole number of records: subsets of your own, files for tests. Otherwise a file of another size
+  /// than the published one is an Error, since one whose download broke off between two records looks like a smaller
+  /// set.
+  bool any_size = false;
+};
+
+}  // namespace data
+
 namespace detail {
 
 inline constexpr std::int64_t cifar_pixels = 3 * 32 * 32;
 
 /// Fills in images and labels from files of records: `label_bytes` labels, of which the last one is used, then the
-/// pixels.
+/// pixels. As published each file has `published` records.
 inline data::Dataset read_cifar(data::Dataset dataset, const std::filesystem::path& folder,
-                                const std::vector<std::string>& names, std::int64_t label_bytes,
-                                const std::string& cure) {
+                                const std::vector<std::string>& names, std::int64_t label_bytes, std::int64_t published,
+                                const data::CifarOptions& options, const std::string& cure) {
   const std::int64_t record = label_bytes + cifar_pixels;
   std::vector<io::InputFile> files;
   std::int64_t images = 0;
   for (const auto& name : names) {
     const auto& file = files.emplace_back(dataset.name, folder / name, cure);
     if (file.size() == 0 || file.size() % record != 0) {
-      file.fail("is ", file.size(), " bytes, expected a whole number of records of ", record, " bytes (10,000 are ",
-                10000 * record, "): it is truncated; ", cure);
+      file.fail("is ", file.size(), " bytes, expected ", published * record, " (", published, " records of ", record,
+                options.any_size ? ") or another whole number of records" : ")", ": it is truncated; ", cure);
+    }
+    if (!options.any_size && file.size() != published * record) {
+      file.fail("is ", file.size(), " bytes (", file.size() / record, " records), expected ", published * record, " (",
+                published, " records of ", record, "): it is ",
+                file.size() < published * record ? "truncated" : "not the published file", "; ", cure,
+                ", or read files of your own with CifarOptions{.any_size = true}");
     }
     images += file.size() / record;
   }
@@ -52,12 +70,13 @@ inline data::Dataset read_cifar(data::Dataset dataset, const std::filesystem::pa
 
 namespace data {
 
-/// CIFAR-10, binary version: 50,000 + 10,000 images of 3 x 32 x 32 in 10 classes. `folder` is cifar-10-batches-bin or
-/// the folder that holds it. A file may hold any whole number of records.
+/// CIFAR-10, binary version: 50,000 + 10,000 images of 3 x 32 x 32 in 10 classes, five training files and one to test
+/// on, each of 10,000 records. `folder` is cifar-10-batches-bin or the folder that holds it.
 ///
-/// Throws Error naming the file that is missing, truncated, or has a label out of range.
+/// Throws Error naming the file that is missing, truncated (with its bytes and those expected), of another size than
+/// published (see CifarOptions), or has a label out of range.
 /// Source: Krizhevsky, "Learning multiple layers of features from tiny images" (2009).
-inline Splits cifar10(const std::filesystem::path& folder) {
+inline Splits cifar10(const std::filesystem::path& folder, const CifarOptions& options = {}) {
   const std::string cure = "download the CIFAR-10 binary version and unpack it there";
   const auto place =
       detail::data_folder("cifar10", folder, {"cifar-10-batches-bin"}, {"data_batch_1.bin", "test_batch.bin"}, cure);
@@ -68,17 +87,18 @@ inline Splits cifar10(const std::filesystem::path& folder) {
                       .deviation = {0.2470, 0.2435, 0.2616}};
   const std::vector<std::string> train = {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
                                           "data_batch_4.bin", "data_batch_5.bin"};
-  return {.train = detail::read_cifar(cifar, place, train, 1, cure),
-          .test = detail::read_cifar(cifar, place, {"test_batch.bin"}, 1, cure),
+  return {.train = detail::read_cifar(cifar, place, train, 1, 10'000, options, cure),
+          .test = detail::read_cifar(cifar, place, {"test_batch.bin"}, 1, 10'000, options, cure),
           .augment = true};
 }
 
-/// CIFAR-100, binary version, with its fine labels: 50,000 + 10,000 images of 3 x 32 x 32 in 100 classes. `folder` is
-/// cifar-100-binary or the folder that holds it. A file may hold any whole number of records.
+/// CIFAR-100, binary version, with its fine labels: 50,000 + 10,000 images of 3 x 32 x 32 in 100 classes, a file each.
+/// `folder` is cifar-100-binary or the folder that holds it.
 ///
-/// Throws Error naming the file that is missing, truncated, or has a label out of range.
+/// Throws Error naming the file that is missing, truncated (with its bytes and those expected), of another size than
+/// published (see CifarOptions), or has a label out of range.
 /// Source: Krizhevsky, "Learning multiple layers of features from tiny images" (2009).
-inline Splits cifar100(const std::filesystem::path& folder) {
+inline Splits cifar100(const std::filesystem::path& folder, const CifarOptions& options = {}) {
   const std::string cure = "download the CIFAR-100 binary version and unpack it there";
   const auto place = detail::data_folder("cifar100", folder, {"cifar-100-binary"}, {"train.bin", "test.bin"}, cure);
   const Dataset cifar{.name = "cifar100",
@@ -86,8 +106,8 @@ inline Splits cifar100(const std::filesystem::path& folder) {
                       .pixel_max = 255,
                       .mean = {0.5071, 0.4867, 0.4408},
                       .deviation = {0.2675, 0.2565, 0.2761}};
-  return {.train = detail::read_cifar(cifar, place, {"train.bin"}, 2, cure),
-          .test = detail::read_cifar(cifar, place, {"test.bin"}, 2, cure),
+  return {.train = detail::read_cifar(cifar, place, {"train.bin"}, 2, 50'000, options, cure),
+          .test = detail::read_cifar(cifar, place, {"test.bin"}, 2, 10'000, options, cure),
           .augment = true};
 }
 

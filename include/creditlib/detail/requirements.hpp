@@ -1,6 +1,9 @@
 #pragma once
 
+#include <creditlib/closed_form/network.hpp>
 #include <creditlib/concepts.hpp>
+
+#include <optional>
 
 /// The sentences that a compiler prints where a user's type falls short: one a
 /// requirement, each with its cure.
@@ -84,8 +87,12 @@ consteval bool model_is_sound() {
     static_assert(has_readout_parameters,
                   "creditlib: the model needs `std::vector<torch::Tensor> "
                   "readout_parameters() const`");
+    constexpr bool closed_form = ClosedFormModel<M> || !names_closed_form<std::remove_cvref_t<decltype(*std::declval<M&>())>>;
+    static_assert(closed_form,
+                  "creditlib: closed_form is there but not callable as "
+                  "`std::optional<creditlib::closed_form::Network> closed_form()`");
     return has_embed && has_blocks && has_block && has_join && has_readout && has_forward && has_classes &&
-           has_hidden_shape && has_embed_parameters && has_block_parameters && has_readout_parameters;
+           has_hidden_shape && has_embed_parameters && has_block_parameters && has_readout_parameters && closed_form;
   }
 }
 
@@ -122,6 +129,11 @@ consteval bool credit_is_sound() {
                   "creditlib: local_inputs is there but not callable as "
                   "`local_inputs(model, const creditlib::Trace&)` that returns "
                   "std::vector<torch::Tensor>, h'_0..h'_L");
+    constexpr bool factors = GivesFactors<S, M> || !names_factored_credit<S>;
+    static_assert(factors,
+                  "creditlib: factored_credit is there but not callable as "
+                  "`factored_credit(model, const creditlib::Trace&)` that returns "
+                  "std::vector<creditlib::FactoredCredit>, one for each of h_0..h_L");
     constexpr bool named = HasNamedTensors<S> || !names_named_tensors<S>;
     static_assert(named,
                   "creditlib: named_tensors is there but not callable "
@@ -131,7 +143,7 @@ consteval bool credit_is_sound() {
     static_assert(pullback,
                   "creditlib: wants_pullback must be declared as "
                   "`static constexpr bool wants_pullback = true;`");
-    return std::copyable<C> && credits && learn && after && local && named && pullback;
+    return std::copyable<C> && credits && learn && after && local && factors && named && pullback;
   }
 }
 
@@ -159,7 +171,13 @@ consteval bool normalizer_is_sound() {
   static_assert(normalizes,
                 "creditlib: a normalizer must be callable as `torch::Tensor "
                 "operator()(torch::Tensor a) const`");
-  return Normalizer<N>;
+  constexpr bool factors = !names_factored<N> || requires(const N& normalizer, const FactoredCredit& a) {
+    { normalizer.factored(a) } -> std::same_as<FactoredCredit>;
+  };
+  static_assert(factors,
+                "creditlib: factored is there but not callable as "
+                "`creditlib::FactoredCredit factored(const creditlib::FactoredCredit&) const`");
+  return Normalizer<N> && factors;
 }
 
 template <class L>
@@ -182,7 +200,13 @@ consteval bool local_loss_is_sound() {
   static_assert(embed,
                 "creditlib: embed_loss is there but not callable as "
                 "`creditlib::InnerProduct embed_loss() const`");
-  return LocalLoss<L> && closed && embed;
+  constexpr bool multiple = !names_multiple_of_credit<L> || requires(const L& loss, const torch::Tensor& f) {
+    { loss.multiple_of_credit(f) } -> std::same_as<std::optional<double>>;
+  };
+  static_assert(multiple,
+                "creditlib: multiple_of_credit is there but not callable as "
+                "`std::optional<double> multiple_of_credit(const torch::Tensor& f) const`");
+  return LocalLoss<L> && closed && embed && multiple;
 }
 
 template <class O>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <creditlib/concepts.hpp>
+#include <creditlib/credit/features.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/detail/requirements.hpp>
@@ -20,6 +21,9 @@ template <class Credit, class Model>
 struct SourceTraits {
   static constexpr std::size_t count = 1;
   using State = CreditState<Credit, Model>;
+  static constexpr bool gives_factors = GivesFactors<State, Model>;
+  static constexpr bool has_local_inputs = HasLocalInputs<State, Model>;
+  static constexpr bool reads_error_only = gives_factors && ReadsErrorOnly<State> && !Learns<State, Model> && !SeesUpdates<State, Model>;
 
   static consteval bool sound() { return credit_is_sound<Credit, Model>(); }
   static constexpr std::array<bool, 1> pullback() { return {wants_pullback<Credit, State>()}; }
@@ -42,6 +46,9 @@ struct SourceTraits<Mix<First, Second>, Model> {
   using A = SourceTraits<First, Model>;
   using B = SourceTraits<Second, Model>;
   static constexpr std::size_t count = 2;
+  static constexpr bool gives_factors = A::gives_factors || B::gives_factors;
+  static constexpr bool has_local_inputs = A::has_local_inputs || B::has_local_inputs;
+  static constexpr bool reads_error_only = A::reads_error_only && B::reads_error_only;
   struct State {
     typename A::State first;
     typename B::State second;
@@ -106,6 +113,23 @@ class Sources {
       }
     });
     return mixed;
+  }
+
+  /// Whether any source can give its credit as factors.
+  static constexpr bool factors = Traits::gives_factors;
+
+  /// The credit of the one source with a weight, before the normalizer, as factors, where it can give it so. Called with grad mode off.
+  std::optional<std::vector<FactoredCredit>> factored_credit(Model& model, const Trace& trace, const Weights& weights) {
+    std::optional<std::vector<FactoredCredit>> factored;
+    if (active(weights) != 1) return factored;
+    each([&]<class S>(std::size_t i, S& state) {
+      if constexpr (GivesFactors<S, Model>) {
+        if (weights[i] == 0) return;
+        factored = state.factored_credit(model, TraceAccess::restricted(trace, Traits::pullback()[i]));
+        check(*factored, model, trace);
+      }
+    });
+    return factored;
   }
 
   /// Lets the chosen sources learn, with grad mode on.
@@ -217,6 +241,26 @@ class Sources {
       if (!fits) {
         fail(name(), " gave credit ", l, " as ", tensor_text(a), ", expected ", tensor_text(output), " like ",
              l == 0 ? "h_0" : "the output of block " + std::to_string(l - 1), ", or a shape that broadcasts to it.");
+      }
+    }
+  }
+
+  static void check(const std::vector<FactoredCredit>& credits, Model& model, const Trace& trace) {
+    const auto states = static_cast<std::size_t>(model->blocks()) + 1;
+    if (credits.size() != states) {
+      fail("factored_credit gave ", credits.size(), " credits, expected ", states, ": one for each of h_0..h_L.");
+    }
+    const auto batch = trace.error.size(0);
+    for (std::size_t l = 0; l < states; ++l) {
+      const auto& [left, right] = credits[l];
+      if (l == 0 && !left.defined()) continue;
+      const auto features = elements(model->hidden_shape(static_cast<std::int64_t>(l)));
+      const auto fits = [&](const torch::Tensor& factor, std::int64_t rows) {
+        return factor.defined() && factor.dim() == 2 && factor.size(0) == rows && factor.options().type_equal(trace.error.options());
+      };
+      if (!fits(left, batch) || !fits(right, features) || left.size(1) != right.size(1)) {
+        fail("factored_credit gave credit ", l, " as ", tensor_text(left), " times ", tensor_text(right), " transposed, expected (", batch,
+             ", r) and (", features, ", r), ", trace.error.scalar_type(), " on ", trace.error.device(), ".");
       }
     }
   }

@@ -11,7 +11,6 @@
 #include <creditlib/optim/rate.hpp>
 #include <creditlib/optim/sgd.hpp>
 #include <creditlib/trainer_options.hpp>
-#include <torch/csrc/autograd/autograd.h>
 
 #include <filesystem>
 #include <numeric>
@@ -20,27 +19,6 @@
 #include <vector>
 
 namespace creditlib::detail {
-
-/// Where one backward starts: outputs on several graphs, each with the gradient of the loss in it (undefined: 1, for a scalar).
-class Roots {
- public:
-  /// Outputs that nothing trainable reaches are left out.
-  void add(const torch::Tensor& output, const torch::Tensor& gradient = {}) {
-    if (!output.requires_grad()) return;
-    outputs_.push_back(output);
-    gradients_.push_back(gradient);
-  }
-
-  /// The gradients in the parameters, undefined where none arrives.
-  std::vector<torch::Tensor> gradients(const std::vector<torch::Tensor>& parameters) const {
-    if (outputs_.empty() || parameters.empty()) return std::vector<torch::Tensor>(parameters.size());
-    return torch::autograd::grad(outputs_, parameters, gradients_, /*retain_graph=*/false, /*create_graph=*/false,
-                                 /*allow_unused=*/true);
-  }
-
- private:
-  std::vector<torch::Tensor> outputs_, gradients_;
-};
 
 /// What local training and back-propagation share: the model and its parts, one optimiser, the rate, epoch and step,
 /// checkpoints.
@@ -82,18 +60,11 @@ class Training {
     objective.check(like_logits, y);
   }
 
-  /// The gradients of the model's parameters, in the order of parameters(): of one backward from all roots, clipped.
-  /// Undefined where a parameter is frozen or none arrives.
-  std::vector<torch::Tensor> gradients(const Roots& roots) const {
-    std::vector<torch::Tensor> trainable;
-    for (const auto& parameter : parts_.all) {
-      if (parameter.requires_grad()) trainable.push_back(parameter);
-    }
-    auto found = roots.gradients(trainable);
-    std::vector<torch::Tensor> gradients(parts_.all.size());
-    for (std::size_t i = 0, next = 0; i < gradients.size(); ++i) {
-      if (parts_.all[i].requires_grad()) gradients[i] = std::move(found[next++]);
-    }
+  /// The model's parameters in the order of its parameters().
+  const std::vector<torch::Tensor>& parameters() const { return parts_.all; }
+
+  /// Gradients in that order, undefined where a parameter is frozen or none arrives, clipped as the options say.
+  std::vector<torch::Tensor> clipped(std::vector<torch::Tensor> gradients) const {
     if (options_.clip_norm) {
       for (const auto& group : clip_groups()) optim::clip_norm(gradients, group, *options_.clip_norm);
     }

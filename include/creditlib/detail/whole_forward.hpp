@@ -2,7 +2,7 @@
 
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/features.hpp>
-#include <creditlib/detail/forward.hpp>
+#include <creditlib/detail/graph_pass.hpp>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <vector>

@@ -16,6 +16,7 @@ namespace creditlib::diagnostics {
 /// a has the shape of g, (B, ...), or one that broadcasts to it. Each side is divided by its own norm in float64, with no
 /// epsilon, so that it is exact at |g| ~ 1e-10 too. A sample with a norm that is 0 or not finite has no cosine and is left out;
 /// where all are, there is no value. Waits for the device. Throws Error where shapes do not fit.
+/// Source: the reference scripts' Gamma, whose cosine has an epsilon.
 inline Measured alignment(const torch::Tensor& a, const torch::Tensor& g) {
   if (!a.defined() || !g.defined()) return {.reason = "there is no credit or no gradient here"};
   return creditlib::detail::translated([&]() -> Measured {
@@ -34,7 +35,7 @@ inline Measured alignment(const torch::Tensor& a, const torch::Tensor& g) {
   });
 }
 
-/// alignment() of each credit with the gradient in the same place.
+/// alignment() of each credit with the gradient in the same place. Throws Error unless there are as many of both.
 inline std::vector<Measured> alignment(const std::vector<torch::Tensor>& credits, const std::vector<torch::Tensor>& gradients) {
   if (credits.size() != gradients.size()) {
     creditlib::detail::fail("alignment: ", credits.size(), " credits and ", gradients.size(), " gradients, expected one for each hidden state.");

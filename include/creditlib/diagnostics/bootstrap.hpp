@@ -31,8 +31,10 @@ struct Bootstrap {
 ///
 /// `statistic` takes how often each resample holds each sample, (R, n) float64 on the CPU, and gives R values. Values
 /// that are not finite are left out; no interval where more than half of them are, or where n is below 2. For n below
-/// ten or so percentile intervals are too narrow: use student_interval() there. Costs R·n, in pieces of a million
-/// numbers.
+/// ten or so percentile intervals are too narrow: use student_mean() there. Costs R·n, in pieces of a million numbers.
+///
+/// Throws Error for options that cannot be meant. Source: Efron, "Bootstrap methods: another look at the jackknife",
+/// Annals of Statistics 7 (1979).
 template <class Statistic>
 std::optional<Interval> bootstrap_interval(std::int64_t n, const Bootstrap& options, const Statistic& statistic) {
   options.check();
@@ -63,7 +65,7 @@ std::optional<Interval> bootstrap_interval(std::int64_t n, const Bootstrap& opti
   });
 }
 
-/// The mean of `values`, (n), with its bootstrap interval.
+/// The mean of `values`, (n), with its bootstrap interval. Throws Error for options that cannot be meant.
 inline Estimate bootstrap_mean(const torch::Tensor& values, const Bootstrap& options = {}) {
   const auto sample = values.detach().to(torch::kCPU, torch::kFloat64).flatten();
   const std::int64_t n = sample.numel();
@@ -75,7 +77,7 @@ inline Estimate bootstrap_mean(const torch::Tensor& values, const Bootstrap& opt
 }
 
 /// The ratio of the means of two paired samples, (n) each, with its bootstrap interval, which keeps the pairs together.
-/// The caller makes sure that the denominator's mean is not 0.
+/// The caller makes sure that the denominator's mean is not 0. Throws Error unless there are as many of both.
 inline Estimate bootstrap_ratio(const torch::Tensor& numerator, const torch::Tensor& denominator,
                                 const Bootstrap& options = {}) {
   const auto above = numerator.detach().to(torch::kCPU, torch::kFloat64).flatten();

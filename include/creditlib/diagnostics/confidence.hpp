@@ -10,7 +10,7 @@
 
 namespace creditlib::diagnostics {
 
-/// The quantile z with P(Z < z) = p of the standard normal distribution, p in (0, 1).
+/// The quantile z with P(Z < z) = p of the standard normal distribution. Throws Error unless p is in (0, 1).
 inline double normal_quantile(double p) {
   if (!(p > 0 && p < 1)) creditlib::detail::fail("normal_quantile: p is ", p, ", expected a number between 0 and 1.");
   double low = -40, high = 40;
@@ -21,10 +21,10 @@ inline double normal_quantile(double p) {
   return (low + high) / 2;
 }
 
-/// The t with P(|T| < t) = level of Student's distribution with `freedom` degrees of freedom, level in (0, 1).
+/// The t with P(|T| < t) = level of Student's distribution with `freedom` degrees of freedom.
 ///
 /// With t = sqrt(freedom) tan(theta) the density is proportional to cos(theta)^(freedom - 1), which is summed by
-/// Simpson's rule.
+/// Simpson's rule. Throws Error unless level is in (0, 1) and freedom at least 1.
 inline double student_quantile(double level, std::int64_t freedom) {
   if (!(level > 0 && level < 1)) {
     creditlib::detail::fail("student_quantile: level is ", level, ", expected a number between 0 and 1.");
@@ -50,7 +50,8 @@ inline double student_quantile(double level, std::int64_t freedom) {
 }
 
 /// The mean of a few values with Student's interval, mean +- t s / sqrt(n); no interval for one value alone. For
-/// accuracies over seeds, of which there are three rather than thirty.
+/// accuracies over seeds, of which there are three rather than thirty. Throws Error unless level is in (0, 1).
+/// Source: Student, "The probable error of a mean", Biometrika 6 (1908).
 inline Estimate student_mean(const std::vector<double>& values, double level = 0.95) {
   if (values.empty()) return {.reason = "there is nothing to average"};
   const auto n = static_cast<double>(values.size());
@@ -65,7 +66,8 @@ inline Estimate student_mean(const std::vector<double>& values, double level = 0
 }
 
 /// Fisher's interval of a correlation r over n independent pairs: tanh(atanh(r) +- z / sqrt(n - 3)). None for n below 4
-/// or |r| = 1.
+/// or |r| = 1. Throws Error unless level is in (0, 1).
+/// Source: Fisher, "On the 'probable error' of a coefficient of correlation", Metron 1 (1921).
 inline std::optional<Interval> fisher_interval(double r, std::int64_t n, double level = 0.95) {
   if (n < 4 || !(std::abs(r) < 1)) return std::nullopt;
   const double half = normal_quantile((1 + level) / 2) / std::sqrt(static_cast<double>(n - 3));

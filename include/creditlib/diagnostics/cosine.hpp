@@ -21,7 +21,7 @@ inline torch::Tensor unit_rows(const torch::Tensor& t) {
 }
 
 /// The cosine of credit a, which broadcasts to g, with g for each sample, (B) float64: what alignment() averages. NaN
-/// for a sample whose credit or gradient is 0 or not finite.
+/// for a sample whose credit or gradient is 0 or not finite. Throws Error where shapes do not fit.
 inline torch::Tensor sample_cosines(const torch::Tensor& a, const torch::Tensor& g) {
   return creditlib::detail::translated([&] {
     const torch::NoGradGuard no_grad;
@@ -29,7 +29,8 @@ inline torch::Tensor sample_cosines(const torch::Tensor& a, const torch::Tensor&
   });
 }
 
-/// The cosine of two vectors of any equal shape, in float64, each divided by its own norm without an epsilon.
+/// The cosine of two tensors of as many numbers, each as one vector, in float64, divided by its own norm without an
+/// epsilon. Waits for the device. Throws Error where the numbers are not as many.
 inline Measured cosine(const torch::Tensor& a, const torch::Tensor& b) {
   if (!a.defined() || !b.defined()) return {.reason = "there is no tensor here"};
   if (a.numel() != b.numel()) {
@@ -46,7 +47,8 @@ inline Measured cosine(const torch::Tensor& a, const torch::Tensor& b) {
 /// float64.
 class VectorSpread {
  public:
-  /// All vectors have the same number of elements.
+  /// A tensor of any shape, as one vector. Waits for the device. Throws Error where it has another number of elements
+  /// than those before.
   void add(const torch::Tensor& vector) {
     const torch::NoGradGuard no_grad;
     const auto row = vector.detach().reshape({1, -1}).to(torch::kFloat64);
@@ -101,7 +103,7 @@ class VectorSpread {
   bool all_directed_ = true;
 };
 
-/// The mean of the cosines of all pairs among the vectors.
+/// The mean of the cosines of all pairs among the vectors. Throws Error where their numbers of elements differ.
 inline Measured mean_pairwise_cosine(const std::vector<torch::Tensor>& vectors) {
   VectorSpread spread;
   for (const auto& vector : vectors) spread.add(vector);

@@ -27,7 +27,10 @@ struct FeedbackNull {
 /// training. A figure inside it owes nothing to the network's having adapted to this feedback.
 ///
 /// `own` is one figure a hidden state; `fresh(seed)` gives the same list with feedback drawn from `seed`, the trained
-/// network kept (a new trainer of the same rule with that seed).
+/// network kept (a new trainer of the same rule with that seed). Costs `draws` calls of it.
+///
+/// Throws Error for fewer than 1 draw and where a list is of another length. Source: the audit protocol's control of
+/// fresh feedback matrices.
 template <class Fresh>
 std::vector<FeedbackNull> feedback_null(const std::vector<Measured>& own, const Fresh& fresh,
                                         const FeedbackNullOptions& options = {}) {

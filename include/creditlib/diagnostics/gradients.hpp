@@ -10,7 +10,8 @@
 
 namespace creditlib::diagnostics {
 
-/// h_0..h_L, detached, in the model's present mode. Nothing is changed.
+/// h_0..h_L, each (B, hidden_shape(l)...), detached, in the model's present mode. Nothing is changed. One forward pass.
+/// Throws Error for an input that the model does not take.
 template <BlockModel Model>
 std::vector<torch::Tensor> hidden_states(Model& model, const torch::Tensor& x) {
   return creditlib::detail::translated([&] {
@@ -21,8 +22,9 @@ std::vector<torch::Tensor> hidden_states(Model& model, const torch::Tensor& x) {
   });
 }
 
-/// dloss_i/dh_l for l = 0..L by back-propagation through the whole network: of each sample's own loss (of the batch's summed
-/// loss where BatchNorm runs in train mode), in the model's present mode. Nothing is changed.
+/// dloss_i/dh_l for l = 0..L, in the shapes of the hidden states, by back-propagation through the whole network: of each
+/// sample's own loss (of the batch's summed loss where BatchNorm runs in train mode), in the model's present mode. Nothing is
+/// changed. One forward and one backward pass. Throws Error for a batch that the model or the objective does not take.
 template <BlockModel Model, class Objective = CrossEntropy>
 std::vector<torch::Tensor> true_gradients(Model& model, const torch::Tensor& x, const torch::Tensor& y, const Objective& objective = {}) {
   return creditlib::detail::translated([&] {

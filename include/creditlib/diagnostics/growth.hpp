@@ -24,7 +24,7 @@ inline std::vector<Measured> growth_between(const std::vector<Measured>& norms) 
 }
 
 /// Growth since the start of training: median|h_l| now / median|h_l| at init, l = 0..L, on the same batch. It sees h_0
-/// grow, which growth_between() does not.
+/// grow, which growth_between() does not. Throws Error unless there are as many of both.
 inline std::vector<Measured> growth_since(const std::vector<Measured>& norms, const std::vector<Measured>& at_init) {
   if (norms.size() != at_init.size()) {
     creditlib::detail::fail("growth_since: ", norms.size(), " norms now and ", at_init.size(),

@@ -3,7 +3,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <creditlib/concepts.hpp>
-#include <creditlib/detail/forward.hpp>
+#include <creditlib/detail/graph_pass.hpp>
 #include <creditlib/detail/untouched.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
@@ -21,7 +21,9 @@ namespace creditlib::diagnostics {
 /// Made from a batch, by one forward pass in the model's present mode. Every call runs in the mode that the model is in
 /// then and draws what that pass drew from block l on (Dropout's masks), so that losses differ by h alone. Nothing is
 /// changed: not the model's running statistics, not LibTorch's generators. With BatchNorm in train mode a sample's loss
-/// depends on the whole batch's h.
+/// depends on the whole batch's h. A call costs a forward pass from block l on.
+///
+/// Throws Error for a batch that the model does not take, and, called, for an l or a shape that there is not.
 template <BlockModel Model, class Objective = CrossEntropy>
 class LossFrom {
  public:

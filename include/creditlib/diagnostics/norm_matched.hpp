@@ -14,7 +14,8 @@ namespace creditlib::diagnostics {
 ///     g_b |a_b| / |g_b|
 ///
 /// for each sample of credit a and gradient g, (B, ...); a may broadcast to g. A rule and this differ by direction
-/// alone. In g's dtype; 0 for a sample whose gradient is 0 or not finite, or whose credit is 0.
+/// alone. In g's shape and dtype; 0 for a sample whose gradient is 0 or not finite, or whose credit is 0. Throws Error
+/// where shapes do not fit.
 inline torch::Tensor norm_matched(const torch::Tensor& a, const torch::Tensor& g) {
   return creditlib::detail::translated([&] {
     const torch::NoGradGuard no_grad;
@@ -29,7 +30,7 @@ enum class Matching { EachPart, Whole };
 
 /// Back-propagation's parameter gradients, in the order of parameters(), scaled to the norms of a rule's: part by part,
 /// so that the two updates differ by direction alone in every part. Undefined where the rule's is (a frozen parameter);
-/// a part whose back-propagated gradient is 0 stays 0.
+/// a part whose back-propagated gradient is 0 stays 0. Throws Error unless there is one gradient a parameter in both.
 template <BlockModel Model>
 std::vector<torch::Tensor> norm_matched(Model& model, const std::vector<torch::Tensor>& rule,
                                         std::vector<torch::Tensor> backprop, Matching matching = Matching::EachPart) {
@@ -70,7 +71,8 @@ struct NormMatchedStep {
 /// A plain gradient step p - eta u, u a rule's parameter gradients on the batch (x, y) in the order of parameters() (a
 /// trainer's gradients(x, y)), beside the norm-matched step of back-propagation on the same batch: the change of the
 /// mean loss of (measured_x, measured_y), which may be the same batch or another. The parameters are put back to the
-/// bit; nothing is changed. In the model's present mode; waits for the device.
+/// bit; nothing is changed. In the model's present mode; waits for the device. Throws Error unless `update` has one
+/// gradient a parameter.
 template <BlockModel Model, class Objective = CrossEntropy>
 NormMatchedStep norm_matched_step(Model& model, const std::vector<torch::Tensor>& update, const torch::Tensor& x,
                                   const torch::Tensor& y, const torch::Tensor& measured_x,

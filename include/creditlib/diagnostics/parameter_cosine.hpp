@@ -22,7 +22,8 @@ struct ParameterCosine {
 /// Both lists are in the order of parameters() (a trainer's gradients(x, y), and parameter_gradients()). Unlike Gamma
 /// and rho it sees the normalizer and the local loss. Clipping a block scales its gradients together and does not
 /// change it. A gradient that is undefined in one list alone counts as 0; a part without parameters, or whose gradients
-/// are 0 or not finite, has no cosine. Waits for the device.
+/// are 0 or not finite, has no cosine. Waits for the device. Throws Error unless there is one gradient a parameter in
+/// both lists.
 template <BlockModel Model>
 ParameterCosine parameter_cosine(Model& model, const std::vector<torch::Tensor>& rule,
                                  const std::vector<torch::Tensor>& backprop) {

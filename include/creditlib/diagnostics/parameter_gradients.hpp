@@ -62,7 +62,8 @@ inline double gradient_norm(const std::vector<torch::Tensor>& gradients, const s
 }
 
 /// Back-propagation's gradients of the batch's mean loss, in the order of parameters(); undefined for a parameter that
-/// is frozen or that no gradient reaches. Not clipped. In the model's present mode; nothing is changed.
+/// is frozen or that no gradient reaches. Not clipped. In the model's present mode; nothing is changed. One forward and
+/// one backward pass. Throws Error for a batch that the model or the objective does not take.
 template <BlockModel Model, class Objective = CrossEntropy>
 std::vector<torch::Tensor> parameter_gradients(Model& model, const torch::Tensor& x, const torch::Tensor& y,
                                                const Objective& objective = {}) {

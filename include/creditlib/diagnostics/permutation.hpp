@@ -22,7 +22,7 @@ inline double rank_p(double own, const std::vector<double>& draws) {
 /// larger.
 ///
 /// Pairs with a value that is not finite are left out; no p where none is left. The smallest p is 1 / (1 +
-/// permutations).
+/// permutations). Throws Error unless the two have the same shape. Source: Fisher, "The design of experiments" (1935).
 inline Measured sign_flip_test(const torch::Tensor& first, const torch::Tensor& second, std::uint64_t seed,
                                std::int64_t permutations = 9999) {
   if (first.sizes() != second.sizes()) {

@@ -57,7 +57,8 @@ struct PerturbationPairs {
   torch::Tensor projected, change;
 };
 
-/// The pairs of one hidden state, at h (in the present dtype of the network behind `loss_from`).
+/// The pairs of one hidden state l, at h, (B, ...) in the present dtype of the network behind `loss_from`, for credit
+/// a, which broadcasts to h. Throws Error where shapes do not fit.
 template <class Model, class Objective>
 PerturbationPairs perturbation_pairs(const LossFrom<Model, Objective>& loss_from, std::int64_t l,
                                      const torch::Tensor& h, const torch::Tensor& a,
@@ -88,7 +89,7 @@ PerturbationPairs perturbation_pairs(const LossFrom<Model, Objective>& loss_from
 }
 
 /// Pearson's correlation of the pairs, pooled over samples and directions. A sample with a pair that is not finite is
-/// left out; where a side is constant there is no correlation.
+/// left out; where a side is constant there is no correlation. Waits for the device.
 inline PerturbationCorrelation pooled_correlation(const PerturbationPairs& pairs,
                                                   const PerturbationOptions& options = {}) {
   return creditlib::detail::translated([&]() -> PerturbationCorrelation {
@@ -155,6 +156,7 @@ inline PerturbationCorrelation pooled_correlation(const PerturbationPairs& pairs
 /// differences, whose error is of the order eps^2; PerturbationOptions::script() is the scripts' way. In the model's
 /// present mode; nothing is changed (see InFloat64 for what a float64 run means to the parameters). Costs 2·M forward
 /// passes from l on for each l (with Forward M + 1). Waits for the device. Throws Error where shapes do not fit.
+/// Source: the reference scripts' rho.
 template <BlockModel Model, class Objective = CrossEntropy>
 std::vector<PerturbationCorrelation> perturbation_correlation(Model& model, const torch::Tensor& x,
                                                               const torch::Tensor& y,

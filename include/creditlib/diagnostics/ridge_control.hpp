@@ -26,7 +26,8 @@ struct ErrorsAndGradients {
 };
 
 /// What the ridge control is made from, of a list of batches {x, y}: dloss_i/dlogits and dloss_i/dh_l. In the model's
-/// present mode; nothing is changed. Costs two forward passes and a backward a batch, and keeps all gradients.
+/// present mode; nothing is changed. Costs two forward passes and a backward a batch, and keeps all gradients. Throws
+/// Error where there are no batches.
 template <BlockModel Model, class Batch, class Objective = CrossEntropy>
 ErrorsAndGradients errors_and_gradients(Model& model, const std::vector<Batch>& batches,
                                         const Objective& objective = {}) {
@@ -75,12 +76,14 @@ struct RidgeFit {
   double regularisation = 0;   ///< the one chosen
   torch::Tensor weights = {};  ///< (C, size of h_l) float64: e.mm(weights) is its credit
 
-  /// Its credit for errors (B, C), in the shape of `like`, h_l.
+  /// Its credit for errors (B, C), in the shape, dtype and device of `like`, h_l. Throws Error where shapes do not fit.
   torch::Tensor credit(const torch::Tensor& errors, const torch::Tensor& like) const {
-    return errors.to(weights.device(), torch::kFloat64)
-        .mm(weights)
-        .view(like.sizes())
-        .to(like.device(), like.scalar_type());
+    return creditlib::detail::translated([&] {
+      return errors.to(weights.device(), torch::kFloat64)
+          .mm(weights)
+          .view(like.sizes())
+          .to(like.device(), like.scalar_type());
+    });
   }
 };
 
@@ -93,7 +96,7 @@ struct RidgeFit {
 /// intercept. r is chosen by Gamma on a validation part of `training`, W is then fitted on all of it; `held_out` is
 /// touched once, at the end. In float64. Costs N·C·d multiplications a hidden state and regularisation.
 ///
-/// Throws Error where the two disagree in shape, or `training` has fewer than two samples.
+/// Throws Error where the two disagree in shape, `training` has fewer than two samples, or an option cannot be meant.
 inline std::vector<RidgeFit> ridge_control(const ErrorsAndGradients& training, const ErrorsAndGradients& held_out,
                                            const RidgeOptions& options = {}) {
   options.check();

@@ -20,7 +20,8 @@ struct StabilityOptions {
 ///
 /// Give it disjoint batches, as any list of {x, y}. Near 1 one fixed direction serves every batch, so that even credit
 /// that knows nothing of its sample is aligned with the gradient. In the model's present mode; nothing is changed.
-/// Costs a forward and a backward pass a batch.
+/// Costs a forward and a backward pass a batch. Throws Error for a layer that there is not. Source: the audit
+/// protocol's stability.
 template <BlockModel Model, class Batch, class Objective = CrossEntropy>
 Measured stability(Model& model, const std::vector<Batch>& batches, const StabilityOptions& options = {},
                    const Objective& objective = {}) {

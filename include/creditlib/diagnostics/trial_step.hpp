@@ -13,7 +13,8 @@ class TrialStep {
  public:
   explicit TrialStep(torch::nn::Module& module) : parameters_(module.parameters()), restored_(parameters_) {}
 
-  /// p <- p - eta u for each parameter, in the order of parameters(); one whose u is undefined stays.
+  /// p <- p - eta u for each parameter, in the order of parameters(); one whose u is undefined stays. Throws Error
+  /// unless there is one u a parameter, of its shape.
   void step(const std::vector<torch::Tensor>& update, double eta) {
     const torch::NoGradGuard no_grad;
     if (update.size() != parameters_.size()) {
@@ -21,7 +22,8 @@ class TrialStep {
                               parameters_.size(), " parameters.");
     }
     for (std::size_t i = 0; i < update.size(); ++i) {
-      if (update[i].defined()) parameters_[i].variable_data().sub_(update[i], eta);
+      if (!update[i].defined()) continue;
+      creditlib::detail::translated([&] { parameters_[i].variable_data().sub_(update[i], eta); });
     }
   }
 

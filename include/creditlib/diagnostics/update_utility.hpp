@@ -111,6 +111,9 @@ struct SnapshotUtility {
 /// k steps are on the batches of `rollout`, and `same` is not one of them; one pair of batches has no interval.
 /// update_utility() is without these. The rule's credit must not depend on what a step changes beside the parameters.
 /// Parameters are put back to the bit. In the model's present mode (the script: eval).
+///
+/// Throws Error for a block in options.parts that there is not, where an update is not one gradient a parameter, and
+/// where it moves none. Source: snapshot_time_sweep.
 template <BlockModel Model, class Update, class Batch, class Objective = CrossEntropy>
 SnapshotUtility snapshot_utility(Model& model, const Update& update, const Batch& same, const Batch& held,
                                  const std::vector<Batch>& rollout, const std::vector<Batch>& across,
@@ -206,6 +209,9 @@ struct UpdateUtility {
 /// over them mean what they say. PUR is a ratio of means, and none where the gain on the same batch is within 3
 /// standard errors of 0. Parameters are put back to the bit; nothing is changed. In the model's present mode; waits for
 /// the device. Costs trials·(steps + 1) gradients and forward passes about.
+///
+/// Throws Error for options that cannot be meant, without eta batches, and where an update is not one gradient a
+/// parameter or moves none.
 template <BlockModel Model, class Update, class Batch, class Objective = CrossEntropy>
 UpdateUtility update_utility(Model& model, const Update& update, const std::vector<Batch>& training,
                              const std::vector<Batch>& held_out, const std::vector<Batch>& eta_batches,

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <optional>
 
 namespace creditlib {
 
@@ -30,6 +31,9 @@ struct InnerProduct {
 
   /// d/df of the above, shape of f.
   torch::Tensor output_gradient(const torch::Tensor& f, const torch::Tensor& a) const { return (a / divisor(f)).expand_as(f); }
+
+  /// The number k for which that is k a, whatever f: credit that is kept as factors then need not be multiplied out.
+  std::optional<double> multiple_of_credit(const torch::Tensor& f) const { return 1 / divisor(f); }
 
   /// The embed's local loss: the inner product with the same reduction.
   InnerProduct embed_loss() const { return *this; }

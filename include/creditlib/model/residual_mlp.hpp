@@ -1,5 +1,6 @@
 #pragma once
 
+#include <creditlib/closed_form/stage_of.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <torch/nn/modules/container/modulelist.h>
@@ -7,7 +8,11 @@
 #include <torch/nn/modules/normalization.h>
 #include <torch/nn/pimpl.h>
 
+#include <concepts>
 #include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 namespace creditlib {
@@ -72,6 +77,21 @@ class ResidualMLPImpl : public torch::nn::Module {
     return readout(h);
   }
 
+  /// Always there: trainers compute its gradients by formula.
+  std::optional<closed_form::Network> closed_form() {
+    closed_form::Network network{.embed = {closed_form::layer_of(*embed_)},
+                                 .blocks = {},
+                                 .readout = {closed_form::layer_of(*out_ln_), closed_form::layer_of(*out_head_)},
+                                 .residual = true,
+                                 .flatten = true};
+    for (std::int64_t l = 0; l < options_.blocks; ++l) {
+      const auto& block = *at_block(l);
+      network.blocks.push_back({closed_form::layer_of(*block.ln), closed_form::layer_of(*block.w1), closed_form::GELU{},
+                                closed_form::layer_of(*block.w2)});
+    }
+    return network;
+  }
+
   std::vector<torch::Tensor> embed_parameters() const { return embed_->parameters(); }
   std::vector<torch::Tensor> block_parameters(std::int64_t l) const { return blocks_->ptr(static_cast<std::size_t>(l))->parameters(); }
   std::vector<torch::Tensor> readout_parameters() const {
@@ -102,11 +122,16 @@ class ResidualMLPImpl : public torch::nn::Module {
 ///     h_0 = embed(x),  f_l = w2(GELU(w1(ln(h_l)))),  h_{l+1} = h_l + f_l,  logits = out_head(out_ln(h_L))
 ///
 /// All hidden states are (B, d). w2.weight starts from N(0, 0.01^2), w2.bias from 0, all else as LibTorch initialises it, from
-/// its global generator. Parameters: embed.*, blocks.<l>.{ln,w1,w2}.*, out_ln.*, out_head.*.
+/// its global generator. Parameters: embed.*, blocks.<l>.{ln,w1,w2}.*, out_ln.*, out_head.*. A forward pass costs
+/// B (input d + 2 L d^2 + d C) multiplications.
+///
+/// Throws Error for sizes that make no network and for an input of another number of features. Source: train_methods.
 class ResidualMLP : public torch::nn::ModuleHolder<ResidualMLPImpl> {
  public:
-  using torch::nn::ModuleHolder<ResidualMLPImpl>::ModuleHolder;
   explicit ResidualMLP(const ResidualMLPOptions& options) : ModuleHolder(std::make_shared<ResidualMLPImpl>(options)) {}
+  /// Holds that module, or none (nullptr). A template, because ResidualMLP({}) would be no module otherwise.
+  template <std::convertible_to<std::shared_ptr<ResidualMLPImpl>> Pointer>
+  ResidualMLP(Pointer module) : ModuleHolder(std::shared_ptr<ResidualMLPImpl>(std::move(module))) {}
 };
 
 }  // namespace creditlib

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <creditlib/closed_form/stage_of.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
 #include <creditlib/error.hpp>
@@ -7,8 +8,12 @@
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/pimpl.h>
 
+#include <concepts>
 #include <cstdint>
+#include <optional>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace creditlib {
@@ -44,7 +49,10 @@ class SequentialBlocksImpl : public torch::nn::Module {
 
   std::int64_t blocks() const { return static_cast<std::int64_t>(shapes_.size()) - 1; }
   std::int64_t classes() const { return classes_; }
-  std::vector<std::int64_t> hidden_shape(std::int64_t l) const { return shapes_.at(static_cast<std::size_t>(l)); }
+  std::vector<std::int64_t> hidden_shape(std::int64_t l) const {
+    if (l < 0 || l > blocks()) detail::fail("SequentialBlocks: there is no h_", l, ", expected 0..", blocks(), ".");
+    return shapes_[static_cast<std::size_t>(l)];
+  }
 
   torch::Tensor embed(const torch::Tensor& x) { return has_embed() ? embed_->forward(x) : x; }
   torch::Tensor block(std::int64_t l, const torch::Tensor& h) {
@@ -57,6 +65,29 @@ class SequentialBlocksImpl : public torch::nn::Module {
     auto h = embed(x);
     for (std::int64_t l = 0; l < blocks(); ++l) h = join(l, h, block(l, h));
     return readout(h);
+  }
+
+  /// Where all hidden states are (B, d) and all layers have a closed form (see closed_form::layer_of; the embed may begin with a
+  /// Flatten), trainers compute gradients by formula.
+  std::optional<closed_form::Network> closed_form() {
+    closed_form::Network network{.embed = {}, .blocks = {}, .readout = {}, .residual = residual_, .flatten = false};
+    for (const auto& shape : shapes_) {
+      if (shape.size() != 1) return std::nullopt;
+    }
+    const auto describe = [](const torch::nn::SequentialImpl& modules, closed_form::Stage& stage, std::size_t first = 0) {
+      auto found = closed_form::stage_of(modules, first);
+      if (found) stage = std::move(*found);
+      return found.has_value();
+    };
+    if (has_embed()) {
+      network.flatten = closed_form::flattens_first(*embed_);
+      if (!describe(*embed_, network.embed, network.flatten ? 1 : 0)) return std::nullopt;
+    }
+    for (std::size_t l = 0; l < blocks_->size(); ++l) {
+      if (!describe(*blocks_[l]->as<torch::nn::SequentialImpl>(), network.blocks.emplace_back())) return std::nullopt;
+    }
+    if (!describe(*readout_, network.readout)) return std::nullopt;
+    return network;
   }
 
   std::vector<torch::Tensor> embed_parameters() const { return has_embed() ? embed_->parameters() : std::vector<torch::Tensor>{}; }
@@ -111,11 +142,14 @@ class SequentialBlocksImpl : public torch::nn::Module {
 ///     h_0 = embed(x) or x,  f_l = blocks[l](h_l),  h_{l+1} = f_l or, residual, h_l + f_l,  logits = readout(h_L)
 ///
 /// Hidden states may be (B, d), (B, C, H, W) or (B, N, d). The stages are shared, not copied. Parameters: embed.*, blocks.<l>.*,
-/// readout.*. Throws Error where stages do not fit together.
+/// readout.*. Throws Error where there are no blocks or no readout, where a stage is empty, and where the stages do not fit
+/// together on the example.
 class SequentialBlocks : public torch::nn::ModuleHolder<SequentialBlocksImpl> {
  public:
-  using torch::nn::ModuleHolder<SequentialBlocksImpl>::ModuleHolder;
   explicit SequentialBlocks(const SequentialBlocksOptions& options) : ModuleHolder(std::make_shared<SequentialBlocksImpl>(options)) {}
+  /// Holds that module, or none (nullptr). A template, because SequentialBlocks({}) would be no module otherwise.
+  template <std::convertible_to<std::shared_ptr<SequentialBlocksImpl>> Pointer>
+  SequentialBlocks(Pointer module) : ModuleHolder(std::shared_ptr<SequentialBlocksImpl>(std::move(module))) {}
 };
 
 }  // namespace creditlib

@@ -9,10 +9,13 @@
 #include <torch/nn/modules/pooling.h>
 #include <torch/nn/pimpl.h>
 
+#include <concepts>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/detail/image_layout.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
+#include <memory>
+#include <utility>
 #include <vector>
 
 namespace creditlib {
@@ -40,7 +43,8 @@ class SmallCNNImpl : public torch::nn::Module {
   std::vector<std::int64_t> hidden_shape(std::int64_t l) const {
     static const std::vector<std::vector<std::int64_t>> shapes{
         {3, 32, 32}, {32, 32, 32}, {64, 16, 16}, {128, 8, 8}, {256}};
-    return shapes.at(static_cast<std::size_t>(l));
+    if (l < 0 || l > blocks()) detail::fail("SmallCNN: there is no h_", l, ", expected 0..", blocks(), ".");
+    return shapes[static_cast<std::size_t>(l)];
   }
 
   /// The images themselves, (B, 3, 32, 32).
@@ -87,11 +91,15 @@ class SmallCNNImpl : public torch::nn::Module {
 /// Blocks: conv 3-32, BN, ReLU | conv 32-64, BN, ReLU, maxpool | conv 64-128, BN, ReLU, maxpool | FC 8192-256, ReLU;
 /// all convolutions are 3x3 with bias. Hidden states: (3, 32, 32), (32, 32, 32), (64, 16, 16), (128, 8, 8), (256).
 /// Initialised as LibTorch does, from its global generator. 2.2 million parameters: blocks.<l>.0.* (convolution, FC),
-/// blocks.<l>.1.* (BatchNorm), out_head.*. Throws Error for an input of another shape.
+/// blocks.<l>.1.* (BatchNorm), out_head.*.
+///
+/// Throws Error for fewer than 2 classes and for an input of another shape. Source: SmallCNN of cnn_baseline.
 class SmallCNN : public torch::nn::ModuleHolder<SmallCNNImpl> {
  public:
-  using torch::nn::ModuleHolder<SmallCNNImpl>::ModuleHolder;
   explicit SmallCNN(const SmallCNNOptions& options) : ModuleHolder(std::make_shared<SmallCNNImpl>(options)) {}
+  /// Holds that module, or none (nullptr). A template, because SmallCNN({}) would be no module otherwise.
+  template <std::convertible_to<std::shared_ptr<SmallCNNImpl>> Pointer>
+  SmallCNN(Pointer module) : ModuleHolder(std::shared_ptr<SmallCNNImpl>(std::move(module))) {}
 };
 
 }  // namespace creditlib

@@ -6,10 +6,13 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/pimpl.h>
 
+#include <concepts>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/detail/image_layout.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
+#include <memory>
+#include <utility>
 #include <vector>
 
 namespace creditlib {
@@ -119,11 +122,15 @@ class SmallResNetImpl : public torch::nn::Module {
 ///
 /// The ReLU after the skip is part of the block, so the branch f_l holds it. All convolutions are 3x3 without bias; all
 /// hidden states are (B, channels, image, image). Initialised as LibTorch does, from its global generator. Parameters:
-/// stem_conv.*, stem_bn.*, blocks.<l>.{conv1,bn1,conv2,bn2}.*, out_head.*. Throws Error for an input of another shape.
+/// stem_conv.*, stem_bn.*, blocks.<l>.{conv1,bn1,conv2,bn2}.*, out_head.*.
+///
+/// Throws Error for sizes that make no network and for an input of another shape. Source: train_methods.
 class SmallResNet : public torch::nn::ModuleHolder<SmallResNetImpl> {
  public:
-  using torch::nn::ModuleHolder<SmallResNetImpl>::ModuleHolder;
   explicit SmallResNet(const SmallResNetOptions& options) : ModuleHolder(std::make_shared<SmallResNetImpl>(options)) {}
+  /// Holds that module, or none (nullptr). A template, because SmallResNet({}) would be no module otherwise.
+  template <std::convertible_to<std::shared_ptr<SmallResNetImpl>> Pointer>
+  SmallResNet(Pointer module) : ModuleHolder(std::shared_ptr<SmallResNetImpl>(std::move(module))) {}
 };
 
 }  // namespace creditlib

@@ -9,9 +9,12 @@
 #include <torch/nn/modules/normalization.h>
 #include <torch/nn/pimpl.h>
 
+#include <concepts>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
+#include <memory>
+#include <utility>
 #include <vector>
 
 namespace creditlib {
@@ -182,11 +185,16 @@ class ViTMiniImpl : public torch::nn::Module {
 /// pos_embed start from N(0, 0.02^2), the attention as PyTorch's MultiheadAttention, all else as LibTorch initialises
 /// it, from its global generator. Parameters: patch_embed.*, cls_token, pos_embed, blocks.<l>.{ln1,ln2}.*,
 /// blocks.<l>.attn.{in_proj_weight,in_proj_bias}, blocks.<l>.attn.out_proj.*, blocks.<l>.mlp.{0,2}.*, out_ln.*,
-/// out_head.*. Throws Error for an input of another shape.
+/// out_head.*.
+///
+/// Throws Error for sizes that make no network (heads that do not divide the width, patches that do not tile the image)
+/// and for an input of another shape. Source: train_methods.
 class ViTMini : public torch::nn::ModuleHolder<ViTMiniImpl> {
  public:
-  using torch::nn::ModuleHolder<ViTMiniImpl>::ModuleHolder;
   explicit ViTMini(const ViTMiniOptions& options) : ModuleHolder(std::make_shared<ViTMiniImpl>(options)) {}
+  /// Holds that module, or none (nullptr). A template, because ViTMini({}) would be no module otherwise.
+  template <std::convertible_to<std::shared_ptr<ViTMiniImpl>> Pointer>
+  ViTMini(Pointer module) : ModuleHolder(std::shared_ptr<ViTMiniImpl>(std::move(module))) {}
 };
 
 }  // namespace creditlib

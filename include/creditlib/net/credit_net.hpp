@@ -111,7 +111,7 @@ class CreditNetImpl : public torch::nn::Module {
 /// CPU and CUDA start from the same numbers. Parameters: ln.{weight,bias}, net.<2 i>.{weight,bias}, as in the scripts'
 /// Sequential. Costs B (state + time + condition + (layers - 1) hidden + output) hidden multiplications.
 ///
-/// Throws Error for sizes below 1 and an odd `time`.
+/// Throws Error for sizes below 1 and an odd `time`, and in forward for h or s of another width.
 /// Source: VectorCreditNet of schedule_timing, ValueNet and StateBridgeNet of cnn_baseline.
 class CreditNet : public torch::nn::ModuleHolder<CreditNetImpl> {
  public:

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <creditlib/credit/factored_credit.hpp>
 #include <torch/types.h>
 
 namespace creditlib {
@@ -7,6 +8,7 @@ namespace creditlib {
 /// Credit as the source gave it.
 struct Raw {
   torch::Tensor operator()(torch::Tensor a) const { return a; }
+  FactoredCredit factored(const FactoredCredit& a) const { return a; }
 };
 
 }  // namespace creditlib

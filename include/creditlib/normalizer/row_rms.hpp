@@ -1,5 +1,6 @@
 #pragma once
 
+#include <creditlib/credit/factored_credit.hpp>
 #include <torch/types.h>
 
 namespace creditlib {
@@ -20,6 +21,14 @@ struct RowRms {
     std::vector<std::int64_t> per_sample(static_cast<std::size_t>(a.dim()), 1);
     per_sample[0] = a.size(0);
     return a / rms.view(per_sample);
+  }
+
+  /// The same of a credit that is kept as factors: with G = right^T right, ||a_b||^2 = left_b G left_b^T.
+  FactoredCredit factored(const FactoredCredit& a) const {
+    const auto gram = a.right.t().mm(a.right);
+    // In float32 a sum that should be 0 may come out below it.
+    const auto square = a.left.mm(gram).mul_(a.left).sum(1, /*keepdim=*/true).clamp_min_(0);
+    return {a.left / square.div_(static_cast<double>(a.right.size(0))).sqrt_().add_(eps), a.right};
   }
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/optim/parameters.hpp>
 #include <torch/types.h>
@@ -25,21 +26,24 @@ class SGD {
   void set_lr(double lr) { options_.lr = lr; }
   double lr() const { return options_.lr; }
 
-  /// One step with each parameter's .grad(); a parameter without one is left alone. No host synchronisation.
+  /// One step with each parameter's .grad(); a parameter without one is left alone. No host synchronisation. Throws
+  /// Error, before anything is changed, for a gradient of another shape, dtype or device than its parameter.
   void step() {
-    const torch::NoGradGuard no_grad;
-    std::vector<torch::Tensor> parameters, gradients, velocities;
-    for (std::size_t i = 0; i < parameters_.size(); ++i) {
-      auto gradient = aligned_gradient(parameters_[i]);
-      if (!gradient.defined()) continue;
-      parameters.push_back(parameters_[i]);
-      gradients.push_back(std::move(gradient));
-      if (options_.momentum != 0) velocities.push_back(velocities_[i]);  // the kernel takes none without momentum
-    }
-    if (parameters.empty()) return;
-    // Velocities start at 0, so the first step is like every other.
-    at::_fused_sgd_(parameters, gradients, velocities, options_.weight_decay, options_.momentum, options_.lr, /*dampening=*/0,
-                    /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false);
+    detail::translated([&] {
+      const torch::NoGradGuard no_grad;
+      std::vector<torch::Tensor> parameters, gradients, velocities;
+      for (std::size_t i = 0; i < parameters_.size(); ++i) {
+        auto gradient = aligned_gradient(parameters_[i]);
+        if (!gradient.defined()) continue;
+        parameters.push_back(parameters_[i]);
+        gradients.push_back(std::move(gradient));
+        if (options_.momentum != 0) velocities.push_back(velocities_[i]);  // the kernel takes none without momentum
+      }
+      if (parameters.empty()) return;
+      // Velocities start at 0, so the first step is like every other.
+      at::_fused_sgd_(parameters, gradients, velocities, options_.weight_decay, options_.momentum, options_.lr, /*dampening=*/0,
+                      /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false);
+    });
   }
 
   /// What a checkpoint keeps: the velocities, the optimiser's own tensors (copy into them to restore).

@@ -7,7 +7,8 @@
 #include <utility>
 
 /// The audit protocol: whether what a rule's figures say of it may be believed. Each check is a figure, a threshold,
-/// and whether it fired; none knows a rule.
+/// and whether it fired; none knows a rule. "As published" is the reference audit's; docs/protocol.md says why ours
+/// differ.
 namespace creditlib::protocol {
 
 /// On which side of its threshold a check fires.

@@ -24,7 +24,8 @@ inline void check_accuracies(const std::string& name, const std::vector<double>&
 }  // namespace detail
 
 /// D3, depth utility, as published: mean accuracy minus that of frozen blocks, in points, fails below 2.0. Accuracies
-/// are fractions, one a seed; the two lists may have different seeds.
+/// are fractions, one a seed; the two lists may have different seeds. Throws Error for an empty list and for an
+/// accuracy that is not in 0..1.
 inline Check depth_utility(const std::vector<double>& accuracies, const std::vector<double>& frozen,
                            double threshold = 2.0) {
   detail::check_accuracies("the rule", accuracies);
@@ -51,7 +52,7 @@ struct DepthUtility {
 /// readout on h_0, trained with the same settings and seeds as the rule. Differences are of the same seed; their
 /// interval is Student's, and `check.decided()` says whether it leaves out the threshold. One seed has no interval.
 ///
-/// Throws Error for accuracies that are not in 0..1 or not one for each of the rule's seeds.
+/// Throws Error without baselines, and for accuracies that are not in 0..1 or not one for each of the rule's seeds.
 inline DepthUtility depth_utility_over_best(const std::vector<double>& accuracies,
                                             const std::vector<Baseline>& baselines, double threshold = 2.0,
                                             double level = 0.95) {

@@ -39,7 +39,8 @@ inline Check reference_validity(const torch::Tensor& gradient, double threshold 
 ///
 /// A LayerNorm before the logits makes the gradient shrink as h_L grows, and the published figure with it, though the
 /// direction is as good as ever; this figure stays. The threshold is the published one at init: 1e-7 times 128 times a
-/// norm of about 9.
+/// norm of about 9. `hidden` and `gradient` are (B, ...), those of hidden_states() and true_gradients(). It fires, with
+/// the reason, where a norm is not finite. Throws Error where the two are not of as many samples.
 inline Check reference_sensitivity(const torch::Tensor& hidden, const torch::Tensor& gradient,
                                    double threshold = 1e-4) {
   const auto product = creditlib::detail::translated([&] {
@@ -56,7 +57,7 @@ inline Check reference_sensitivity(const torch::Tensor& hidden, const torch::Ten
 /// D2 by the numbers themselves: the agreement of float32 with float64 gradients at the hidden state where it is least,
 /// fires below .99, and where more than `most_lost` of the samples have a gradient in float64 alone.
 ///
-/// `agreements` are precision_agreement()'s; a model in float64 itself gives nothing to measure.
+/// `agreements` are precision_agreement()'s, one a hidden state; a model in float64 itself gives nothing to measure.
 inline Check reference_agreement(const std::vector<diagnostics::PrecisionAgreement>& agreements,
                                  double threshold = 0.99, double most_lost = 0.01) {
   std::vector<diagnostics::Measured> cosines;

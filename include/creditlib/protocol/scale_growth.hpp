@@ -37,7 +37,7 @@ inline Check scale_growth(const std::vector<diagnostics::Measured>& norms, doubl
 ///
 /// The published one starts at h_0 and so misses a network whose embed has grown (as under a penalty on the blocks),
 /// and one that grows by less than 50 in each of many blocks. Both lists on the same batch. It fires, with the reason,
-/// where a norm now is not finite.
+/// where a norm now is not finite. Throws Error unless there are as many of both.
 inline Check scale_growth_since_init(const std::vector<diagnostics::Measured>& norms,
                                      const std::vector<diagnostics::Measured>& at_init, double threshold = 50) {
   return detail::unbounded_where_missing(

@@ -1,13 +1,12 @@
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
-#include <creditlib/diagnostics/nudging.hpp>
 #include <creditlib/diagnostics/perturbation_correlation.hpp>
-#include <creditlib/diagnostics/precision.hpp>
+#include <creditlib/diagnostics/seeded.hpp>
 #include <creditlib/local_trainer.hpp>
+#include <creditlib/objective/squared_error.hpp>
 
 #include "../quadratic.hpp"
-#include "../rules.hpp"
 #include "../test.hpp"
 
 using namespace creditlib;
@@ -15,17 +14,8 @@ using namespace creditlib::test;
 using diagnostics::Difference;
 using diagnostics::LossFrom;
 using diagnostics::PerturbationOptions;
-using diagnostics::Precision;
 
 namespace {
-
-/// Any credits for the quadratic network, (B, size of h_l).
-std::vector<torch::Tensor> some_credits(const Quadratic& net, torch::Dtype dtype = torch::kFloat64) {
-  torch::manual_seed(77);
-  std::vector<torch::Tensor> credits;
-  for (const auto& J : net.rest) credits.push_back(torch::randn({net.x.size(0), J.size(1)}).to(dtype));
-  return credits;
-}
 
 /// The directions that pairs are made of: with the credit e_j for every sample, <a, v> is v's element j. (B, M, d)
 torch::Tensor directions(const LossFrom<SequentialBlocks, SquaredError>& loss_from, std::int64_t l,
@@ -54,106 +44,6 @@ double pearson(const torch::Tensor& x, const torch::Tensor& y) {
 }
 
 }  // namespace
-
-TEST_CASE("the loss from a hidden state on is that of the matrices above it", "[diagnostics]") {
-  auto net = quadratic();
-  const LossFrom loss_from(net.model, net.x, net.y, SquaredError{});
-
-  for (std::size_t l = 0; l < net.rest.size(); ++l) {
-    INFO("h_" << l);
-    const auto h = loss_from.hidden()[l] + 3 * torch::randn_like(loss_from.hidden()[l]);
-    CHECK(distance(loss_from(static_cast<std::int64_t>(l), h), net.loss(l, h)) < 1e-13);
-    CHECK(distance(loss_from.gradient(static_cast<std::int64_t>(l), h), net.gradient(l, h)) < 1e-13);
-  }
-}
-
-TEST_CASE("the loss from an unmoved hidden state on is the batch's, in train mode too, and nothing is changed",
-          "[diagnostics]") {
-  for (const auto kind : every_kind) {
-    INFO(name(kind));
-    const auto check = [&](auto model) {
-      const auto batch = batch_for(kind);
-      torch::manual_seed(5);
-      const ModuleState before(*model);
-      const auto gradients = diagnostics::true_gradients(model, batch.x, batch.y);
-
-      const LossFrom<decltype(model)> loss_from(model, batch.x, batch.y);
-
-      for (std::int64_t l = 0; l <= model->blocks(); ++l) {
-        const auto& h = loss_from.hidden()[static_cast<std::size_t>(l)];
-        CHECK(torch::equal(loss_from(l, h), loss_from.losses()));
-        CHECK(distance(loss_from.gradient(l, h), gradients[static_cast<std::size_t>(l)]) < 1e-5);
-        CHECK_FALSE(torch::equal(loss_from(l, h + 1), loss_from.losses()));
-      }
-      CHECK(before == ModuleState(*model));
-      CHECK(distance(loss_from.losses(), CrossEntropy{}.loss(model->forward(batch.x), batch.y)) < 1e-6);
-      CHECK_FALSE(loss_from.losses().requires_grad());
-    };
-    kind == Kind::residual_mlp ? check(residual_mlp()) : check(stages(kind));
-  }
-}
-
-TEST_CASE(
-    "in float64 the loss from a hidden state on is that of the model's own dtype to its rounding, Dropout's masks "
-    "included",
-    "[diagnostics]") {
-  for (const auto kind : {Kind::batch_norm, Kind::dropout, Kind::conv}) {
-    INFO(name(kind));
-    auto model = stages(kind);
-    const auto batch = batch_for(kind);
-    const LossFrom<SequentialBlocks> loss_from(model, batch.x, batch.y);
-    const diagnostics::InFloat64 network(*model);
-
-    for (std::int64_t l = 0; l <= model->blocks(); ++l) {
-      const auto found = loss_from(l, loss_from.hidden()[static_cast<std::size_t>(l)].to(torch::kFloat64));
-      CHECK(found.scalar_type() == torch::kFloat64);
-      CHECK(distance(found, loss_from.losses()) < 1e-6);
-    }
-  }
-}
-
-TEST_CASE("a hidden state that does not exist or does not fit is refused", "[diagnostics]") {
-  auto net = quadratic();
-  const LossFrom loss_from(net.model, net.x, net.y, SquaredError{});
-
-  CHECK(says(error_of([&] { loss_from(3, net.x); }), {"no h_3", "0..2"}));
-  CHECK(says(error_of([&] { loss_from(1, net.x); }), {"h_1 is (9, 6)", "(9, 7)"}));
-}
-
-TEST_CASE("a network is in float64 within the scope and afterwards as it was, storage and bits", "[diagnostics]") {
-  auto model = stages(Kind::batch_norm);
-  for (auto& buffer : model->buffers()) {
-    if (buffer.dim() == 0) buffer.set_data(buffer.to(torch::kInt64));  // as BatchNorm counts before .to(dtype)
-  }
-  const auto batch = batch_for(Kind::batch_norm);
-  LocalTrainer trainer(model, DFA{}, {.seed = 3});
-  trainer.step(batch.x, batch.y);
-  model->eval();
-  const ModuleState before(*model);
-  const auto gradients = gradients_of(*model);
-
-  {
-    const diagnostics::InFloat64 network(*model);
-    for (const auto& parameter : model->parameters()) CHECK(parameter.scalar_type() == torch::kFloat64);
-    for (const auto& buffer : model->buffers()) {
-      CHECK(buffer.scalar_type() == (buffer.dim() ? torch::kFloat64 : torch::kInt64));
-    }
-    CHECK(model->forward(batch.x.to(torch::kFloat64)).scalar_type() == torch::kFloat64);
-  }
-
-  CHECK(before.tensors.size() > 10);
-  CHECK(before == ModuleState(*model));
-  CHECK(same(gradients, gradients_of(*model)));
-  trainer.step(batch.x, batch.y);
-  CHECK_FALSE(before == ModuleState(*model));
-}
-
-TEST_CASE("with Precision::Model a network keeps its dtype", "[diagnostics]") {
-  auto model = small_model();
-  const diagnostics::InFloat64 network(*model, Precision::Model);
-
-  CHECK(model->parameters()[0].scalar_type() == torch::kFloat32);
-}
 
 TEST_CASE("directions have unit length, differ, and are the same for the same seed and stream", "[diagnostics]") {
   const auto like = torch::zeros({50, 3, 4, 4});
@@ -450,106 +340,4 @@ TEST_CASE("rho refuses options that cannot be meant and another number of credit
   CHECK(says(error(credits, {.epsilon = 0}), {"epsilon is 0"}));
   CHECK(says(error(credits, {.bootstrap = {.level = 1}}), {"level is 1"}));
   CHECK(says(error({credits[0]}, {}), {"1 credits", "expected 3"}));
-}
-
-TEST_CASE("a nudge changes a quadratic loss by its gradient and half its curvature along the step", "[diagnostics]") {
-  auto net = quadratic();
-  const LossFrom loss_from(net.model, net.x, net.y, SquaredError{});
-  const auto credits = some_credits(net);
-  for (const bool relative : {false, true}) {
-    const auto found = diagnostics::nudging(net.model, net.x, net.y, credits,
-                                            {.etas = {0.3, 0.01}, .relative = relative}, SquaredError{});
-
-    REQUIRE(found.size() == 3);
-    for (std::size_t l = 0; l < 3; ++l) {
-      const auto& h = loss_from.hidden()[l];
-      const auto g = net.gradient(l, h);
-      const auto by = [&](const torch::Tensor& a, double eta) {
-        auto u = a / a.norm(2, 1, true);
-        if (relative) u = u * h.norm(2, 1, true);
-        return (-eta * (g * u).sum(1) + eta * eta / 2 * u.mm(net.rest[l].t()).square().sum(1)).mean().item<double>();
-      };
-      REQUIRE(found[l].size() == 2);
-      for (const auto& nudge : found[l]) {
-        INFO("h_" << l << ", eta " << nudge.eta);
-        CHECK(*nudge.change.value == Approx(by(credits[l], nudge.eta)).epsilon(1e-9));
-        CHECK(*nudge.backprop.value == Approx(by(g, nudge.eta)).epsilon(1e-9));
-        CHECK(nudge.change.interval->contains(*nudge.change.value));
-      }
-      CHECK(found[l][0].eta == 0.3);
-      CHECK(*found[l][1].ratio.value == Approx(by(credits[l], 0.01) / by(g, 0.01)).epsilon(1e-9));
-    }
-  }
-}
-
-TEST_CASE("the nudge of a float32 network with exact credit of any scale has the ratio 1", "[diagnostics]") {
-  auto model = small_model();
-  const auto batch = small_batch();
-  auto credits = diagnostics::true_gradients(model, batch.x, batch.y);
-  for (auto& a : credits) a = a * 1e-12;
-
-  const ModuleState before(*model);
-  const auto found = diagnostics::nudging(model, batch.x, batch.y, credits);
-
-  for (const auto& here : found) {
-    CHECK(here[0].eta == 0.01);
-    CHECK(here[1].eta == 0.003);
-    for (const auto& nudge : here) {
-      CHECK(*nudge.change.value < 0);
-      CHECK(*nudge.ratio.value == Approx(1).epsilon(1e-5));
-    }
-    CHECK(*here[0].change.value / *here[1].change.value == Approx(10. / 3).epsilon(0.05));
-  }
-  CHECK(before == ModuleState(*model));
-}
-
-TEST_CASE("nudging in the model's own dtype runs it there", "[diagnostics]") {
-  auto model = small_model();
-  const auto batch = small_batch();
-  const auto credits = diagnostics::true_gradients(model, batch.x, batch.y);
-
-  const auto own = diagnostics::nudging(model, batch.x, batch.y, credits, {.precision = Precision::Model});
-  const auto wide = diagnostics::nudging(model, batch.x, batch.y, credits);
-
-  CHECK(*own[1][0].change.value == Approx(*wide[1][0].change.value).epsilon(1e-3));
-  CHECK(*own[1][0].change.value != *wide[1][0].change.value);
-}
-
-TEST_CASE("nudging leaves out samples without a direction and says so where there is none", "[diagnostics]") {
-  auto net = quadratic();
-  auto credits = some_credits(net);
-  const auto nudge = [&](const std::vector<torch::Tensor>& given) {
-    return diagnostics::nudging(net.model, net.x, net.y, given, {.etas = {0.1}}, SquaredError{});
-  };
-  auto some = credits;
-  some[1] = credits[1].clone();
-  some[1].slice(0, 0, 4).zero_();
-  const LossFrom loss_from(net.model, net.x, net.y, SquaredError{});
-  const auto& h = loss_from.hidden()[1];
-  const auto u = credits[1] / credits[1].norm(2, 1, true);
-  const auto kept = (net.loss(1, h - 0.1 * u) - net.loss(1, h)).slice(0, 4);
-
-  CHECK(*nudge(some)[1][0].change.value == Approx(kept.mean().item<double>()));
-  credits[0].reset();
-  credits[1].zero_();
-  const auto none = nudge(credits);
-  CHECK(none[0][0].change.reason == "there is no credit here");
-  CHECK(none[0][0].backprop.value);
-  CHECK_FALSE(none[0][0].ratio.value);
-  CHECK_FALSE(none[1][0].change.value);
-  CHECK(none[1][0].change.reason == "the credit of every sample is 0 or not finite");
-  CHECK(none[1][0].ratio.reason == "no sample has both a credit and a gradient");
-}
-
-TEST_CASE("there is no ratio where a step of back-propagation does not lower the loss", "[diagnostics]") {
-  auto net = quadratic();
-  const auto found = diagnostics::nudging(net.model, net.x, net.y, some_credits(net), {.etas = {1e4}}, SquaredError{});
-
-  CHECK(*found[1][0].backprop.value > 0);
-  CHECK_FALSE(found[1][0].ratio.value);
-  CHECK(found[1][0].ratio.reason == "back-propagation's own step does not lower the loss");
-  CHECK(says(error_of([&] {
-               diagnostics::nudging(net.model, net.x, net.y, some_credits(net), {.etas = {-1}}, SquaredError{});
-             }),
-             {"an eta is -1"}));
 }

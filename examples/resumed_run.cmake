@@ -1,0 +1,84 @@
+# cmake -D PROGRAM=…/train_methods -D FOLDER=… -P resumed_run.cmake: a run that is stopped and started again has the results of one that is not;
+# started once more it does nothing; with another setting it ends with an error; --retrain begins again.
+
+set(method vec) # has nets, optimisers and a generator of its own
+set(file results_digits.json)
+set(settings --dataset digits --seeds 42 --limit-train 256 --batch-size 32 --num_blocks 2 --d_hidden 64 --threads 1 --matmul mkl)
+set(epochs 60)
+
+file(REMOVE_RECURSE "${FOLDER}")
+file(MAKE_DIRECTORY "${FOLDER}/whole" "${FOLDER}/parts")
+
+# run(EXPECTED_CODE EXPECTED_TEXT argument...)
+function(run code text)
+  execute_process(COMMAND "${PROGRAM}" ${settings} ${ARGN} RESULT_VARIABLE found OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT found EQUAL code)
+    message(FATAL_ERROR "exit code ${found}, expected ${code}, of ${ARGN}:\n${output}")
+  endif()
+  if(NOT output MATCHES "${text}")
+    message(FATAL_ERROR "expected \"${text}\" in what ${ARGN} says:\n${output}")
+  endif()
+endfunction()
+
+# results(VARIABLE RUN METHOD): the figures of a method, times left out.
+function(results variable run method)
+  file(READ "${FOLDER}/${run}/${file}" text)
+  set(figures "")
+  foreach(key log diagnostics transitions steps finished)
+    string(JSON value GET "${text}" 42 ${method} ${key})
+    string(APPEND figures "${key} ${value}\n")
+  endforeach()
+  set(${variable} "${figures}" PARENT_SCOPE)
+endfunction()
+
+run(0 "test accuracy" --epochs ${epochs} --methods ${method} --output_dir "${FOLDER}/whole")
+results(whole whole ${method})
+
+# Stopped as by Ctrl-C as soon as there is a checkpoint.
+set(checkpoint "${FOLDER}/parts/checkpoint_digits_${method}_s42.pt")
+set(stopping [=[
+checkpoint=$1; shift
+"$@" & program=$!
+while [ ! -e "$checkpoint" ] && kill -0 $program 2>/dev/null; do sleep 0.02; done
+kill -TERM $program
+wait $program
+]=])
+execute_process(COMMAND sh -c "${stopping}" sh "${checkpoint}" "${PROGRAM}" ${settings} --epochs ${epochs} --methods ${method} --output_dir
+                        "${FOLDER}/parts" RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
+if(NOT code EQUAL 130 OR NOT EXISTS "${checkpoint}")
+  message(FATAL_ERROR "exit code ${code}, expected 130 and a checkpoint ${checkpoint}:\n${output}")
+endif()
+
+run(1 "holds results of other settings \\(epochs is ${epochs} there, 61 here\\): use another --output_dir, or --retrain" --epochs 61 --methods
+    ${method} --output_dir "${FOLDER}/parts")
+run(0 "goes on after epoch [0-9]+ of ${epochs}" --epochs ${epochs} --methods ${method} --output_dir "${FOLDER}/parts")
+results(parts parts ${method})
+if(NOT parts STREQUAL whole)
+  message(FATAL_ERROR "The run in two parts has other results than the whole one.\nwhole: ${whole}\nparts: ${parts}")
+endif()
+file(GLOB left "${FOLDER}/parts/checkpoint_*")
+if(left)
+  message(FATAL_ERROR "The finished run has left ${left}")
+endif()
+
+file(READ "${FOLDER}/parts/${file}" before)
+run(0 "vec, seed 42: finished before, kept" --epochs ${epochs} --methods ${method} --output_dir "${FOLDER}/parts")
+file(READ "${FOLDER}/parts/${file}" after)
+if(NOT after STREQUAL before)
+  message(FATAL_ERROR "A run with nothing to do has changed ${FOLDER}/parts/${file}")
+endif()
+
+# Another method and seed join what is there.
+run(0 "vec, seed 42: finished before, kept" --epochs ${epochs} --methods frozen_bp ${method} --output_dir "${FOLDER}/parts")
+results(parts parts ${method})
+if(NOT parts STREQUAL whole)
+  message(FATAL_ERROR "Another method has changed the results of ${method}")
+endif()
+results(other parts frozen_bp)
+
+run(0 "test accuracy" --epochs 1 --methods frozen_bp --output_dir "${FOLDER}/parts" --retrain)
+file(READ "${FOLDER}/parts/${file}" text)
+string(JSON epochs GET "${text}" config epochs)
+if(NOT epochs EQUAL 1)
+  message(FATAL_ERROR "--retrain has kept settings: epochs is ${epochs}, expected 1")
+endif()

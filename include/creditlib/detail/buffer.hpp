@@ -1,0 +1,30 @@
+#pragma once
+
+#include <torch/types.h>
+
+namespace creditlib::detail {
+
+/// A tensor that is used again, step after step, as long as nobody else holds it.
+class Buffer {
+ public:
+  /// A tensor of these sizes, its numbers arbitrary: that of the last call where it has the sizes and nobody else has a
+  /// share in it still (a user may keep a Trace), a new one otherwise.
+  torch::Tensor get(torch::IntArrayRef sizes, const torch::TensorOptions& options) {
+    if (!free_for(sizes, options)) tensor_ = torch::empty(sizes, options);
+    return tensor_;
+  }
+  /// The same, like another tensor.
+  torch::Tensor like(const torch::Tensor& other) { return get(other.sizes(), other.options()); }
+
+  const torch::Tensor& tensor() const { return tensor_; }
+
+ private:
+  bool free_for(torch::IntArrayRef sizes, const torch::TensorOptions& options) const {
+    return tensor_.defined() && tensor_.use_count() == 1 && tensor_.storage().use_count() == 1 && tensor_.sizes() == sizes &&
+           tensor_.scalar_type() == c10::typeMetaToScalarType(options.dtype()) && tensor_.device() == options.device();
+  }
+
+  torch::Tensor tensor_;
+};
+
+}  // namespace creditlib::detail

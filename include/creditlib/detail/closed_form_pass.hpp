@@ -1,0 +1,117 @@
+#pragma once
+
+#include <creditlib/closed_form/network.hpp>
+#include <creditlib/detail/closed_form_stage.hpp>
+#include <creditlib/detail/pass.hpp>
+
+#include <utility>
+#include <vector>
+
+namespace creditlib::detail {
+
+/// A pass by formula, in buffers that the next one uses again.
+class ClosedFormPass final : public Pass {
+ public:
+  ClosedFormPass(const closed_form::Network& network, const std::vector<torch::Tensor>& parameters, MatmulPrecision precision)
+      : embed_(network.embed, precision), readout_(network.readout, precision), residual_(network.residual), sums_(network.blocks.size()), gradients_(parameters) {
+    for (const auto& stage : network.blocks) blocks_.emplace_back(stage, precision);
+    branch_.resize(blocks_.size());
+  }
+
+  /// x (B, in).
+  Trace forward(const torch::Tensor& x) {
+    const torch::NoGradGuard no_grad;
+    forget();
+    Trace trace;
+    trace.hidden.reserve(blocks_.size() + 1);
+    torch::Tensor h = embed_.forward(x);
+    for (std::size_t l = 0; l < blocks_.size(); ++l) {
+      trace.hidden.push_back(h);
+      branch_[l] = blocks_[l].forward(h);
+      h = joined(l, h);
+    }
+    trace.hidden.push_back(h);
+    trace.branch = branch_;
+    logits_ = readout_.forward(h);
+    return trace;
+  }
+
+  void rerun(const std::vector<torch::Tensor>& states) override {
+    const torch::NoGradGuard no_grad;
+    check_states(states, blocks());
+    for (std::size_t l = 0; l < blocks_.size(); ++l) branch_[l] = blocks_[l].forward(states[l].contiguous());
+    logits_ = readout_.forward(states.back().contiguous());
+  }
+
+  torch::Tensor branch(std::size_t l) const override { return branch_[l]; }
+  torch::Tensor logits() const override { return logits_; }
+
+  std::vector<torch::Tensor> gradients(const OutputGradients& from, const std::vector<torch::Tensor>& parameters) override {
+    const torch::NoGradGuard no_grad;
+    gradients_.clear();
+    embed_.backward(from.embed, /*input_too=*/false, gradients_);
+    for (std::size_t l = 0; l < blocks_.size(); ++l) blocks_[l].backward(from.blocks[l], /*input_too=*/false, gradients_);
+    readout_.backward({from.readout, {}}, /*input_too=*/false, gradients_);
+    return finished(parameters);
+  }
+
+  /// The gradients of a loss whose gradient in the logits is `error`, plus `branch_penalty` times the batch mean of ||f_l||^2 for
+  /// each block: back-propagation.
+  std::vector<torch::Tensor> backpropagate(const torch::Tensor& error, double branch_penalty, const std::vector<torch::Tensor>& parameters) {
+    const torch::NoGradGuard no_grad;
+    gradients_.clear();
+    auto g = readout_.backward({error, {}}, /*input_too=*/true, gradients_);
+    for (std::size_t l = blocks_.size(); l-- > 0;) {
+      auto in_branch = g;
+      if (branch_penalty != 0) in_branch = at::add(g, branch_[l], 2 * branch_penalty / static_cast<double>(error.size(0)));
+      const bool input_too = l > 0 || !embed_.empty();
+      const auto pulled = blocks_[l].backward({in_branch, {}}, input_too, gradients_);
+      if (input_too) g = residual_ ? g.add_(pulled) : pulled;
+    }
+    embed_.backward({g, {}}, /*input_too=*/false, gradients_);
+    return finished(parameters);
+  }
+
+  bool takes_factors() const override { return true; }
+
+  std::int64_t blocks() const override { return static_cast<std::int64_t>(blocks_.size()); }
+  torch::Tensor readout_pullback(const torch::Tensor& error) override {
+    return readout_.pullback(error).clone();  // a credit: the trainer's backward writes over the buffer
+  }
+  torch::Tensor pullback(std::int64_t l, const torch::Tensor& v) override {
+    const auto pulled = blocks_[static_cast<std::size_t>(l)].pullback(v.expand_as(branch_[static_cast<std::size_t>(l)]));
+    return residual_ ? pulled + v : pulled.clone();
+  }
+
+ private:
+  void forget() {
+    embed_.forget();
+    readout_.forget();
+    for (auto& block : blocks_) block.forget();
+    for (auto& f : branch_) f.reset();
+    logits_.reset();
+    loss_gradient.reset();
+    released = false;
+  }
+
+  torch::Tensor joined(std::size_t l, const torch::Tensor& h) {
+    if (!residual_) return branch_[l];
+    auto sum = sums_[l].like(h);
+    return at::add_out(sum, h, branch_[l]);
+  }
+
+  std::vector<torch::Tensor> finished(const std::vector<torch::Tensor>& parameters) {
+    released = true;
+    return gradients_.gradients(parameters);
+  }
+
+  ClosedFormStage embed_, readout_;
+  std::vector<ClosedFormStage> blocks_;
+  bool residual_;
+  std::vector<Buffer> sums_;  ///< h_1..h_L where they are sums
+  std::vector<torch::Tensor> branch_;
+  torch::Tensor logits_;
+  GradientBuffers gradients_;
+};
+
+}  // namespace creditlib::detail

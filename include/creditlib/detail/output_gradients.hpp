@@ -1,0 +1,25 @@
+#pragma once
+
+#include <creditlib/credit/factored_credit.hpp>
+#include <torch/types.h>
+
+#include <vector>
+
+namespace creditlib::detail {
+
+/// The gradient of a loss in what a part of the network gives out: dense, or as factors; undefined where there is none.
+struct OutputGradient {
+  torch::Tensor dense = {};
+  FactoredCredit factors = {};
+
+  bool defined() const { return dense.defined() || factors.defined(); }
+};
+
+/// Where one step's backward starts: the gradient of the local losses in h_0, in each f_l, and in the logits.
+struct OutputGradients {
+  OutputGradient embed;
+  std::vector<OutputGradient> blocks;
+  torch::Tensor readout;
+};
+
+}  // namespace creditlib::detail

@@ -1,0 +1,206 @@
+#pragma once
+
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/gelu_backward.h>
+#include <ATen/ops/native_layer_norm.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <cstring>
+
+// The loops of this file in versions for AVX-512, AVX2 and any x86-64, chosen when the program starts: user programs are
+// compiled for any. Sanitizers do not go with that choice, which comes before they are set up.
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__has_feature)
+#if !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer) && !__has_feature(memory_sanitizer)
+#define CREDITLIB_FOR_EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#endif
+#else
+#define CREDITLIB_FOR_EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#endif
+#endif
+#ifndef CREDITLIB_FOR_EACH_CPU
+#define CREDITLIB_FOR_EACH_CPU
+#endif
+
+/// LayerNorm and GELU over rows, into tensors that are there already: one pass over memory each for float32 on the CPU,
+/// LibTorch's own kernels elsewhere.
+namespace creditlib::detail {
+
+namespace rows {
+
+using Floats = float __attribute__((vector_size(64)));
+using Ints = std::int32_t __attribute__((vector_size(64)));
+constexpr std::int64_t lanes = 16;
+
+#define CREDITLIB_INLINE __attribute__((always_inline)) inline
+#define CREDITLIB_INLINE_LAMBDA __attribute__((always_inline))
+
+CREDITLIB_INLINE void load(Floats& v, const float* from, std::int64_t count) {
+  if (count < lanes) v = Floats{};
+  std::memcpy(&v, from, sizeof(float) * static_cast<std::size_t>(count));
+}
+CREDITLIB_INLINE void store(float* to, const Floats& v, std::int64_t count) {
+  std::memcpy(to, &v, sizeof(float) * static_cast<std::size_t>(count));
+}
+CREDITLIB_INLINE float sum(const Floats& v) {
+  float __attribute__((vector_size(32))) low, high;
+  std::memcpy(&low, &v, sizeof low);
+  std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
+  low += high;
+  return ((low[0] + low[4]) + (low[1] + low[5])) + ((low[2] + low[6]) + (low[3] + low[7]));
+}
+/// Calls step(i, how many) for all of a row: a constant number of lanes at a time, and what is left.
+template <class Step>
+CREDITLIB_INLINE void in_lanes(std::int64_t width, const Step& step) {
+  std::int64_t i = 0;
+  for (; i + lanes <= width; i += lanes) step(i, lanes);
+  if (i < width) step(i, width - i);
+}
+
+/// e^x for x <= 0, to 2 ulp; below -87 it stays at e^-87.
+CREDITLIB_INLINE void exp_of_negative(Floats& x) {
+  x = x < -87.0f ? Floats{} - 87.0f : x;
+  const Floats scaled = x * 1.44269504f - 0.5f;
+  const Ints whole = __builtin_convertvector(scaled, Ints);  // towards 0: the nearest integer of x / ln 2
+  const Floats n = __builtin_convertvector(whole, Floats);
+  const Floats r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const Ints power = (whole + 127) << 23;
+  Floats two_to_n;
+  std::memcpy(&two_to_n, &power, sizeof power);
+  x = p * two_to_n;
+}
+
+CREDITLIB_FOR_EACH_CPU inline void layer_norm(const float* x, const float* weight, const float* bias, float eps, std::int64_t count,
+                                              std::int64_t width, float* normal, float* rstd, float* y) {
+  for (std::int64_t row = 0; row < count; ++row, x += width, normal += width, y += width) {
+    Floats total{}, square{};
+    in_lanes(width, [&](std::int64_t i, std::int64_t n) CREDITLIB_INLINE_LAMBDA {
+      Floats v;
+      load(v, x + i, n);
+      total += v;
+    });
+    const float mean = sum(total) / static_cast<float>(width);
+    in_lanes(width, [&](std::int64_t i, std::int64_t n) CREDITLIB_INLINE_LAMBDA {
+      Floats v;
+      load(v, x + i, n);
+      v -= mean;
+      for (std::int64_t j = n; j < lanes; ++j) v[j] = 0;  // past the end there is no number
+      square += v * v;
+    });
+    const float scale = 1 / __builtin_sqrtf(sum(square) / static_cast<float>(width) + eps);
+    rstd[row] = scale;
+    in_lanes(width, [&](std::int64_t i, std::int64_t n) CREDITLIB_INLINE_LAMBDA {
+      Floats v, w, b;
+      load(v, x + i, n);
+      v = (v - mean) * scale;
+      store(normal + i, v, n);
+      if (weight == nullptr) return;
+      load(w, weight + i, n);
+      load(b, bias + i, n);
+      v = v * w + b;
+      store(y + i, v, n);
+    });
+  }
+}
+
+CREDITLIB_FOR_EACH_CPU inline void layer_norm_pullback(const float* gradient, const float* weight, const float* normal, const float* rstd,
+                                                       std::int64_t count, std::int64_t width, float* pulled) {
+  for (std::int64_t row = 0; row < count; ++row, gradient += width, normal += width, pulled += width) {
+    Floats total{}, along{}, g, z, w;
+    const auto weighted = [&](std::int64_t i, std::int64_t n) CREDITLIB_INLINE_LAMBDA {
+      load(g, gradient + i, n);
+      load(z, normal + i, n);
+      if (weight == nullptr) return;
+      load(w, weight + i, n);
+      g *= w;
+    };
+    in_lanes(width, [&](std::int64_t i, std::int64_t n) CREDITLIB_INLINE_LAMBDA {
+      weighted(i, n);
+      total += g;
+      along += g * z;
+    });
+    const float mean = sum(total) / static_cast<float>(width), projection = sum(along) / static_cast<float>(width);
+    in_lanes(width, [&](std::int64_t i, std::int64_t n) CREDITLIB_INLINE_LAMBDA {
+      weighted(i, n);
+      g = (g - mean - z * projection) * rstd[row];
+      store(pulled + i, g, n);
+    });
+  }
+}
+
+/// y = x Phi(x) and its derivative, Phi(x) + x phi(x); Phi by Abramowitz and Stegun 7.1.26, absolute error 1e-7.
+CREDITLIB_FOR_EACH_CPU inline void gelu(const float* x, std::int64_t count, float* y, float* slope) {
+  in_lanes(count, [&](std::int64_t i, std::int64_t n) CREDITLIB_INLINE_LAMBDA {
+    Floats v;
+    load(v, x + i, n);
+    const Floats size = v < 0.0f ? -v : v;
+    Floats density = v * v * -0.5f;
+    exp_of_negative(density);
+    const Floats t = 1.0f / (size * (0.3275911f * 0.70710678f) + 1.0f);
+    Floats tail = t * 1.061405429f - 1.453152027f;
+    tail = tail * t + 1.421413741f;
+    tail = tail * t - 0.284496736f;
+    tail = (tail * t + 0.254829592f) * t * density * 0.5f;  // 1 - Phi(|x|)
+    const Floats below = v < 0.0f ? tail : 1.0f - tail;
+    const Floats value = v * below, derivative = v * density * 0.39894228f + below;
+    store(y + i, value, n);
+    store(slope + i, derivative, n);
+  });
+}
+
+}  // namespace rows
+
+inline bool in_rows_of_float(const torch::Tensor& x) {
+  return x.is_cpu() && x.scalar_type() == torch::kFloat32 && x.is_contiguous();
+}
+inline const float* floats_or_null(const torch::Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
+
+/// normal = (x - mean) rstd, y = normal * weight + bias; rstd (B). y is left alone where there is no weight.
+inline void layer_norm_into(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, double eps,
+                            torch::Tensor& normal, torch::Tensor& rstd, torch::Tensor& y) {
+  if (in_rows_of_float(x)) {
+    rows::layer_norm(x.const_data_ptr<float>(), floats_or_null(weight), floats_or_null(bias), static_cast<float>(eps), x.size(0),
+                     x.size(1), normal.mutable_data_ptr<float>(), rstd.mutable_data_ptr<float>(),
+                     weight.defined() ? y.mutable_data_ptr<float>() : nullptr);
+    return;
+  }
+  const auto [out, mean, scale] = at::native_layer_norm(x, {x.size(1)}, {}, {}, eps);
+  normal.copy_(out);
+  rstd.copy_(scale.view({-1}));
+  if (weight.defined()) at::addcmul_out(y, bias, normal, weight);
+}
+
+/// The gradient in x of <y(x), gradient>.
+inline void layer_norm_pullback_into(const torch::Tensor& gradient, const torch::Tensor& weight, const torch::Tensor& normal,
+                                     const torch::Tensor& rstd, torch::Tensor& pulled) {
+  if (in_rows_of_float(gradient)) {
+    rows::layer_norm_pullback(gradient.const_data_ptr<float>(), floats_or_null(weight), normal.const_data_ptr<float>(),
+                              rstd.const_data_ptr<float>(), gradient.size(0), gradient.size(1), pulled.mutable_data_ptr<float>());
+    return;
+  }
+  const auto g = weight.defined() ? gradient * weight : gradient;
+  at::mul_out(pulled, g - g.mean(1, true) - normal * (g * normal).mean(1, true), rstd.unsqueeze(1));
+}
+
+/// y = GELU(x), and its derivative at x.
+inline void gelu_into(const torch::Tensor& x, torch::Tensor& y, torch::Tensor& slope) {
+  if (in_rows_of_float(x)) {
+    rows::gelu(x.const_data_ptr<float>(), x.numel(), y.mutable_data_ptr<float>(), slope.mutable_data_ptr<float>());
+    return;
+  }
+  at::gelu_out(y, x);
+  slope.copy_(at::gelu_backward(torch::ones_like(x), x));
+}
+
+}  // namespace creditlib::detail
+
+#undef CREDITLIB_FOR_EACH_CPU
+#undef CREDITLIB_INLINE
+#undef CREDITLIB_INLINE_LAMBDA

@@ -1,0 +1,73 @@
+#include <creditlib/backprop_trainer.hpp>
+#include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/fa.hpp>
+#include <creditlib/local_trainer.hpp>
+#include <creditlib/loss/penalized_inner_product.hpp>
+#include <algorithm>
+#include <numeric>
+
+#include "../models.hpp"
+#include "../test.hpp"
+#include "counted_allocations.hpp"
+
+using namespace creditlib;
+using namespace creditlib::test;
+
+TEST_CASE("a step in constant memory is the step that keeps all activations", "[closed_form]") {
+  const auto kind = GENERATE(Kind::residual_mlp, Kind::plain, Kind::no_embed);
+  const auto batch = batch_for(kind, torch::kFloat64), other = batch_for(kind, torch::kFloat64, 5, 12);
+  INFO(name(kind));
+  const auto trained = [&](Memory memory) {
+    const auto gradients = [&](auto model) {
+      LocalTrainer trainer(model, DFA{}, {.clip_norm = 0.5, .seed = 7, .memory = memory});
+      trainer.step(batch.x, batch.y);
+      trainer.step(other.x, other.y);
+      return std::pair{gradients_of(*model), copies(model->parameters())};
+    };
+    return kind == Kind::residual_mlp ? gradients(residual_mlp(torch::kFloat64)) : gradients(stages(kind, torch::kFloat64));
+  };
+
+  const auto constant = trained(Memory::Constant), activations = trained(Memory::Activations);
+
+  CHECK(distance(constant.first, activations.first) < 1e-11);
+  CHECK(distance(constant.second, activations.second) < 1e-11);
+}
+
+TEST_CASE("in constant memory activations take as much for 32 blocks as for 4", "[closed_form]") {
+  const auto bytes = [](std::int64_t blocks, Memory memory) {
+    torch::manual_seed(1);
+    ResidualMLP model({.input = 20, .width = 16, .classes = 3, .blocks = blocks});
+    const auto x = torch::randn({256, 20}), y = torch::randint(3, {256});
+    LocalTrainer trainer(model, DFA{}, {.memory = memory});
+    const CountedAllocations counted;
+    trainer.step(x, y);
+    // What a hidden state needs; gradients and moments, whose sizes go with the parameters, are smaller here.
+    std::size_t of_activations = 0;
+    for (const auto size : counted.sizes) of_activations += size >= 256 * 16 * sizeof(float) ? size : 0;
+    return static_cast<double>(of_activations);
+  };
+
+  CHECK(bytes(32, Memory::Constant) / bytes(4, Memory::Constant) <= 1.05);
+  CHECK(bytes(32, Memory::Activations) / bytes(4, Memory::Activations) > 4);
+}
+
+TEST_CASE("what constant memory does not go with says so", "[closed_form]") {
+  const TrainerOptions constant{.memory = Memory::Constant};
+  auto mlp = small_model();
+  auto norms = stages(Kind::batch_norm);
+  const auto [x, y] = small_batch();
+
+  CHECK(says(error_of([&] { LocalTrainer(norms, DFA{}, constant); }), {"memory is Constant", "no closed form"}));
+  CHECK(says(error_of([&] { LocalTrainer(mlp, FA{}, constant); }), {"told from the error alone", "Memory::Activations"}));
+  CHECK(says(error_of([&] { LocalTrainer(mlp, DFA{}, constant, {}, {}, PenalizedInnerProduct{}); }), {"kept as factors"}));
+  CHECK(says(error_of([&] { BackpropTrainer(mlp, constant); }), {"back-propagation needs the activations"}));
+}
+
+TEST_CASE("credits and gradients can be asked for in constant memory too", "[closed_form]") {
+  auto model = small_model(torch::kFloat64);
+  const auto [x, y] = small_batch(torch::kFloat64);
+  LocalTrainer constant(model, DFA{}, {.seed = 7, .memory = Memory::Constant}), activations(model, DFA{}, {.seed = 7});
+
+  CHECK(same(constant.credits(x, y), activations.credits(x, y)));
+  CHECK(same(constant.gradients(x, y), activations.gradients(x, y)));
+}

@@ -1,0 +1,150 @@
+#pragma once
+
+#include <creditlib/credit/mix.hpp>
+#include <creditlib/detail/untouched.hpp>
+#include <creditlib/local_trainer.hpp>
+#include <creditlib/model/residual_mlp.hpp>
+#include <creditlib/model/sequential_blocks.hpp>
+#include <creditlib/schedule/blend.hpp>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "../models.hpp"
+#include "../test.hpp"
+#include "../trace_of.hpp"
+
+/// Trainers of any model and rule behind one type, so that a law is written once and compiled once.
+namespace creditlib::test {
+
+/// What a law trains a rule under: a Mix needs a schedule of two.
+template <class Rule>
+struct ScheduleOf {
+  using type = Always;
+};
+template <class First, class Second>
+struct ScheduleOf<Mix<First, Second>> {
+  using type = Blend;
+};
+
+/// The states at which a rule has the local step run; none where they are those of the forward pass.
+template <class Model, class State>
+std::optional<std::vector<torch::Tensor>> local_inputs(Model& model, State& state, const Trace& trace) {
+  if constexpr (detail::HasLocalInputs<State, Model>) {
+    return state.local_inputs(model, trace);
+  } else if constexpr (requires {
+                         state.first.credit(model, trace);
+                         state.second.credit(model, trace);
+                       }) {  // a Mix's
+    const auto inputs = local_inputs(model, state.first, trace);
+    return inputs ? inputs : local_inputs(model, state.second, trace);
+  } else {
+    return std::nullopt;
+  }
+}
+
+/// A trainer, whatever its model and rule.
+class AnyTrainer {
+ public:
+  virtual ~AnyTrainer() = default;
+  virtual StepResult step(const Batch& batch) = 0;
+  virtual std::vector<torch::Tensor> credits(const Batch& batch) = 0;
+  virtual std::vector<torch::Tensor> raw_credits(const Batch& batch) = 0;
+  virtual std::vector<torch::Tensor> gradients(const Batch& batch) = 0;
+  virtual void learn(const Batch& batch) = 0;
+  virtual void end_epoch() = 0;
+  virtual void save(const std::filesystem::path& path) const = 0;
+  virtual void load(const std::filesystem::path& path) = 0;
+  virtual torch::nn::Module& module() = 0;
+  /// h_0, f_0..f_{L-1}, logits, each on a graph of its own, of a pass that the test runs itself.
+  virtual std::vector<torch::Tensor> separate_outputs(const torch::Tensor& x) = 0;
+  /// The same as the local step has them: where the rule has local_inputs, blocks and readout are run at those.
+  virtual std::vector<torch::Tensor> local_outputs(const Batch& batch) = 0;
+};
+
+template <class Model, class Rule, class Normalizer = RowRms>
+class TrainerOf final : public AnyTrainer {
+ public:
+  TrainerOf(const Model& model, const Rule& rule, const TrainerOptions& options) : trainer_(model, rule, options) {}
+
+  StepResult step(const Batch& batch) override { return trainer_.step(batch.x, batch.y); }
+  std::vector<torch::Tensor> credits(const Batch& batch) override { return trainer_.credits(batch.x, batch.y); }
+  std::vector<torch::Tensor> raw_credits(const Batch& batch) override { return trainer_.raw_credits(batch.x, batch.y); }
+  std::vector<torch::Tensor> gradients(const Batch& batch) override { return trainer_.gradients(batch.x, batch.y); }
+  void learn(const Batch& batch) override { trainer_.learn(batch.x, batch.y); }
+  void end_epoch() override { trainer_.end_epoch(); }
+  void save(const std::filesystem::path& path) const override { trainer_.save(path); }
+  void load(const std::filesystem::path& path) override { trainer_.load(path); }
+  torch::nn::Module& module() override { return *trainer_.model(); }
+  std::vector<torch::Tensor> separate_outputs(const torch::Tensor& x) override {
+    auto& model = trainer_.model();
+    std::vector<torch::Tensor> outputs{model->embed(x)};
+    auto h = outputs[0].detach();
+    for (std::int64_t l = 0; l < model->blocks(); ++l) {
+      outputs.push_back(model->block(l, h));
+      h = model->join(l, h, outputs.back()).detach();
+    }
+    outputs.push_back(model->readout(h));
+    return outputs;
+  }
+  std::vector<torch::Tensor> local_outputs(const Batch& batch) override {
+    auto& model = trainer_.model();
+    const auto trace = [&] {
+      const detail::Untouched untouched(*model, torch::kCPU);
+      return trace_of(model, batch);
+    }();
+    auto outputs = separate_outputs(batch.x);
+    if (const auto states = local_inputs(model, trainer_.state(), trace)) {
+      for (std::int64_t l = 0; l < model->blocks(); ++l) {
+        const auto at = static_cast<std::size_t>(l);
+        outputs[at + 1] = model->block(l, states->at(at).detach());
+      }
+      outputs.back() = model->readout(states->back().detach());
+    }
+    return outputs;
+  }
+
+ private:
+  LocalTrainer<Model, Rule, typename ScheduleOf<Rule>::type, Normalizer> trainer_;
+};
+
+/// What a trainer is made for.
+struct Setting {
+  Kind kind = Kind::residual_mlp;
+  torch::Dtype dtype = torch::kFloat32;
+  TrainerOptions options = {.seed = 7};
+  std::uint64_t weights_seed = 1;
+  std::uint64_t global_seed = 2;  ///< torch's global generator, when the trainer is made
+};
+
+using Factory = std::function<std::unique_ptr<AnyTrainer>(const Setting&)>;
+
+/// Makes trainers of a rule, on a fresh model each.
+template <class Rule>
+Factory factory(const Rule& rule = {}) {
+  return [rule](const Setting& setting) -> std::unique_ptr<AnyTrainer> {
+    if (setting.kind == Kind::residual_mlp) {
+      auto model = residual_mlp(setting.dtype, setting.weights_seed);
+      torch::manual_seed(setting.global_seed);
+      return std::make_unique<TrainerOf<ResidualMLP, Rule>>(model, rule, setting.options);
+    }
+    auto model = stages(setting.kind, setting.dtype, setting.weights_seed);
+    torch::manual_seed(setting.global_seed);
+    return std::make_unique<TrainerOf<SequentialBlocks, Rule>>(model, rule, setting.options);
+  };
+}
+
+/// The same for models of SequentialBlocks alone.
+template <class Rule>
+Factory stages_factory(const Rule& rule = {}) {
+  return [rule](const Setting& setting) -> std::unique_ptr<AnyTrainer> {
+    auto model = stages(setting.kind, setting.dtype, setting.weights_seed);
+    torch::manual_seed(setting.global_seed);
+    return std::make_unique<TrainerOf<SequentialBlocks, Rule>>(model, rule, setting.options);
+  };
+}
+
+}  // namespace creditlib::test

@@ -1,0 +1,134 @@
+#pragma once
+
+#include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/equilibrium_propagation.hpp>
+#include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/mix.hpp>
+#include <creditlib/credit/oracle.hpp>
+#include <creditlib/credit/state_predictor.hpp>
+#include <creditlib/credit/value_net.hpp>
+#include <creditlib/credit/vec.hpp>
+#include <string>
+#include <tuple>
+
+#include "../models.hpp"
+#include "../rules.hpp"
+#include "../test.hpp"
+
+/// The rules that the laws are about: all of the library, and some of a user's own.
+namespace creditlib::test {
+
+/// Whether all hidden states of a model have one shape, so that an estimate made at a block's input fits its output.
+inline bool one_shape(Kind kind) { return kind == Kind::residual_mlp || kind == Kind::dropout || kind == Kind::tokens; }
+
+// Rules of the library with options that are not their defaults: small nets and few steps, so that a law is quick, and
+// other forms of a rule. A rule that cannot train every model says so with `refusal(kind)`: a part of its Error's
+// message, or "" where it trains the model.
+
+struct DFAByElement {
+  template <class Model>
+  DFA::State bind(Model& model, const BindContext& context) const {
+    return DFA{.by_element = true}.bind(model, context);
+  }
+};
+
+struct OracleAtBlockInput {
+  template <class Model>
+  Oracle bind(Model&, const BindContext&) const {
+    return {.at = CreditPoint::BlockInput};
+  }
+  static std::string refusal(Kind kind) { return one_shape(kind) ? "" : "The credit source gave credit "; }
+};
+
+struct SmallVec {
+  template <class Model>
+  Vec::State bind(Model& model, const BindContext& context) const {
+    return Vec{.directions = 2, .hidden = 16, .layers = 1, .time = 4}.bind(model, context);
+  }
+};
+
+struct SmallVecAtBlockInput {
+  template <class Model>
+  Vec::State bind(Model& model, const BindContext& context) const {
+    return Vec{.directions = 2, .hidden = 16, .layers = 1, .time = 4, .at = CreditPoint::BlockInput}.bind(model,
+                                                                                                          context);
+  }
+  static std::string refusal(Kind kind) { return one_shape(kind) ? "" : "Vec: .at = BlockInput drives block "; }
+};
+
+struct SmallValueNet {
+  template <class Model>
+  ValueNet::State bind(Model& model, const BindContext& context) const {
+    return ValueNet{.samples = 2, .terminal_gradient_weight = 0.1, .hidden = 16, .layers = 1, .time = 4}.bind(model,
+                                                                                                              context);
+  }
+};
+
+struct SmallStatePredictor {
+  template <class Model>
+  StatePredictor::State bind(Model& model, const BindContext& context) const {
+    return StatePredictor{.hidden = 16, .layers = 1, .time = 4}.bind(model, context);
+  }
+};
+
+/// EquilibriumPropagation, one-sided or centred. In its few steps the nudge reaches every state of the models, and is
+/// far above float32's rounding.
+template <bool centred>
+struct ShortEquilibriumPropagation {
+  template <class Model>
+  EquilibriumPropagation::State bind(Model& model, const BindContext& context) const {
+    return EquilibriumPropagation{.beta = 1, .steps = 8, .rate = 0.1, .centred = centred}.bind(model, context);
+  }
+  static std::string refusal(Kind kind) {
+    return kind == Kind::dropout ? "EquilibriumPropagation: embed.1 is Dropout with p = 0.2" : "";
+  }
+};
+
+/// All rules. A new one joins by one line.
+using Rules = std::tuple<                //
+    DFA,                                 //
+    DFAByElement,                        //
+    FA,                                  //
+    Oracle,                              //
+    OracleAtBlockInput,                  //
+    SmallVec,                            //
+    SmallVecAtBlockInput,                //
+    SmallValueNet,                       //
+    SmallStatePredictor,                 //
+    ShortEquilibriumPropagation<false>,  //
+    ShortEquilibriumPropagation<true>,   //
+    TargetProjection,                    //
+    NoisyProjection,                     //
+    LearnedProjection,                   //
+    ProjectionAtScaledStates,            //
+    Mix<DFA, FA>,                        //
+    Mix<DFA, SmallVec>,                  //
+    Mix<LearnedProjection, Oracle>>;
+
+/// Whether a rule has random numbers of its own.
+template <class Rule>
+inline constexpr bool draws = true;
+template <>
+inline constexpr bool draws<Oracle> = false;
+template <>
+inline constexpr bool draws<OracleAtBlockInput> = false;
+template <bool centred>
+inline constexpr bool draws<ShortEquilibriumPropagation<centred>> = false;
+
+/// Whether a rule's credit is what is left between two states that are all but the same, so that float32 leaves few digits of it.
+template <class Rule>
+inline constexpr bool magnifies_rounding = false;
+template <bool centred>
+inline constexpr bool magnifies_rounding<ShortEquilibriumPropagation<centred>> = true;
+
+/// What a rule says of a model that it cannot train; "" where it trains it.
+template <class Rule>
+std::string refusal(Kind kind) {
+  if constexpr (requires { Rule::refusal(kind); }) {
+    return Rule::refusal(kind);
+  } else {
+    return "";
+  }
+}
+
+}  // namespace creditlib::test

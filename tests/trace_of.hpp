@@ -1,0 +1,18 @@
+#pragma once
+
+#include <creditlib/detail/passes.hpp>
+#include <creditlib/objective/cross_entropy.hpp>
+
+#include "models.hpp"
+#include "test.hpp"
+
+namespace creditlib::test {
+
+/// The Trace that a trainer would show for this batch.
+template <class Model, class Objective = CrossEntropy>
+Trace trace_of(Model& model, const Batch& batch, const Objective& objective = {}) {
+  const detail::Passes<Model> passes(model, TrainerOptions{.path = Path::Generic}, model->parameters());
+  return passes.forward(model, objective, batch.x, batch.y, /*pullbacks=*/false, nullptr).trace;
+}
+
+}  // namespace creditlib::test
