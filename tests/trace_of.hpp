@@ -11,8 +11,8 @@ namespace creditlib::test {
 /// The Trace that a trainer would show for this batch.
 template <class Model, class Objective = CrossEntropy>
 Trace trace_of(Model& model, const Batch& batch, const Objective& objective = {}) {
-  const detail::Passes<Model> passes(model, TrainerOptions{.path = Path::Generic}, model->parameters());
-  return passes.forward(model, objective, batch.x, batch.y, /*pullbacks=*/false, nullptr).trace;
+  const detail::Passes<Model> passes(model, TrainerOptions{}, model->parameters());
+  return passes.forward(model, objective, batch.x, batch.y, /*pullbacks=*/false, passes.closed_form()).trace;
 }
 
 }  // namespace creditlib::test

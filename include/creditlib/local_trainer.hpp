@@ -241,6 +241,7 @@ class LocalTrainer {
       }
       const auto credits = sources_.factored_credit(model(), trace, weights());
       if (!credits) return std::nullopt;
+      rerun_at_local_inputs(trace, pass);
       const auto gradient = [&](const FactoredCredit& a, double multiple) {
         auto [left, right] = normalizer_.factored(a);
         return detail::OutputGradient{{}, {left * multiple, right}};
@@ -258,7 +259,7 @@ class LocalTrainer {
       return std::nullopt;
     }
   }
-  static constexpr bool keeps_factors = Sources::factors && !Sources::Traits::has_local_inputs &&
+  static constexpr bool keeps_factors = Sources::factors &&
                                         requires(const Normalizer& normalizer, const LocalLoss& loss, FactoredCredit a, torch::Tensor f) {
                                           normalizer.factored(a);
                                           loss.multiple_of_credit(f);
@@ -266,6 +267,7 @@ class LocalTrainer {
 
   void rerun_at_local_inputs(const Trace& trace, detail::Pass& pass) {
     if (const auto states = sources_.local_inputs(model(), trace, weights())) {
+      detail::check_local_inputs(model(), *states, trace.error.size(0));
       const detail::Untouched untouched(*model(), training_.device());
       pass.rerun(*states);
     }

@@ -252,8 +252,8 @@ TEST_CASE("both paths train the digits alike for an epoch", "[closed_form]") {
   const auto digits = data::digits(CREDITLIB_DATA_DIR "/digits");
   const auto loss_after_an_epoch = [&](Path path, auto&& make) {
     torch::manual_seed(42);
-    ResidualMLP model({.input = 64, .width = 32, .classes = 10, .blocks = 2});
-    data::Batches train(digits.train, {.batch_size = 32, .flatten = true});
+    ResidualMLP model({.input = 64, .width = 64, .classes = 10, .blocks = 2});
+    data::Batches train(digits.train, {.batch_size = 16, .flatten = true});
     auto trainer = make(model, path);
     double loss = 0;
     for (const auto& [x, y] : train) loss += trainer.step(x, y).loss.template item<double>();

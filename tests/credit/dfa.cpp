@@ -305,8 +305,12 @@ TEST_CASE("DFA reads the error of a Trace and nothing else", "[credit]") {
 TEST_CASE("an error of exactly 0 gives DFA's embed and blocks gradients of exactly 0", "[credit]") {
   auto model = small_model();
   const auto x = small_batch().x;
-  const auto reached = model->forward(x).detach();
-  LocalTrainer trainer(model, DFA{}, {}, {}, {}, {}, SquaredError{});
+  const TrainerOptions options{.path = GENERATE(Path::Generic, Path::ClosedForm)};
+  LocalTrainer trainer(model, DFA{}, options, {}, {}, {}, SquaredError{});
+  const Captured<DFA> captured;
+  LocalTrainer watched(model, captured, options, {}, {}, {}, SquaredError{});
+  watched.credits(x, torch::zeros({7, small_classes}));
+  const auto reached = watched.state().traces->front().logits.clone();
 
   const auto gradients = trainer.gradients(x, reached), others = trainer.gradients(x, reached + 1);
 

@@ -91,11 +91,7 @@ class GraphPass final : public Pass {
 
   void rerun(const std::vector<torch::Tensor>& states) override {
     const torch::AutoGradMode grad(true);
-    check_states(states, blocks());
-    for (std::size_t l = 0; l < states.size(); ++l) {
-      check_hidden("The local_inputs' h'_", l, states[l], model_->hidden_shape(static_cast<std::int64_t>(l)), embedded_.size(0));
-      if (l < branch_.size()) branch_[l] = branch_of(model_, static_cast<std::int64_t>(l), states[l].detach());
-    }
+    for (std::size_t l = 0; l < branch_.size(); ++l) branch_[l] = branch_of(model_, static_cast<std::int64_t>(l), states[l].detach());
     logits_ = model_->readout(states.back().detach());
   }
 

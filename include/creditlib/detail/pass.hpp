@@ -27,12 +27,6 @@ class Pass : public TracedPass {
 
   /// Whether an OutputGradient may be given as factors.
   virtual bool takes_factors() const = 0;
-
- protected:
-  static void check_states(const std::vector<torch::Tensor>& states, std::int64_t blocks) {
-    if (static_cast<std::int64_t>(states.size()) == blocks + 1) return;
-    fail("local_inputs gave ", states.size(), " states, expected ", blocks + 1, ": one for each of h_0..h_L.");
-  }
 };
 
 /// A finished forward pass: what credit sources see of it, and what the trainer goes on with.
@@ -52,6 +46,18 @@ inline void check_logits(const torch::Tensor& logits, std::int64_t batch, std::i
   if (logits.defined() && logits.sizes() == torch::IntArrayRef({batch, classes})) return;
   fail("The model's logits are ", logits.defined() ? shape_text(logits.sizes()) : "undefined", ", expected ",
        shape_text({batch, classes}), ": classes() for each sample of the batch.");
+}
+
+/// Throws Error unless a source's local_inputs are one a hidden state, each of its shape.
+template <BlockModel Model>
+void check_local_inputs(Model& model, const std::vector<torch::Tensor>& states, std::int64_t batch) {
+  const auto expected = static_cast<std::size_t>(model->blocks()) + 1;
+  if (states.size() != expected) {
+    fail("local_inputs gave ", states.size(), " states, expected ", expected, ": one for each of h_0..h_L.");
+  }
+  for (std::size_t l = 0; l < states.size(); ++l) {
+    check_hidden("The local_inputs' h'_", l, states[l], model->hidden_shape(static_cast<std::int64_t>(l)), batch);
+  }
 }
 
 }  // namespace creditlib::detail
