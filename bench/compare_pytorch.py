@@ -1,241 +1,241 @@
-"""Times a training step in PyTorch and in creditlib, in turns, and prints the ratios.
+"""Times creditlib's training steps against PyTorch's and against the bare matrix products, and says which figures are reached.
 
-    python compare_pytorch.py --program PATH/bench_steps --threads 1 --width 256 --blocks 4 --batch 128
+    ./run build bench_steps bench_floor bench_batches
+    python bench/compare_pytorch.py --json docs/results/performance/compare_pytorch.json
 
-Contestants take turns, a few steps each, in an order drawn anew every round, so that a machine that slows down slows
-all of them. The first round warms up and is not counted. PyTorch runs
-  scripts   the reference scripts' way: two forwards, an optimiser a part (bp: torch.optim.AdamW as the scripts call it)
-  fused     the same arithmetic at eager PyTorch's best: one forward, one backward, one fused AdamW
-creditlib's side is bench_steps, one process a rule, idle between its turns:
-  bench_steps --serve --rule dfa --width 256 --blocks 4 --batch 128 --threads 1
-reads "N\\n", runs N steps, answers one line with the N times in ms; "q\\n" ends it. Input size 3072, 10 classes.
+First the numbers are verified (verify.py); where they differ it ends with exit code 1. Then the contestants take turns, a few
+steps each, in an order drawn anew every round (contest.py):
+
+    creditlib/<network>/<rule>/<path>/<precision>/<matmul>    bench/steps, a process each, idle between its turns
+    pytorch/<network>/<rule>/<way>/<matmul>                   in this process (pytorch_steps.py, scripts_cnn.py)
+    floor/<network>/<rule or adamw>/<matmul>                  bench/floor: a step's products alone, AdamW alone
+
+A ratio is one of medians over all steps, its quartiles are those of the rounds' own ratios.
+Exit codes: 0; 1 where verification or a contestant of creditlib's fails; 2 for wrong flags; 77 where there is no torch to compare with.
 """
 
 import argparse
 import json
 import os
-import random
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-INPUT, CLASSES, LR, WEIGHT_DECAY = 3072, 10, 1e-3, 0.01
-POOL = 8  # batches that the steps go round
+from contest import Called, Failed, Served, contest, machine, markdown, program_in
+from figures import Figures, batch_figures, cnn_figures, memory_figures, resmlp_figures
+
+RULES = ["bp", "dfa", "fa", "oracle", "vec", "value_net", "state_predictor"]
+CNN_RULES = ["bp", "dfa", "ep", "state_predictor", "value_net"]
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def size(text):
+    width, _, blocks = text.partition("x")
+    if not (width.isdigit() and blocks.isdigit() and int(width) and int(blocks)):
+        raise argparse.ArgumentTypeError(f"{text} is no size, expected WIDTHxBLOCKS such as 256x4")
+    return int(width), int(blocks)
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", type=Path, required=True, help="the bench_steps program")
-    parser.add_argument("--rounds", type=int, default=20, help="counted rounds, after one to warm up")
+    parser.add_argument("--programs", type=Path, default=ROOT / "build/release/bench", help="the folder of steps, floor and batches")
+    parser.add_argument("--contests", nargs="+", choices=["resmlp", "cnn", "batches", "memory"], default=["resmlp", "cnn", "batches", "memory"])
+    parser.add_argument("--sizes", nargs="+", type=size, default=[(256, 4), (512, 2)], metavar="WIDTHxBLOCKS", help="of the residual MLPs")
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES, help="on the residual MLPs")
+    parser.add_argument("--matmul", nargs="+", choices=["mkl", "onednn"], default=["mkl", "onednn"], help="what multiplies float32 matrices")
+    parser.add_argument("--rounds", type=int, default=20, help="counted rounds")
     parser.add_argument("--steps", type=int, default=10, help="steps a turn")
+    parser.add_argument("--cnn-rounds", type=int, default=8, help="counted rounds of the convolutional network")
+    parser.add_argument("--turn-seconds", type=float, default=1.0, help="fewer steps where a turn would take longer")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="also write settings, times and ratios here")
+    parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
+    parser.add_argument("--verify-only", action="store_true", help="end after the verification, which is of the residual MLPs alone")
+    parser.add_argument("--json", type=Path, help="also write settings, times, ratios and figures here")
     args = parser.parse_args()
-    for name in ("rounds", "steps", "threads", "width", "blocks", "batch"):
+    for name in ("rounds", "steps", "cnn_rounds", "threads", "batch", "classes"):
         if getattr(args, name) < 1:
-            parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
-    if not (args.program.is_file() and os.access(args.program, os.X_OK)):
-        parser.error(f"--program {args.program} is not a program: build bench_steps first and give its path")
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+    if args.verify_only:
+        args.contests = ["resmlp"]
+    needed = {"resmlp": ["steps", "floor"], "cnn": ["steps"], "batches": ["batches"], "memory": ["steps"]}
+    args.program = {name: program_in(args.programs, name, parser)
+                    for contest in args.contests for name in (["steps"] if args.verify_only else needed[contest])}
     if args.json and not args.json.absolute().parent.is_dir():
         parser.error(f"--json {args.json}: its folder does not exist")
     return args
 
 
-class Creditlib:
-    """One bench_steps process."""
+def our_resmlp_contestants(model, width, blocks, args):
+    shape = {"model": "resmlp", "width": width, "blocks": blocks, "batch": args.batch, "classes": args.classes}
+    steps = [(rule, "closed_form", "float32") for rule in args.rules]
+    steps += [(rule, "generic", "float32") for rule in ("bp", "dfa") if rule in args.rules]
+    steps += [("dfa_dense", "closed_form", "float32"), ("dfa", "closed_form", "bf16")] if "dfa" in args.rules else []
+    products = [rule for rule in ("bp", "dfa", "fa") if rule in args.rules] + (["dfa_dense"] if "dfa" in args.rules else [])
+    contestants = {}
+    for matmul in args.matmul:
+        for rule, path, precision in steps:
+            contestants[f"creditlib/{model}/{rule}/{path}/{precision}/{matmul}"] = Served(
+                args.program["steps"], args.threads, rule=rule, path=path, precision=precision, matmul=matmul, **shape)
+        for rule in [*products, "adamw"]:
+            contestants[f"floor/{model}/{rule}/{matmul}"] = Served(args.program["floor"], args.threads, rule=rule, matmul=matmul, **shape)
+    return contestants
 
-    def __init__(self, args, rule):
-        self.command = [str(args.program.absolute()), "--serve", "--rule", rule, "--width", str(args.width), "--blocks",
-                        str(args.blocks), "--batch", str(args.batch), "--threads", str(args.threads)]
-        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def turn(self, steps):
+def resmlp_contest(width, blocks, args):
+    from pytorch_steps import resmlp_contestants
+
+    model = f"resmlp_d{width}_L{blocks}"
+    contestants = resmlp_contestants(model, width, blocks, args) | our_resmlp_contestants(model, width, blocks, args)
+    return model, contest(contestants, args.rounds, args.steps, args.seed, args.turn_seconds)
+
+
+def cnn_contest(args):
+    from pytorch_steps import cnn_contestants
+
+    contestants = cnn_contestants(args)
+    for matmul in args.matmul:
+        for rule in CNN_RULES:
+            contestants[f"creditlib/cnn/{rule}/generic/float32/{matmul}"] = Served(
+                args.program["steps"], args.threads, rule=rule, model="cnn", matmul=matmul, batch=args.batch, classes=args.classes)
+    return contest(contestants, args.cnn_rounds, args.steps, args.seed, args.turn_seconds)
+
+
+def batch_times(args):
+    """ms an augmented batch of 128: creditlib's; one gather of windows in PyTorch; torchvision in a DataLoader (None: not installed)."""
+    command = [str(args.program["batches"]), "--benchmark_filter=augmented", "--benchmark_format=json", "--benchmark_min_time=1"]
+    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    found = [b["real_time"] for b in json.loads(ran.stdout)["benchmarks"]] if ran.returncode == 0 else []
+
+    import torch
+    from train_cifar import TrainingSet  # of tests/reference, which pytorch_steps has put on the path
+
+    images, labels = torch.randint(256, (20_000, 3, 32, 32), dtype=torch.uint8), torch.randint(10, (20_000,))
+
+    def whole_tensors():
+        training = TrainingSet(images, labels)
+        batches = training.epoch()
+        return lambda *_: next(batches)
+
+    def loader():
+        from torchvision import transforms
+        from torchvision.transforms.functional import to_pil_image
+
+        change = transforms.Compose([transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor(),
+                                     transforms.Normalize((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))])
+        pictures = [(to_pil_image(image), label) for image, label in zip(images[:12_800], labels.tolist())]
+        data = [(lambda picture=picture: change(picture), label) for picture, label in pictures]
+
+        class Pictures(torch.utils.data.Dataset):
+            def __len__(self):
+                return len(data)
+
+            def __getitem__(self, i):
+                return data[i][0](), data[i][1]
+
+        batches = iter(torch.utils.data.DataLoader(Pictures(), 128, shuffle=True, num_workers=1))
+        return lambda *_: next(batches)
+
+    times = {"creditlib": statistics.median(found) if found else None}
+    for name, make in (("whole tensors in PyTorch", whole_tensors), ("torchvision in a DataLoader", loader)):
         try:
-            self.process.stdin.write(f"{steps}\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-            times = [float(word) for word in line.split()]
-        except (BrokenPipeError, ValueError):
-            times = []
-        if len(times) != steps:
-            sys.exit(f"{' '.join(self.command)}: asked for {steps} times, got no such line; "
-                     f"exit code {self.process.poll()}")
-        return times
-
-    def close(self):
-        if self.process.poll() is None:
-            try:
-                self.process.stdin.write("q\n")
-                self.process.stdin.close()
-                self.process.wait(timeout=10)
-            except (BrokenPipeError, subprocess.TimeoutExpired):
-                self.process.kill()
-                self.process.wait()
+            times[name] = statistics.median(Called(make, [(None, None)]).turn(60)[10:])
+        except Failed as failure:
+            times[name] = None
+            print(f"  {name}: {failure}")
+    return times
 
 
-class PyTorch:
-    """Calls step(x, y) on a pool of random batches."""
-
-    def __init__(self, batches, step):
-        self.batches, self.step, self.done = batches, step, 0
-
-    def turn(self, steps):
-        times = []
-        for _ in range(steps):
-            x, y = self.batches[self.done % len(self.batches)]
-            self.done += 1
-            start = time.perf_counter()
-            self.step(x, y)
-            times.append(1e3 * (time.perf_counter() - start))
-        return times
-
-    def close(self):
-        pass
+def constant_memory(args):
+    """Bytes at L=4 and L=32."""
+    found = []
+    for blocks in (4, 32):
+        served = Served(args.program["steps"], args.threads, rule="dfa", path="constant_memory", width=256, blocks=blocks)
+        try:
+            found.append(served.memory())
+        except Failed as failure:
+            print(f"  {failure}")
+            found.append(None)
+        served.close()
+    return found
 
 
-def one_pass_step(model, optimizer, rule, feedback, x, y):
-    """dfa_step's or fa_step's arithmetic with every forward run once, one backward and one optimiser step."""
-    import torch
-    import torch.nn.functional as F
-    from scripts_way import output_error, rms_normalized
-
-    first = model.embed(x)
-    h, branches = first.detach(), []
-    for block in model.blocks:
-        branches.append(block(h))
-        h = h + branches[-1].detach()
-    h.requires_grad_(rule == "fa")
-    logits = model.readout(h)
-    loss = F.cross_entropy(logits, y)
-    with torch.no_grad():
-        if rule == "dfa":
-            error = output_error(logits, y)
-            credits = [error @ b.T for b in feedback]
-            credits.insert(0, credits[0])
-        else:
-            credits = [torch.autograd.grad(loss, h, retain_graph=True)[0] * y.numel()]
-            for b in reversed(feedback):
-                credits.insert(0, credits[0] @ b)
-        credits = [rms_normalized(credit) for credit in credits]
-    total = loss
-    for output, credit in zip([first, *branches], credits):
-        total = total + (output * credit).sum(-1).mean()
-    optimizer.zero_grad()
-    if rule == "fa":
-        total.backward(inputs=list(model.parameters()))  # h's own gradient is not needed again
-    else:
-        total.backward()
-    optimizer.step()
-    return loss.detach()
-
-
-def pytorch_contestants(args):
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "reference"))
-    import torch
-    import scripts_way
-
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    batches = [(torch.randn(args.batch, INPUT), torch.randint(CLASSES, (args.batch,))) for _ in range(POOL)]
-    dfa = scripts_way.draw_dfa_feedback(args.width, CLASSES, args.blocks)
-    fa = scripts_way.draw_fa_feedback(args.width, args.blocks)
-
-    def contestant(step, *feedback, **optimizer):
-        model = scripts_way.ResidualMLP(INPUT, args.width, CLASSES, args.blocks)
-        optimizers = scripts_way.Optimizers(model, 100, LR, WEIGHT_DECAY, **optimizer)
-        return PyTorch(batches, lambda x, y: step(model, optimizers, *feedback, x, y))
-
-    def one_pass(rule, feedback):
-        step = lambda model, optimizers, x, y: one_pass_step(model, optimizers.whole, rule, feedback, x, y)
-        return contestant(step, whole=True, fused=True)
-
-    return {
-        "PyTorch bp scripts": contestant(scripts_way.bp_step, whole=True),
-        "PyTorch bp fused": contestant(scripts_way.bp_step, whole=True, fused=True),
-        "PyTorch dfa scripts": contestant(scripts_way.dfa_step, dfa),
-        "PyTorch dfa fused": one_pass("dfa", dfa),
-        "PyTorch fa scripts": contestant(scripts_way.fa_step, fa),
-        "PyTorch fa fused": one_pass("fa", fa),
-    }
-
-
-def quartiles(values):
-    """Lower quartile, median, upper quartile."""
-    return tuple(statistics.quantiles(values, n=4, method="inclusive")) if len(values) > 1 else (values[0],) * 3
-
-
-def ratio(rounds, name, other):
-    """Ratio of the medians over all steps; the quartiles are those of each round's own ratio of medians."""
-    whole = statistics.median(sum(rounds[name], [])) / statistics.median(sum(rounds[other], []))
-    each = [statistics.median(a) / statistics.median(b) for a, b in zip(rounds[name], rounds[other])]
-    return {"ratio": whole, "quartiles": [quartiles(each)[0], quartiles(each)[2]]}
-
-
-def cpu_model():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        import platform
-
-        return platform.processor() or platform.machine()
+def report(title, outcome, base):
+    """Prints a contest, and returns it for the JSON file."""
+    rows, entry = [], {}
+    for name in sorted(outcome.rounds, key=outcome.median):
+        summary = entry[name] = outcome.summary(name)
+        low, high = summary["quartiles_ms"]
+        same = f"{base}/{name.rsplit('/', 1)[1]}"
+        ratio = summary["to_base"] = outcome.ratio(name, same) if same in outcome else None
+        rows.append([name, f"{summary['median_ms']:.3f}", f"{low:.3f}..{high:.3f}", f"{ratio['ratio']:.3f}" if ratio else ""])
+    print(f"\n{title}\n\n" + markdown(["contestant", "ms a step", "quartiles", f"to {base}, same products"], rows))
+    for name, why in sorted(outcome.failures.items()):
+        print(f"not measured: {name}: {why}")
+    medians = {name: [round(statistics.median(turn), 4) for turn in turns] for name, turns in outcome.rounds.items()}
+    return {"contestants": entry, "failures": outcome.failures, "round_medians_ms": medians}
 
 
 def main():
     args = arguments()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: who waits must not spin in others' turns
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
-    contestants = pytorch_contestants(args)
-    import torch
-
-    machine = {"cpu": cpu_model(), "cores": os.cpu_count(), "torch": torch.__version__, "threads": args.threads}
-    print(f"{machine['cpu']}, {machine['cores']} cores; PyTorch {machine['torch']}; threads {args.threads}")
-    print(f"ResidualMLP {INPUT} -> {args.width} x {args.blocks} blocks -> {CLASSES}, batch {args.batch}; "
-          f"{args.rounds} rounds of {args.steps} steps each\n", flush=True)
-
-    order = random.Random(args.seed)
-    rounds = {}
     try:
-        for rule in ("bp", "dfa", "fa"):
-            contestants[f"creditlib {rule}"] = Creditlib(args, rule)
-        rounds = {name: [] for name in contestants}
-        for index in range(args.rounds + 1):
-            for name in order.sample(list(contestants), len(contestants)):
-                times = contestants[name].turn(args.steps)
-                if index > 0:
-                    rounds[name].append(times)
-    finally:
-        for contestant in contestants.values():
-            contestant.close()
+        import torch
+        import pytorch_steps
+        from verify import verify
+    except (ImportError, OSError) as error:  # OSError: a wheel of torch without the libraries it needs
+        print(f"No PyTorch to compare with: {error}. CREDITLIB_TORCH=full ./run setup installs it.", file=sys.stderr)
+        sys.exit(77)
+    torch.set_num_threads(args.threads)
+    if "onednn" in args.matmul and not pytorch_steps.onednn_is_float32():
+        print("oneDNN rounds float32 matrices to bfloat16 on this processor: left out.")
+        args.matmul.remove("onednn")
+    result = {"machine": machine(args.threads) | {"torch": torch.__version__},
+              "settings": {name: getattr(args, name) for name in ("sizes", "rules", "matmul", "rounds", "steps", "cnn_rounds", "turn_seconds", "batch",
+                                                                  "classes", "seed")}}
+    about = result["machine"]
+    print(f"{about['cpu']}, {about['cores']} cores; PyTorch {about['torch']}; threads {args.threads}; batch {args.batch}; commit {about['commit']}\n")
 
-    base = "PyTorch bp fused"
-    table = {}
-    print(f"{'contestant':<22}{'median ms':>10}{'quartiles':>18}{'ratio to ' + base:>28}")
-    for name, times in rounds.items():
-        low, median, high = quartiles(sum(times, []))
-        to_base = ratio(rounds, name, base)
-        table[name] = {"median_ms": median, "quartiles_ms": [low, high], "to_pytorch_bp_fused": to_base}
-        print(f"{name:<22}{median:>10.3f}{f'{low:.3f}..{high:.3f}':>18}{to_base['ratio']:>28.3f}")
+    print("creditlib's steps against PyTorch's:")
+    try:
+        result["verification"] = verify(args.program["steps"], args)
+    except RuntimeError as error:
+        sys.exit(str(error))  # with exit code 1
+    if not all(entry["holds"] for entry in result["verification"].values()):
+        print("They differ, so no times are compared.", file=sys.stderr)
+        sys.exit(1)
+    if args.verify_only:
+        return
 
-    print("\ncreditlib / PyTorch, below 1 is faster (quartiles over rounds)")
-    ratios = {}
-    for rule in ("bp", "dfa", "fa"):
-        for way in ("scripts", "fused"):
-            key = f"creditlib {rule} / PyTorch {rule} {way}"
-            ratios[key] = ratio(rounds, f"creditlib {rule}", f"PyTorch {rule} {way}")
-            low, high = ratios[key]["quartiles"]
-            print(f"{key:<42}{ratios[key]['ratio']:>7.3f}  ({low:.3f}..{high:.3f})")
+    figures, contests, failed = Figures(), {}, False
+    if "resmlp" in args.contests:
+        for width, blocks in args.sizes:
+            model, outcome = resmlp_contest(width, blocks, args)
+            contests[model] = report(f"ResidualMLP 3072 -> {width} x {blocks} blocks -> {args.classes}", outcome, f"pytorch/{model}/bp/fused")
+            resmlp_figures(figures, outcome, model, width, args.matmul)
+    if "cnn" in args.contests:
+        outcome = cnn_contest(args)
+        contests["cnn"] = report("SmallCNN", outcome, "pytorch/cnn/bp/fused")
+        cnn_figures(figures, outcome, args.matmul)
+    if "batches" in args.contests:
+        result["batch_ms"] = times = batch_times(args)
+        print("\nan augmented batch of 128, ms: " + ", ".join(f"{name} {ms:.3f}" for name, ms in times.items() if ms is not None))
+        batch_figures(figures, times["creditlib"], times["torchvision in a DataLoader"])
+    if "memory" in args.contests:
+        shallow, deep = constant_memory(args)
+        result["constant_memory_bytes"] = {"L=4": shallow, "L=32": deep}
+        memory_figures(figures, shallow, deep)
+    print("\nFigures to reach\n\n" + markdown(*figures.table()))
+    failed = any(name.startswith(("creditlib/", "floor/")) for c in contests.values() for name in c["failures"])
 
     if args.json:
-        settings = {name: getattr(args, name) for name in ("rounds", "steps", "width", "blocks", "batch", "seed")}
-        result = {"machine": machine, "settings": settings, "contestants": table, "ratios": ratios, "times_ms": rounds}
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+        result |= {"contests": contests, "figures": figures.rows}
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

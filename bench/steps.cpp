@@ -1,120 +1,167 @@
-// A training step of each rule on the residual MLP: items (images) a second and peak memory.
+// A training step of every rule: rule/model/path/precision.
 //
-//   steps [--benchmark_...]      Google Benchmark; one thread
-//   steps --serve --rule dfa --width 256 --blocks 4 --batch 128 --threads 1
-//                                for compare_pytorch.py: reads "N\n", runs N steps, answers with their times in ms; "q\n" ends it
+//   steps [--all] [--device cuda] [--batch N] [--classes N] [--threads N] [--matmul mkl|onednn] [--benchmark_…]
+//                     Google Benchmark; without --all the residual MLPs, and of the rules all but ep
+//   steps --serve --rule dfa --model resmlp --width 256 --blocks 4 --path closed_form --precision float32 …
+//                     takes turns with other processes (support/serve.hpp): "N" times N steps, "forward N" N forward passes,
+//                     "memory" tells the bytes of memory_of(), "phases" the seconds of a step's phases
+//   steps --verify FROM --output TO --rule dfa …
+//                     trains on the weights, feedback and batches of a safetensors file (support/verify.hpp)
 
-#include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
-#include <creditlib/backprop_trainer.hpp>
-#include <creditlib/credit/dfa.hpp>
-#include <creditlib/credit/fa.hpp>
-#include <creditlib/local_trainer.hpp>
-#include <creditlib/model/residual_mlp.hpp>
+#include <creditlib/error.hpp>
+#include <torch/types.h>
 
-#include <chrono>
-#include <cstdio>
-#include <fstream>
-#include <functional>
-#include <iostream>
-#include <map>
-#include <memory>
+#include <exception>
+#include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "support/command_line.hpp"
+#include "support/memory.hpp"
+#include "support/products.hpp"
+#include "support/serve.hpp"
+#include "support/settings.hpp"
+#include "support/stepper.hpp"
+#include "support/stopwatch.hpp"
+#include "support/verify.hpp"
 
 namespace {
 
-constexpr std::int64_t input = 3072, classes = 10;
+using namespace bench;
 
-struct Size {
-  std::int64_t width = 256, blocks = 4, batch = 128;
-};
+bool failed = false;
 
-using Batches = std::vector<std::pair<torch::Tensor, torch::Tensor>>;
-
-/// Steps of a trainer on batches that go round.
-template <class Trainer>
-std::function<void()> steps_of(Trainer trainer, Batches batches) {
-  auto held = std::make_shared<Trainer>(std::move(trainer));
-  std::size_t next = 0;
-  return [held, batches = std::move(batches), next]() mutable {
-    const auto& [x, y] = batches[next++ % batches.size()];
-    benchmark::DoNotOptimize(held->step(x, y).loss.data_ptr());
-  };
-}
-
-std::function<void()> step_of(const std::string& rule, const Size& size) {
-  torch::manual_seed(1);
-  creditlib::ResidualMLP model({.input = input, .width = size.width, .classes = classes, .blocks = size.blocks});
-  Batches batches;
-  for (int i = 0; i < 8; ++i) batches.emplace_back(torch::randn({size.batch, input}), torch::randint(classes, {size.batch}));
-  if (rule == "bp") return steps_of(creditlib::BackpropTrainer(model), std::move(batches));
-  if (rule == "fa") return steps_of(creditlib::LocalTrainer(model, creditlib::FA{}), std::move(batches));
-  if (rule == "dfa") return steps_of(creditlib::LocalTrainer(model, creditlib::DFA{}), std::move(batches));
-  throw creditlib::Error("There is no rule " + rule + ", expected bp, fa or dfa.");
-}
-
-/// The peak of the process's resident memory since the last call of reset_peak_memory, in bytes (Linux; 0 elsewhere).
-double peak_memory() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.rfind("VmHWM:", 0) == 0) return 1024 * std::stod(line.substr(6));
+/// Seconds of each phase, the mean of a few steps.
+Seconds phases_of(StepLoop& loop, int steps = 3) {
+  Seconds sum{};
+  for (int i = 0; i < steps; ++i) {
+    const auto seconds = loop.watched_step();
+    for (std::size_t p = 0; p < sum.size(); ++p) sum[p] += seconds[p] / steps;
   }
-  return 0;
-}
-void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
-
-void run_steps(benchmark::State& state, const std::string& rule, const Size& size) {
-  const auto step = step_of(rule, size);
-  for (int i = 0; i < 3; ++i) step();
-  reset_peak_memory();
-  for (auto _ : state) step();
-  state.SetItemsProcessed(state.iterations() * size.batch);
-  state.counters["peak_bytes"] = peak_memory();
+  return sum;
 }
 
-int serve(const std::map<std::string, std::string>& flags) {
-  const auto number = [&](const char* name) { return std::stoll(flags.at(name)); };
-  at::set_num_threads(static_cast<int>(number("--threads")));
-  const auto step = step_of(flags.at("--rule"), {number("--width"), number("--blocks"), number("--batch")});
-  for (std::string line; std::getline(std::cin, line) && line != "q";) {
-    std::string times;
-    for (long left = std::stol(line); left > 0; --left) {
-      const auto start = std::chrono::steady_clock::now();
-      step();
-      const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
-      times += (times.empty() ? "" : " ") + std::to_string(spent.count());
+/// share_<phase>: parts of a step's time, which add up to 1. diagnostics: the time of one alignment with the true gradients at all
+/// hidden states, in steps.
+void count_phases(benchmark::State& state, StepLoop& loop, torch::Device device) {
+  const auto seconds = phases_of(loop);
+  const double whole = std::accumulate(seconds.begin(), seconds.end(), 0.0);
+  for (std::size_t p = 0; p < seconds.size(); ++p) state.counters[std::string("share_") + phase_names[p]] = seconds[p] / whole;
+  Stopwatch watch(device);
+  watch.start();
+  loop.diagnose();
+  state.counters["diagnostics"] = watch.stop() / whole;
+}
+
+void run_steps(benchmark::State& state, const Settings& settings) {
+  try {
+    const auto memory = memory_of(settings);
+    const torch::Device device(settings.device);
+    StepLoop loop(settings);
+    loop.step();
+    count_phases(state, loop, device);
+    reset_peak_resident();
+    // A device runs ahead of the host, so there an iteration is the mean of several steps.
+    const int at_once = device.is_cpu() ? 1 : 20;
+    Stopwatch watch(device);
+    for (auto _ : state) {
+      watch.start();
+      for (int i = 0; i < at_once; ++i) loop.step();
+      state.SetIterationTime(watch.stop() / at_once);
     }
-    std::cout << times << std::endl;
+    state.SetItemsProcessed(state.iterations() * settings.batch);
+    state.counters["peak_bytes"] = peak_resident();
+    state.counters["tensor_bytes"] = memory.peak;
+    state.counters["activation_bytes"] = memory.activations;
+    if (const auto products = Products::of(settings); !products.list().empty()) {
+      state.counters["gemm_flop"] = products.flop();
+      state.counters["gemm_flop_rate"] = benchmark::Counter(products.flop(), benchmark::Counter::kIsIterationInvariantRate);
+    }
+  } catch (const std::exception& error) {
+    failed = true;
+    state.SkipWithError(error.what());
   }
+}
+
+std::vector<Settings> registered(const Settings& base, bool all) {
+  std::vector<Settings> list;
+  const auto add = [&](const std::string& rule, Settings s, const char* path, const char* precision = "float32") {
+    s.rule = rule;
+    s.path = path;
+    s.precision = precision;
+    list.push_back(std::move(s));
+  };
+  for (const auto& [width, blocks] : {std::pair{256, 4}, std::pair{512, 2}}) {
+    auto s = base;
+    s.model = "resmlp";
+    s.width = width;
+    s.blocks = blocks;
+    for (const auto& rule : rules()) {
+      if (rule == "ep" && !all) continue;
+      if (rule != "dfa_dense") add(rule, s, "generic");  // there all credit is dense
+      add(rule, s, "closed_form");
+    }
+    for (const char* rule : {"bp", "dfa", "fa"}) add(rule, s, "closed_form", "bf16");
+    add("dfa", s, "constant_memory");
+  }
+  if (!all) return list;
+  for (const char* model : {"cnn", "resnet", "vit"}) {
+    auto s = base;
+    s.model = model;
+    for (const auto& rule : rules()) {
+      if (rule != "dfa_dense") add(rule, s, "generic");
+    }
+  }
+  return list;
+}
+
+int serve_steps(const Settings& settings) {
+  StepLoop loop(settings);
+  Stopwatch watch{torch::Device(settings.device)};
+  const auto timed = [&](auto action) {
+    return [&watch, action] {
+      watch.start();
+      action();
+      return watch.stop();
+    };
+  };
+  serve({{"step", timed([&] { loop.step(); })}, {"forward", timed([&] { loop.forward(); })}},
+        {{"memory",
+          [&] {
+            const auto memory = memory_of(settings);
+            return std::to_string(memory.peak) + " " + std::to_string(memory.activations);
+          }},
+         {"phases", [&] {
+            std::string text;
+            for (const double seconds : phases_of(loop)) text += (text.empty() ? "" : " ") + std::to_string(seconds);
+            return text;
+          }}});
   return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc > 1 && std::string(argv[1]) == "--serve") {
-    std::map<std::string, std::string> flags;
-    for (int i = 2; i + 1 < argc; i += 2) flags[argv[i]] = argv[i + 1];
-    try {
-      return serve(flags);
-    } catch (const std::exception& error) {
-      std::fprintf(stderr, "steps --serve: %s; expected --rule, --width, --blocks, --batch and --threads, each with a value.\n", error.what());
-      return 2;
+  return bench::run_program(argc, argv, [&](std::vector<std::string>& arguments) {
+    const bool serves = take_switch(arguments, "--serve"), all = take_switch(arguments, "--all");
+    const auto from = take_value(arguments, "--verify"), to = take_value(arguments, "--output");
+    const auto settings = take_settings(arguments);
+    settings.apply();
+    if (serves || from) check_all_taken(arguments);
+    if (serves) return serve_steps(settings);
+    if (from) {
+      if (!to) throw creditlib::Error("--verify needs --output");
+      verify(settings, *from, *to);
+      return 0;
     }
-  }
-  at::set_num_threads(1);
-  for (const std::string rule : {"bp", "fa", "dfa"}) {
-    for (const Size& size : {Size{256, 4, 128}, Size{512, 2, 128}}) {
-      const auto name = rule + "/resmlp_d" + std::to_string(size.width) + "_L" + std::to_string(size.blocks) + "/generic/float32";
-      benchmark::RegisterBenchmark(name.c_str(), [rule, size](benchmark::State& state) { run_steps(state, rule, size); })
+    for (const auto& s : registered(settings, all)) {
+      benchmark::RegisterBenchmark(s.name().c_str(), [s](benchmark::State& state) { run_steps(state, s); })
           ->Unit(benchmark::kMillisecond)
-          ->UseRealTime();
+          ->UseManualTime();
     }
-  }
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
+    const int code = run_benchmarks(argv[0], arguments);
+    return failed ? 1 : code;
+  });
 }

@@ -2,6 +2,8 @@
 #
 # torch/types.h takes most of the time (7 s of 9). Where a header includes it, itself or through creditlib's headers, it is precompiled: that gives
 # the header nothing that it does not include, since includes stand above all else in a header. The others compile without.
+#
+# Headers that include CUDA's are left out where those are not there.
 
 # Does `header` include torch/types.h, itself or through creditlib's own headers?
 function(_creditlib_includes_types header out)
@@ -27,11 +29,16 @@ endfunction()
 
 function(creditlib_check_headers)
   file(GLOB_RECURSE all CONFIGURE_DEPENDS RELATIVE "${PROJECT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}/include/creditlib/*.hpp")
+  include(CreditlibCuda)
   set(units "")
   set(heavy FALSE)
   foreach(header IN LISTS all)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/include/${header}")
     if(header MATCHES "^creditlib/detail/")
+      continue()
+    endif()
+    file(STRINGS "${PROJECT_SOURCE_DIR}/include/${header}" of_cuda REGEX "^#include <(ATen|c10)/cuda/")
+    if(of_cuda AND NOT CREDITLIB_CUDA_PROGRAMS)
       continue()
     endif()
     string(REGEX REPLACE "\\.hpp$" ".cpp" unit "${CMAKE_BINARY_DIR}/generated/headers/${header}")
@@ -50,6 +57,9 @@ function(creditlib_check_headers)
 
   add_library(creditlib_headers OBJECT ${units})
   target_link_libraries(creditlib_headers PRIVATE creditlib::creditlib nlohmann_json::nlohmann_json)
+  if(CREDITLIB_CUDA_PROGRAMS)
+    target_link_libraries(creditlib_headers PRIVATE CUDA::cudart)
+  endif()
   target_compile_options(creditlib_headers PRIVATE ${creditlib_warnings} -O0 -g0)
   if(CREDITLIB_PRECOMPILE AND heavy)
     if(creditlib_with_ccache AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")

@@ -47,12 +47,7 @@ class BackpropTrainer {
 
   /// One training step on the batch x (B, ...), y (B).
   StepResult step(const torch::Tensor& x, const torch::Tensor& y) {
-    auto result = detail::translated([&] {
-      training_.check_batch(objective_, x, y);
-      auto [gradients, before] = backward(x, y, passes_.closed_form_for_step());
-      training_.apply(std::move(gradients));
-      return before;
-    });
+    auto result = unobserved_step(x, y);
     observer_.after_step(*this, x, y);
     return result;
   }
@@ -114,6 +109,17 @@ class BackpropTrainer {
   double rate() const { return training_.rate(); }
 
  private:
+  friend struct detail::TrainerAccess;
+
+  StepResult unobserved_step(const torch::Tensor& x, const torch::Tensor& y) {
+    return detail::translated([&] {
+      training_.check_batch(objective_, x, y);
+      auto [gradients, before] = backward(x, y, passes_.closed_form_for_step());
+      training_.apply(std::move(gradients));
+      return before;
+    });
+  }
+
   std::pair<std::vector<torch::Tensor>, StepResult> backward(const torch::Tensor& x, const torch::Tensor& y,
                                                              const std::shared_ptr<detail::ClosedFormPass>& closed) {
     torch::Tensor loss, logits;

@@ -80,15 +80,7 @@ class LocalTrainer {
 
   /// One training step on the batch x (B, ...), y (B).
   StepResult step(const torch::Tensor& x, const torch::Tensor& y) {
-    auto result = detail::translated([&] {
-      training_.check_batch(objective_, x, y);
-      const auto [trace, pass] = passes_.forward_for_step(model(), objective_, x, y, pullbacks());
-      const auto from = output_gradients(trace, *pass);
-      sources_.learn(model(), trace, learning());
-      training_.apply(training_.clipped(pass->gradients(from, training_.parameters())));
-      sources_.after_step(model(), trace);
-      return summary(trace);
-    });
+    auto result = unobserved_step(x, y);
     observer_.after_step(*this, x, y);
     return result;
   }
@@ -170,6 +162,20 @@ class LocalTrainer {
   double rate() const { return training_.rate(); }
 
  private:
+  friend struct detail::TrainerAccess;
+
+  StepResult unobserved_step(const torch::Tensor& x, const torch::Tensor& y) {
+    return detail::translated([&] {
+      training_.check_batch(objective_, x, y);
+      const auto [trace, pass] = passes_.forward_for_step(model(), objective_, x, y, pullbacks());
+      const auto from = output_gradients(trace, *pass);
+      sources_.learn(model(), trace, learning());
+      training_.apply(training_.clipped(pass->gradients(from, training_.parameters())));
+      sources_.after_step(model(), trace);
+      return summary(trace);
+    });
+  }
+
   bool pullbacks() const { return Sources::pullbacks(weights(), learning()); }
 
   /// A forward pass for those who change nothing.

@@ -4,9 +4,8 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <creditlib/data/augment.hpp>
 #include <creditlib/data/dataset.hpp>
-#include <creditlib/data/normalise.hpp>
+#include <creditlib/detail/augmented_images.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <cstddef>
@@ -40,6 +39,8 @@ struct Batch {
 /// Order, crops and flips of an epoch are drawn together when it begins, on the CPU, from a generator of this object's
 /// own, and moved to the data set's device: CPU and CUDA get the same batches, torch's global generator is left alone,
 /// and on CUDA no batch waits for a copy. Without shuffle and augment it is what evaluation wants, and draws nothing.
+///
+/// A batch is new memory. On the CPU its images are picked, cropped, flipped and normalised in one pass over them.
 class Batches {
  public:
   class Iterator;
@@ -49,7 +50,7 @@ class Batches {
   explicit Batches(Dataset dataset, BatchOptions options = {})
       : dataset_(std::move(dataset)),
         options_(options),
-        normalise_(dataset_, options.dtype),
+        images_(dataset_, options.dtype, padding),
         generator_(at::make_generator<at::CPUGeneratorImpl>(static_cast<std::uint64_t>(options.seed))) {
     if (options.batch_size < 1) detail::fail("Batches: batch_size is ", options.batch_size, ", expected 1 or more");
     if (batches_per_epoch() == 0) {
@@ -86,16 +87,14 @@ class Batches {
   }
 
  private:
-  /// What an epoch is made of: (N) each, undefined where not asked for.
-  struct Draws {
-    torch::Tensor order, dy, dx, flip;
-  };
-
-  Draws draw() {
+  /// What an epoch is made of: (N) each.
+  detail::ImageDraws draw() {
     const auto size = dataset_.size();
     const auto device = dataset_.images.device();
-    Draws draws;
-    if (options_.shuffle) draws.order = torch::randperm(size, generator_, torch::kInt64).to(device);
+    const auto order =
+        options_.shuffle ? torch::randperm(size, generator_, torch::kInt64) : torch::arange(size, torch::kInt64);
+    detail::ImageDraws draws;
+    draws.index = order.to(device);
     if (options_.augment) {
       const auto below = [&](std::int64_t end) { return torch::randint(0, end, {size}, generator_, torch::kInt64); };
       draws.dy = below(2 * padding + 1).to(device);
@@ -105,17 +104,12 @@ class Batches {
     return draws;
   }
 
-  Batch batch(const Draws& draws, std::int64_t first, std::int64_t count) const {
+  Batch batch(const detail::ImageDraws& epoch, std::int64_t first, std::int64_t count) const {
     return detail::translated([&]() -> Batch {
-      const auto slice = [&](const torch::Tensor& all) { return all.narrow(0, first, count); };
-      const auto pick = [&](const torch::Tensor& all) {
-        return draws.order.defined() ? all.index_select(0, slice(draws.order)) : slice(all);
-      };
-      auto images = pick(dataset_.images);
-      if (options_.augment)
-        images = crop_and_flip(images, slice(draws.dy), slice(draws.dx), slice(draws.flip), padding);
-      const auto input = normalise_(images);
-      return {options_.flatten ? input.flatten(1) : input, pick(dataset_.labels)};
+      const auto slice = [&](const torch::Tensor& all) { return all.defined() ? all.narrow(0, first, count) : all; };
+      const detail::ImageDraws draws{slice(epoch.index), slice(epoch.dy), slice(epoch.dx), slice(epoch.flip)};
+      const auto input = images_(draws);
+      return {options_.flatten ? input.flatten(1) : input, dataset_.labels.index_select(0, draws.index)};
     });
   }
 
@@ -123,7 +117,7 @@ class Batches {
 
   Dataset dataset_;
   BatchOptions options_;
-  Normalise normalise_;
+  detail::AugmentedImages images_;
   at::Generator generator_;
 };
 
@@ -149,7 +143,7 @@ class Batches::Iterator {
  private:
   friend class Batches;
 
-  Iterator(const Batches& batches, Draws draws) : batches_(&batches), draws_(std::move(draws)) { make(); }
+  Iterator(const Batches& batches, detail::ImageDraws draws) : batches_(&batches), draws_(std::move(draws)) { make(); }
 
   void make() {
     if (*this == std::default_sentinel) return;
@@ -158,7 +152,7 @@ class Batches::Iterator {
   }
 
   const Batches* batches_;
-  Draws draws_;
+  detail::ImageDraws draws_;
   std::int64_t index_ = 0;
   Batch batch_;
 };

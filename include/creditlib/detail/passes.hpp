@@ -39,6 +39,12 @@ class Passes {
   /// The same for a step: it may use the buffers of the last one's.
   std::shared_ptr<ClosedFormPass> closed_form_for_step() { return network_ ? reused(kept_) : nullptr; }
 
+  /// The next step's buffers are new ones.
+  void forget_buffers() {
+    kept_.reset();
+    kept_constant_.reset();
+  }
+
   /// x as the closed form takes it, (B, in). Throws Error for a shape that the model cannot take: the model's own, where it has one.
   torch::Tensor input(Model& model, const torch::Tensor& x) const {
     const auto flat = network_->flatten ? x.flatten(1) : x;

@@ -20,6 +20,8 @@
 
 namespace creditlib::detail {
 
+struct TrainerAccess;  // creditlib/cuda/trainer_access.hpp
+
 /// What local training and back-propagation share: the model and its parts, one optimiser, the rate, epoch and step,
 /// checkpoints.
 template <class Model>
@@ -37,6 +39,8 @@ class Training {
   torch::Dtype dtype() const { return dtype_; }
   std::int64_t epoch() const { return epoch_; }
   std::int64_t steps() const { return step_; }
+  /// For steps that the device took without the host: CUDA graphs.
+  void set_steps(std::int64_t steps) { step_ = steps; }
   double rate() const {
     return std::visit([](const auto& optimizer) { return optimizer.lr(); }, optimizer_);
   }

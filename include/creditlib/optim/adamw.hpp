@@ -2,6 +2,7 @@
 
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
+#include <creditlib/optim/learning_rate.hpp>
 #include <creditlib/optim/parameters.hpp>
 #include <torch/types.h>
 
@@ -19,16 +20,22 @@ class AdamW {
     double beta1 = 0.9;
     double beta2 = 0.999;
     double eps = 1e-8;
+    /// Keep the rate in a (float32) tensor on the CPU too, as on CUDA always: for comparisons with CUDA.
+    bool lr_in_tensor = false;
   };
 
   AdamW(std::vector<torch::Tensor> parameters, const Options& options)
-      : parameters_(std::move(parameters)), options_(options), means_(zeros_like(parameters_)), squares_(zeros_like(parameters_)) {
+      : parameters_(std::move(parameters)),
+        options_(options),
+        lr_(options.lr, parameters_, options.lr_in_tensor),
+        means_(zeros_like(parameters_)),
+        squares_(zeros_like(parameters_)) {
     for (const auto& parameter : parameters_) steps_.push_back(torch::zeros({}, parameter.options().dtype(torch::kFloat32)));
   }
   explicit AdamW(std::vector<torch::Tensor> parameters) : AdamW(std::move(parameters), Options{}) {}
 
-  void set_lr(double lr) { options_.lr = lr; }
-  double lr() const { return options_.lr; }
+  void set_lr(double lr) { lr_.set(lr); }
+  double lr() const { return lr_.value(); }
 
   /// One step with each parameter's .grad(); a parameter without one is left alone. No host synchronisation. Throws
   /// Error, before anything is changed, for a gradient of another shape, dtype or device than its parameter.
@@ -47,8 +54,10 @@ class AdamW {
       }
       if (parameters.empty()) return;
       count(steps);
-      at::_fused_adamw_(parameters, gradients, means, squares, {}, steps, options_.lr, options_.beta1, options_.beta2,
-                        options_.weight_decay, options_.eps, /*amsgrad=*/false, /*maximize=*/false);
+      lr_.pass_to([&](const auto& lr) {
+        at::_fused_adamw_(parameters, gradients, means, squares, {}, steps, lr, options_.beta1, options_.beta2, options_.weight_decay,
+                          options_.eps, /*amsgrad=*/false, /*maximize=*/false);
+      });
     });
   }
 
@@ -69,6 +78,7 @@ class AdamW {
 
   std::vector<torch::Tensor> parameters_;
   Options options_;
+  detail::LearningRate lr_;
   std::vector<torch::Tensor> means_, squares_, steps_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
+#include <creditlib/optim/learning_rate.hpp>
 #include <creditlib/optim/parameters.hpp>
 #include <torch/types.h>
 
@@ -17,14 +18,19 @@ class SGD {
     double lr = 1e-3;
     double weight_decay = 0.01;
     double momentum = 0.9;
+    /// Keep the rate in a (float32) tensor on the CPU too, as on CUDA always: for comparisons with CUDA.
+    bool lr_in_tensor = false;
   };
 
   SGD(std::vector<torch::Tensor> parameters, const Options& options)
-      : parameters_(std::move(parameters)), options_(options), velocities_(zeros_like(parameters_)) {}
+      : parameters_(std::move(parameters)),
+        options_(options),
+        lr_(options.lr, parameters_, options.lr_in_tensor),
+        velocities_(zeros_like(parameters_)) {}
   explicit SGD(std::vector<torch::Tensor> parameters) : SGD(std::move(parameters), Options{}) {}
 
-  void set_lr(double lr) { options_.lr = lr; }
-  double lr() const { return options_.lr; }
+  void set_lr(double lr) { lr_.set(lr); }
+  double lr() const { return lr_.value(); }
 
   /// One step with each parameter's .grad(); a parameter without one is left alone. No host synchronisation. Throws
   /// Error, before anything is changed, for a gradient of another shape, dtype or device than its parameter.
@@ -41,8 +47,10 @@ class SGD {
       }
       if (parameters.empty()) return;
       // Velocities start at 0, so the first step is like every other.
-      at::_fused_sgd_(parameters, gradients, velocities, options_.weight_decay, options_.momentum, options_.lr, /*dampening=*/0,
-                      /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false);
+      lr_.pass_to([&](const auto& lr) {
+        at::_fused_sgd_(parameters, gradients, velocities, options_.weight_decay, options_.momentum, lr, /*dampening=*/0,
+                        /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false);
+      });
     });
   }
 
@@ -52,6 +60,7 @@ class SGD {
  private:
   std::vector<torch::Tensor> parameters_;
   Options options_;
+  detail::LearningRate lr_;
   std::vector<torch::Tensor> velocities_;
 };
 

@@ -1,0 +1,172 @@
+"""What credit costs: every rule on every network, beside the forward pass and beside back-propagation; and how that scales.
+
+    ./run build bench_steps bench_floor
+    python bench/credit_cost.py                      both parts; results in docs/results/performance
+    python bench/credit_cost.py --parts table --models cnn --rounds 3
+
+table     credit_cost.json: ms a step, ms of the forward pass, bytes, for each rule and network
+scaling   scaling.json and an SVG a sweep: bp, dfa and fa over blocks, width, classes, batch and threads of the residual MLP, each with
+          its floor, the bare matrix products and AdamW
+Contestants take turns (contest.py); the tables are printed as Markdown.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from contest import Failed, Forward, Served, contest, machine, markdown, program_in
+from curves import svg
+
+ROOT = Path(__file__).resolve().parent.parent
+NETWORKS = {"resmlp_d256_L4": {"model": "resmlp", "width": 256, "blocks": 4}, "resmlp_d512_L2": {"model": "resmlp", "width": 512, "blocks": 2},
+            "cnn": {"model": "cnn"}, "resnet": {"model": "resnet"}, "vit": {"model": "vit"}}
+RULES = ["bp", "dfa", "dfa_dense", "fa", "oracle", "vec", "value_net", "state_predictor", "ep"]
+BASE = {"width": 256, "blocks": 4, "classes": 10, "batch": 128, "threads": 1}
+SWEEPS = {"blocks": ("L blocks", [2, 4, 8, 16, 32]), "width": ("width d", [128, 256, 512, 1024]), "classes": ("classes C", [10, 32, 100, 316, 1000]),
+          "batch": ("batch B", [32, 64, 128, 256, 512, 1024]), "threads": ("threads", [1, 2])}
+# What is swept: name, rule, path, colour of its curve.
+SWEPT = [("bp", "bp", "closed_form", 0), ("dfa", "dfa", "closed_form", 1), ("dfa, dense credit", "dfa_dense", "closed_form", 3),
+         ("fa", "fa", "closed_form", 2), ("bp by autograd", "bp", "generic", 0), ("dfa by autograd", "dfa", "generic", 1),
+         ("dfa, constant memory", "dfa", "constant_memory", 4)]
+FLOORS = [("bp", 0), ("dfa", 1), ("fa", 2)]
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", type=Path, default=ROOT / "build/release/bench", help="the folder of steps and floor")
+    parser.add_argument("--parts", nargs="+", choices=["table", "scaling"], default=["table", "scaling"])
+    parser.add_argument("--models", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
+    parser.add_argument("--sweeps", nargs="+", choices=SWEEPS, default=list(SWEEPS))
+    parser.add_argument("--matmul", choices=["mkl", "onednn"], default="onednn")
+    parser.add_argument("--threads", type=int, default=1, help="of the table")
+    parser.add_argument("--batch", type=int, default=128, help="of the table, but for resnet and vit")
+    parser.add_argument("--image-batch", type=int, default=32, help="of the table, for resnet and vit")
+    parser.add_argument("--rounds", type=int, default=10, help="counted rounds")
+    parser.add_argument("--steps", type=int, default=10, help="steps a turn")
+    parser.add_argument("--turn-seconds", type=float, default=0.5, help="fewer steps where a turn would take longer")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs/results/performance", help="the folder of the results")
+    args = parser.parse_args()
+    for name in ("threads", "batch", "image_batch", "rounds", "steps"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+    args.program = {name: program_in(args.programs, name, parser) for name in ("steps", "floor")}
+    args.output.mkdir(parents=True, exist_ok=True)
+    return args
+
+
+def write(args, name, entry):
+    path = args.output / name
+    settings = {key: getattr(args, key) for key in ("matmul", "rounds", "steps", "turn_seconds")}
+    path.write_text(json.dumps({"machine": machine(args.threads), "settings": settings} | entry, indent=1) + "\n")
+    print(f"\n{path}")
+
+
+def network_table(network, args):
+    """Of each rule and path: ms a step and of the forward pass, bytes; and the failures."""
+    flags = NETWORKS[network]
+    batch = args.image_batch if network in ("resnet", "vit") else args.batch
+    contestants, memory = {}, {}
+    for path in ("closed_form", "generic") if flags["model"] == "resmlp" else ("generic",):
+        for rule in args.rules:
+            if rule == "dfa_dense" and path == "generic":
+                continue
+            served = Served(args.program["steps"], args.threads, rule=rule, path=path, matmul=args.matmul, batch=batch, **flags)
+            contestants[f"{rule}/{path}"] = served
+            try:
+                memory[f"{rule}/{path}"] = served.memory()
+            except Failed:
+                pass  # it will fail in its first turn too, which is told
+    forward = next((name for name in contestants if name.startswith("bp/")), next(iter(contestants)))
+    outcome = contest(contestants | {"forward": Forward(contestants[forward])}, args.rounds, args.steps, turn_seconds=args.turn_seconds)
+    entry = {name: outcome.summary(name) | memory.get(name, {}) for name in outcome.rounds}
+    for name in entry:
+        bp = f"bp/{name.partition('/')[2]}"
+        if name != "forward" and bp in outcome:
+            entry[name]["to_bp"] = outcome.ratio(name, bp)
+    return {"batch": batch, "steps": entry, "failures": outcome.failures}
+
+
+def print_network(network, table):
+    steps = table["steps"]
+    forward = steps.get("forward", {}).get("median_ms")
+    rows = []
+    for name, entry in steps.items():
+        if name == "forward":
+            continue
+        bp = steps.get(f"bp/{name.partition('/')[2]}", {})
+        extra = "" if forward is None else f"{entry['median_ms'] - forward:.2f}"
+        megabytes = f"{entry['activations'] / 1e6:.1f}" if "activations" in entry else ""
+        of_bp = f"{entry['activations'] / bp['activations']:.2f}" if "activations" in entry and "activations" in bp else ""
+        rows.append([*name.split("/"), f"{entry['median_ms']:.2f}", extra, f"{entry['to_bp']['ratio']:.2f}" if "to_bp" in entry else "", megabytes, of_bp])
+    print(f"\n{network}, batch {table['batch']}" + ("" if forward is None else f": the forward pass takes {forward:.2f} ms") + "\n")
+    print(markdown(["rule", "path", "ms a step", "over the forward pass", "to bp", "MB for the step", "to bp"], rows))
+    for name, why in table["failures"].items():
+        print(f"not measured: {name}: {why}")
+
+
+def point(settings, args):
+    """One point of a sweep: ms and bytes of every curve, ms of the floors."""
+    shape = {name: value for name, value in settings.items() if name != "threads"}
+    served = lambda program, **flags: Served(args.program[program], settings["threads"], matmul=args.matmul, **shape, **flags)
+    contestants = {name: served("steps", rule=rule, path=path) for name, rule, path, _ in SWEPT}
+    memory = {}
+    for name, contestant in contestants.items():
+        try:
+            memory[name] = contestant.memory()
+        except Failed:
+            pass
+    contestants |= {f"floor {rule}": served("floor", rule=rule) for rule in [*(rule for rule, _ in FLOORS), "adamw"]}
+    outcome = contest(contestants, args.rounds, args.steps, turn_seconds=args.turn_seconds)
+    for name, why in outcome.failures.items():
+        print(f"not measured: {name}: {why}", file=sys.stderr)
+    return {name: outcome.summary(name) | memory.get(name, {}) for name in outcome.rounds}
+
+
+def sweep(name, args):
+    label, values = SWEEPS[name]
+    points = {}
+    for value in values:
+        print(f"{label} {value}", file=sys.stderr, flush=True)
+        points[value] = point(BASE | {name: value}, args)
+
+    def curve(get):
+        return [(value, get(entry)) for value, entry in points.items() if get(entry) is not None]
+
+    ms = lambda key: lambda entry: entry.get(key, {}).get("median_ms")
+    floor = lambda rule: lambda entry: (ms(f"floor {rule}")(entry) or 0) + (ms("floor adamw")(entry) or 0) or None
+    styles = {"closed_form": "solid", "generic": "dashed", "constant_memory": "dotted"}
+    curves = [(key, colour, styles[path], curve(ms(key))) for key, _, path, colour in SWEPT]
+    curves += [(f"floor of {rule}", colour, "dotted", curve(floor(rule))) for rule, colour in FLOORS]
+    about = ", ".join(f"{key} {value}" for key, value in BASE.items() if key != name)
+    picture(args, f"scaling_{name}.svg", f"A training step ({about})", label, "ms", curves)
+    megabytes = lambda key: lambda entry: entry[key]["activations"] / 1e6 if "activations" in entry.get(key, {}) else None
+    picture(args, f"memory_{name}.svg", f"Memory for a step ({about})", label, "MB of activations, credit, temporaries",
+            [(key, colour, styles[path], curve(megabytes(key))) for key, _, path, colour in SWEPT])
+    rows = [[key, *(f"{ms(key)(entry):.2f}" if ms(key)(entry) else "" for entry in points.values())] for key, *_ in SWEPT]
+    rows += [[f"floor of {rule}", *(f"{floor(rule)(entry):.2f}" if floor(rule)(entry) else "" for entry in points.values())] for rule, _ in FLOORS]
+    print(f"\nms a step over {label} ({about})\n\n" + markdown(["", *points], rows))
+    return points
+
+
+def picture(args, name, title, x_label, y_label, curves):
+    curves = [curve for curve in curves if curve[3] and all(y > 0 for _, y in curve[3])]
+    if curves:
+        (args.output / name).write_text(svg(title, x_label, y_label, curves))
+
+
+def main():
+    args = arguments()
+    if "table" in args.parts:
+        networks = {}
+        for network in args.models:
+            networks[network] = network_table(network, args)
+            print_network(network, networks[network])
+        write(args, "credit_cost.json", {"networks": networks})
+    if "scaling" in args.parts:
+        write(args, "scaling.json", {"base": BASE, "sweeps": {name: sweep(name, args) for name in args.sweeps}})
+
+
+if __name__ == "__main__":
+    main()

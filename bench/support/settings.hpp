@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace bench {
+
+/// What is benchmarked, served or verified. Every member is a flag of its name: --rule dfa.
+struct Settings {
+  std::string rule = "dfa";
+  std::string model = "resmlp";       ///< resmlp (width d, blocks L), cnn, resnet or vit
+  std::string path = "auto";          ///< generic, closed_form or constant_memory; auto: by formula where the model has one
+  std::string precision = "float32";  ///< or bf16: large products of bfloat16, all else float32
+  std::string matmul = "mkl";         ///< what multiplies float32 matrices on the CPU: mkl or onednn
+  std::string device = "cpu";
+  std::int64_t width = 256, blocks = 4, classes = 10, batch = 128, threads = 1;
+
+  /// The path with auto resolved.
+  std::string resolved_path() const;
+  /// "resmlp_d256_L4", "cnn".
+  std::string model_name() const;
+  /// "dfa/resmlp_d256_L4/closed_form/float32", with the device behind it where that is not the CPU.
+  std::string name() const;
+
+  /// Sets LibTorch's threads and matrix products for the process. Throws creditlib::Error where the device is not there.
+  void apply() const;
+};
+
+/// Takes the flags of Settings out of a command line and leaves what it does not know.
+Settings take_settings(std::vector<std::string>& arguments);
+
+/// Takes out a flag; whether it was there.
+bool take_switch(std::vector<std::string>& arguments, const std::string& flag);
+/// Takes out a flag and its value.
+std::optional<std::string> take_value(std::vector<std::string>& arguments, const std::string& flag);
+
+/// Throws creditlib::Error where something is left over.
+void check_all_taken(const std::vector<std::string>& arguments);
+
+}  // namespace bench

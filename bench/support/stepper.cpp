@@ -1,0 +1,79 @@
+#include "support/stepper.hpp"
+
+#include <creditlib/error.hpp>
+#include <creditlib/model/residual_mlp.hpp>
+#include <creditlib/model/small_cnn.hpp>
+#include <creditlib/model/small_resnet.hpp>
+#include <creditlib/model/vit_mini.hpp>
+
+#include <algorithm>
+
+namespace bench {
+
+template <class Model>
+std::unique_ptr<Stepper> stepper_on(Model model, const Settings& settings, const std::vector<torch::Tensor>& feedback);
+
+extern template std::unique_ptr<Stepper> stepper_on(creditlib::ResidualMLP, const Settings&, const std::vector<torch::Tensor>&);
+extern template std::unique_ptr<Stepper> stepper_on(creditlib::SmallCNN, const Settings&, const std::vector<torch::Tensor>&);
+extern template std::unique_ptr<Stepper> stepper_on(creditlib::SmallResNet, const Settings&, const std::vector<torch::Tensor>&);
+extern template std::unique_ptr<Stepper> stepper_on(creditlib::ViTMini, const Settings&, const std::vector<torch::Tensor>&);
+
+namespace {
+
+constexpr std::int64_t channels = 3, image = 32;
+
+void load_weights(torch::nn::Module& module, const creditlib::NamedTensors& weights) {
+  const torch::NoGradGuard no_grad;
+  auto parameters = module.named_parameters();
+  for (const auto& [name, values] : weights) {
+    auto* parameter = parameters.find(name);
+    if (!parameter || parameter->sizes() != values.sizes()) {
+      throw creditlib::Error("the network has no parameter " + name + " of the size that was given");
+    }
+    parameter->copy_(values);
+  }
+}
+
+template <class Model>
+std::unique_ptr<Stepper> started(Model model, const Settings& settings, const Start& start) {
+  load_weights(*model, start.weights);
+  model->to(torch::Device(settings.device));
+  return stepper_on(model, settings, start.feedback);
+}
+
+}  // namespace
+
+const std::vector<std::string>& rules() {
+  static const std::vector<std::string> names{"bp", "dfa", "dfa_dense", "fa", "oracle", "vec", "value_net", "state_predictor", "ep"};
+  return names;
+}
+
+std::unique_ptr<Stepper> make_stepper(const Settings& s, const Start& start) {
+  if (std::find(rules().begin(), rules().end(), s.rule) == rules().end()) {
+    std::string names;
+    for (const auto& name : rules()) names += " " + name;
+    throw creditlib::Error("there is no rule " + s.rule + ", only" + names);
+  }
+  if (s.model == "cnn") return started(creditlib::SmallCNN({.classes = s.classes}), s, start);
+  if (s.model == "resnet") return started(creditlib::SmallResNet({.classes = s.classes}), s, start);
+  if (s.model == "vit") return started(creditlib::ViTMini({.classes = s.classes}), s, start);
+  return started(creditlib::ResidualMLP({.input = channels * image * image, .width = s.width, .classes = s.classes, .blocks = s.blocks}), s, start);
+}
+
+StepLoop::StepLoop(const Settings& s, int batches) : device_(s.device) {
+  torch::manual_seed(1);
+  stepper_ = make_stepper(s);
+  for (int i = 0; i < batches; ++i) {
+    auto x = torch::randn({s.batch, channels, image, image});
+    if (s.model == "resmlp") x = x.flatten(1);
+    batches_.emplace_back(x.to(device_), torch::randint(s.classes, {s.batch}, torch::kInt64).to(device_));
+  }
+}
+
+std::size_t StepLoop::batch_bytes() const {
+  std::size_t bytes = 0;
+  for (const auto& [x, y] : batches_) bytes += x.nbytes() + y.nbytes();
+  return bytes;
+}
+
+}  // namespace bench

@@ -1,0 +1,9 @@
+#include <creditlib/model/residual_mlp.hpp>
+
+#include "support/held_stepper.hpp"
+
+namespace bench {
+
+template std::unique_ptr<Stepper> stepper_on(creditlib::ResidualMLP, const Settings&, const std::vector<torch::Tensor>&);
+
+}  // namespace bench

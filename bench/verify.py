@@ -1,0 +1,106 @@
+"""creditlib's steps against PyTorch's: the same weights, feedback and batches, and then the gradients and where the parameters went.
+
+Adam's first steps have the size of the rate whatever the gradient's, so a single element whose gradient is rounding noise may go
+the other way: what is judged is the root mean square over all parameters, of the first batch's gradient and of the movement.
+"""
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+import pytorch_steps
+import scripts_cnn
+
+GRADIENT, MOVEMENT = 1e-4, 1e-3  # the most that may differ, of the rms of what PyTorch has
+STEPS = 5
+
+
+def relative(pairs):
+    """rms of a - b over all pairs, in rms of b."""
+    pairs = list(pairs)
+    apart = sum(((a.double() - b.double()) ** 2).sum() for a, b in pairs)
+    whole = sum((b.double() ** 2).sum() for _, b in pairs)
+    return (apart / whole).sqrt().item()
+
+
+def ours(program, flags, start, feedback, x, y, folder):
+    """What `steps --verify` writes."""
+    given, result = Path(folder) / "given.safetensors", Path(folder) / "result.safetensors"
+    tensors = {f"weights.{name}": value for name, value in start.items()} | {"x": x, "y": y}
+    tensors |= {f"feedback.{l}": matrix for l, matrix in feedback.items()}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, given)
+    command = [str(program), "--verify", str(given), "--output", str(result)]
+    for name, value in flags.items():
+        command += [f"--{name}", str(value)]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    if ran.returncode != 0 or not result.is_file():
+        raise RuntimeError(f"{' '.join(command)}: {ran.stderr.strip()}")
+    return load_file(result)
+
+
+def compared(program, flags, model, step, feedback, x, y, movement=True):
+    """Both relative differences, after as many steps as there are batches."""
+    parameters = dict(model.named_parameters())
+    start = {name: p.detach().clone() for name, p in parameters.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        result = ours(program, flags, start, feedback, x, y, folder)
+    step(x[0], y[0])
+    gradients = {name: p.grad.clone() for name, p in parameters.items()}
+    for n in range(1, len(x)):
+        step(x[n], y[n])
+    entry = {"gradient": relative((result[f"gradient.{name}"], g) for name, g in gradients.items())}
+    if movement:
+        entry["movement"] = relative((result[f"weights.{name}"] - start[name], p.detach() - start[name]) for name, p in parameters.items())
+    entry["holds"] = entry["gradient"] <= GRADIENT and entry.get("movement", 0) <= MOVEMENT
+    return entry
+
+
+def verify_resmlp(program, rule, path, matmul, width, blocks, args):
+    pytorch_steps.use_matmul(matmul)
+    trainer = pytorch_steps.trainer_of("dfa" if rule.startswith("dfa") else rule,
+                                       pytorch_steps.options_of(width, blocks, args.classes, fused=True))
+    feedback = {} if rule == "bp" else dict(enumerate(trainer.source.feedback))
+    if rule.startswith("dfa"):  # the scripts' B_l is creditlib's B_{l+1}, and the embed has B_0 once more
+        feedback = {0: feedback[0].clone()} | {l + 1: matrix for l, matrix in feedback.items()}
+    x = torch.randn(STEPS, args.batch, pytorch_steps.INPUT)
+    y = torch.randint(args.classes, (STEPS, args.batch))
+    flags = {"rule": rule, "path": path, "matmul": matmul, "width": width, "blocks": blocks, "classes": args.classes, "batch": args.batch,
+             "threads": args.threads}
+    return compared(program, flags, trainer.model, trainer.step, feedback, x, y)
+
+
+def verify_cnn(program, rule, matmul, args):
+    """Gradients alone: those of the convolutions' biases are 0 but for rounding, which Adam scales up to full steps."""
+    pytorch_steps.use_matmul(matmul)
+    torch.manual_seed(0)
+    trainer = scripts_cnn.Trainer(rule, args.classes)
+    feedback = {} if rule == "bp" else {l + 1: matrix for l, matrix in enumerate(trainer.feedback)}
+    batch = min(args.batch, 32)
+    x, y = torch.randn(1, batch, 3, 32, 32), torch.randint(args.classes, (1, batch))
+    flags = {"rule": rule, "model": "cnn", "matmul": matmul, "classes": args.classes, "batch": batch, "threads": args.threads}
+    return compared(program, flags, trainer.model, trainer.step, feedback, x, y, movement=False)
+
+
+def verify(program, args):
+    """By rule/network/path/matmul. Prints as it goes."""
+    cases = [(rule, path) for rule in ("bp", "dfa", "fa") for path in ("closed_form", "generic")]
+    cases += [("dfa_dense", "closed_form"), ("dfa", "constant_memory")]
+    results = {}
+
+    def put(name, entry):
+        results[name] = entry
+        movement = f", of the movement in {STEPS} steps {entry['movement']:.1e}" if "movement" in entry else ""
+        print(f"  {name:<48} rms of the gradient's difference {entry['gradient']:.1e}{movement}{'' if entry['holds'] else '  DOES NOT HOLD'}",
+              flush=True)
+
+    for matmul in args.matmul:
+        for width, blocks in args.sizes:
+            for rule, path in cases:
+                put(f"{rule}/resmlp_d{width}_L{blocks}/{path}/{matmul}", verify_resmlp(program, rule, path, matmul, width, blocks, args))
+        if "cnn" in args.contests:
+            for rule in ("bp", "dfa"):
+                put(f"{rule}/cnn/generic/{matmul}", verify_cnn(program, rule, matmul, args))
+    return results

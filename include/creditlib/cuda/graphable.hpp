@@ -1,0 +1,65 @@
+#pragma once
+
+#include <creditlib/concepts.hpp>
+#include <creditlib/detail/sources.hpp>
+#include <creditlib/local_trainer.hpp>
+
+#include <tuple>
+
+namespace creditlib::detail {
+
+/// The sentences for credit sources whose steps a graph cannot hold: those that change something on the host, which a replay would
+/// leave as it was.
+template <class State, class Model>
+consteval bool source_is_graphable() {
+  constexpr bool learns = Learns<State, Model>;
+  static_assert(!learns,
+                "creditlib: this credit source learns, and a CUDA graph would repeat what it drew and counted on the host when it "
+                "was captured; use trainer.step instead of cuda::GraphedStep");
+  constexpr bool sees_updates = SeesUpdates<State, Model>;
+  static_assert(!sees_updates,
+                "creditlib: this credit source has after_step, which a CUDA graph cannot call; use trainer.step instead of "
+                "cuda::GraphedStep");
+  constexpr bool has_local_inputs = HasLocalInputs<State, Model>;
+  static_assert(!has_local_inputs,
+                "creditlib: this credit source has local_inputs, for which random generators are put back on the host, and a CUDA "
+                "graph cannot do that; use trainer.step instead of cuda::GraphedStep");
+  constexpr bool stays = GivesCreditConst<State, Model>;
+  static_assert(stays,
+                "creditlib: credit() of this source is not const, and a CUDA graph would not repeat what it changes on the host; "
+                "make it const, or use trainer.step instead of cuda::GraphedStep");
+  return !learns && !sees_updates && !has_local_inputs && stays;
+}
+
+/// What is known of a trainer's credit at compile time; of a trainer without any, back-propagation.
+template <class Trainer>
+struct TrainersCredit {
+  static consteval bool graphable() { return true; }
+  static std::vector<torch::Tensor> tensors(const Trainer&) { return {}; }
+};
+
+template <class Model, class Credit, class Schedule, class Normalizer, class LocalLoss, class Objective>
+struct TrainersCredit<LocalTrainer<Model, Credit, Schedule, Normalizer, LocalLoss, Objective>> {
+  using Trainer = LocalTrainer<Model, Credit, Schedule, Normalizer, LocalLoss, Objective>;
+  using Traits = SourceTraits<Credit, Model>;
+
+  static consteval bool graphable() {
+    return []<class... States>(std::tuple<States&...>*) {
+      return (source_is_graphable<States, Model>() & ...);
+    }(static_cast<decltype(Traits::states(std::declval<typename Traits::State&>()))*>(nullptr));
+  }
+
+  /// What the sources keep, feedback matrices above all.
+  static std::vector<torch::Tensor> tensors(const Trainer& trainer) {
+    std::vector<torch::Tensor> tensors;
+    const auto collect = [&]<class State>(const State& state) {
+      if constexpr (HasNamedTensors<State>) {
+        for (const auto& [name, tensor] : state.named_tensors()) tensors.push_back(tensor);
+      }
+    };
+    std::apply([&](const auto&... states) { (collect(states), ...); }, Traits::states(trainer.state()));
+    return tensors;
+  }
+};
+
+}  // namespace creditlib::detail

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <creditlib/cuda/graphable.hpp>
+#include <torch/nn/module.h>
+#include <torch/types.h>
+
+#include <bit>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace creditlib::detail {
+
+/// What a captured step takes for constant and a program can change: where parameters, buffers and the credit sources' tensors
+/// are, which parameters are trained, each module's train or eval mode, and the schedule's weights.
+class StepConstants {
+ public:
+  template <class Trainer>
+  explicit StepConstants(const Trainer& trainer)
+      : parameters_(trainer.model()->parameters()), buffers_(trainer.model()->buffers()), modules_(trainer.model()->modules()) {}
+
+  /// The model's parameters, in its order.
+  const std::vector<torch::Tensor>& parameters() const { return parameters_; }
+
+  /// Their present values, as numbers to compare; valid until the next call.
+  template <class Trainer>
+  const std::vector<std::uint64_t>& of(const Trainer& trainer) {
+    present_.clear();
+    for (const auto& parameter : parameters_) {
+      add_place(parameter);
+      present_.push_back(parameter.requires_grad());
+    }
+    for (const auto& buffer : buffers_) add_place(buffer);
+    for (const auto& tensor : TrainersCredit<Trainer>::tensors(trainer)) add_place(tensor);
+    for (const auto& module : modules_) present_.push_back(module->is_training());
+    if constexpr (requires { trainer.weights(); }) {
+      for (const double weight : trainer.weights()) present_.push_back(std::bit_cast<std::uint64_t>(weight));
+    }
+    return present_;
+  }
+
+ private:
+  void add_place(const torch::Tensor& tensor) {
+    present_.push_back(tensor.defined() ? reinterpret_cast<std::uintptr_t>(tensor.const_data_ptr()) : 0);
+  }
+
+  std::vector<torch::Tensor> parameters_, buffers_;
+  std::vector<std::shared_ptr<torch::nn::Module>> modules_;
+  std::vector<std::uint64_t> present_;
+};
+
+}  // namespace creditlib::detail

@@ -1,0 +1,173 @@
+// Training with CUDA graphs beside training without, on a GPU. Where there is none it ends with 77, which ctest takes for skipped.
+//
+// Not a .cpp: those are all in the one program of tests/, which is built without CUDA's headers.
+
+#include <c10/cuda/CUDAFunctions.h>
+#include <creditlib/backprop_trainer.hpp>
+#include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/mix.hpp>
+#include <creditlib/credit/oracle.hpp>
+#include <creditlib/cuda/graphed_step.hpp>
+#include <creditlib/local_trainer.hpp>
+#include <creditlib/model/residual_mlp.hpp>
+#include <creditlib/model/sequential_blocks.hpp>
+#include <creditlib/schedule/switch_at.hpp>
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/dropout.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <string_view>
+#include <vector>
+
+using namespace creditlib;
+
+namespace {
+
+constexpr std::int64_t inputs = 12, classes = 5, epochs = 6;
+int failures = 0;
+
+void check(bool holds, const std::string& what) {
+  if (holds) return;
+  std::printf("FAILED: %s\n", what.c_str());
+  ++failures;
+}
+
+ResidualMLP residual_mlp(torch::Device device) {
+  torch::manual_seed(1);
+  ResidualMLP model({.input = inputs, .width = 64, .classes = classes, .blocks = 3});
+  model->to(device);
+  return model;
+}
+
+SequentialBlocks with_layers(torch::Device device, double dropout) {
+  namespace nn = torch::nn;
+  torch::manual_seed(1);
+  const auto block = [&](std::int64_t in) { return nn::Sequential(nn::Linear(in, 32), nn::BatchNorm1d(32), nn::GELU(), nn::Dropout(dropout)); };
+  SequentialBlocks model({.blocks = {block(inputs), block(32)}, .readout = nn::Sequential(nn::Linear(32, classes)), .example = torch::zeros({2, inputs})});
+  model->to(device);
+  return model;
+}
+
+/// No step in its scope may wait for the device.
+class NoSyncs {
+ public:
+  NoSyncs() { c10::cuda::warning_state().set_sync_debug_mode(c10::cuda::SyncDebugMode::L_ERROR); }
+  ~NoSyncs() { c10::cuda::warning_state().set_sync_debug_mode(c10::cuda::SyncDebugMode::L_DISABLED); }
+  NoSyncs(const NoSyncs&) = delete;
+  NoSyncs& operator=(const NoSyncs&) = delete;
+};
+
+struct Run {
+  std::vector<torch::Tensor> losses;  ///< on the CPU
+  double last_epoch_ms = 0;           ///< a step
+};
+
+/// Epochs of four batches and a short one, the same at every call.
+template <class Trainer, class Step>
+Run run(Trainer& trainer, torch::Device device, const Step& step) {
+  Run result;
+  for (std::int64_t epoch = 0; epoch < epochs; ++epoch) {
+    std::vector<torch::Tensor> losses;
+    c10::cuda::device_synchronize();
+    const auto start = std::chrono::steady_clock::now();
+    for (std::int64_t i = 0; i < 5; ++i) {
+      auto generator = torch::make_generator<at::CPUGeneratorImpl>(static_cast<std::uint64_t>(100 + i));
+      const std::int64_t size = i < 4 ? 32 : 7;
+      const auto x = torch::randn({size, inputs}, generator).to(device);
+      const auto y = torch::randint(0, classes, {size}, generator, torch::kInt64).to(device);
+      const NoSyncs no_syncs;
+      losses.push_back(step(x, y).loss.clone());
+    }
+    c10::cuda::device_synchronize();
+    result.last_epoch_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count() / 5;
+    trainer.end_epoch();
+    for (const auto& loss : losses) result.losses.push_back(loss.cpu());
+  }
+  return result;
+}
+
+double distance(const std::vector<torch::Tensor>& a, const std::vector<torch::Tensor>& b) {
+  double most = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const auto x = a[i].detach().cpu().to(torch::kFloat64), y = b[i].detach().cpu().to(torch::kFloat64);
+    most = std::max(most, (x - y).norm().item<double>() / std::max(y.norm().item<double>(), 1e-3));
+  }
+  return most;
+}
+
+/// The same run with graphs and without.
+template <class Make>
+void compare(const std::string& name, torch::Device device, const Make& make) {
+  try {
+    auto plain = make(), other = make();
+    cuda::GraphedStep graphed(other);
+    const auto expected = run(plain, device, [&](const auto& x, const auto& y) { return plain.step(x, y); });
+    const auto found = run(other, device, [&](const auto& x, const auto& y) { return graphed.step(x, y); });
+
+    const double losses = distance(found.losses, expected.losses);
+    const double parameters = distance(other.model()->parameters(), plain.model()->parameters());
+    const double buffers = distance(other.model()->buffers(), plain.model()->buffers());
+    std::vector<torch::Tensor> gradients, expected_gradients;
+    for (const auto& parameter : other.model()->parameters()) gradients.push_back(parameter.grad());
+    for (const auto& parameter : plain.model()->parameters()) expected_gradients.push_back(parameter.grad());
+    check(losses < 1e-4 && parameters < 1e-4 && buffers < 1e-4, name + ": other numbers with graphs");
+    check(distance(gradients, expected_gradients) < 1e-3, name + ": other gradients in .grad() with graphs");
+    check(other.steps() == plain.steps(), name + ": other steps() with graphs");
+    check(graphed.graphs() == 2 && graphed.captures() == 2, name + ": not one capture a shape");
+    std::printf("%-28s distances: losses %.1e, parameters %.1e; ms a step: %.3f without, %.3f with graphs\n", name.c_str(), losses, parameters,
+                expected.last_epoch_ms, found.last_epoch_ms);
+  } catch (const std::exception& error) {
+    check(false, name + ": " + error.what());
+  }
+}
+
+void refuses_the_cpu() {
+  LocalTrainer trainer(residual_mlp(torch::kCPU), DFA{});
+  std::string said;
+  try {
+    cuda::GraphedStep graphed(trainer);
+  } catch (const Error& error) {
+    said = error.what();
+  }
+  check(said == "cuda::GraphedStep: the model is on cpu, expected a CUDA device; use trainer.step elsewhere.", "a model on the CPU: " + said);
+}
+
+void dropout_differs_at_every_replay(torch::Device device) {
+  LocalTrainer trainer(with_layers(device, 0.5), DFA{}, {.lr = 0});
+  cuda::GraphedStep graphed(trainer);
+  const auto x = torch::ones({32, inputs}, device), y = torch::zeros({32}, torch::TensorOptions(torch::kInt64).device(device));
+  for (int i = 0; i < 4; ++i) graphed.step(x, y);
+  const auto first = graphed.step(x, y).loss.clone(), second = graphed.step(x, y).loss.clone();
+  check(graphed.captures() == 1 && !torch::equal(first, second), "Dropout has the same mask at every replay");
+}
+
+}  // namespace
+
+int main() try {
+  refuses_the_cpu();
+  if (c10::cuda::device_count() == 0) {
+    std::printf("no CUDA device: this program compiles and links, and nothing of it was run on one\n");
+    return failures == 0 ? 77 : 1;
+  }
+  const torch::Device device(torch::kCUDA, 0);
+  const auto options = [](Path path) { return TrainerOptions{.clip_norm = 1.0, .epochs = epochs, .path = path}; };
+  compare("DFA by formula", device, [&] { return LocalTrainer(residual_mlp(device), DFA{}, options(Path::ClosedForm)); });
+  compare("DFA by autograd", device, [&] { return LocalTrainer(residual_mlp(device), DFA{}, options(Path::Generic)); });
+  compare("DFA, constant memory", device, [&] { return LocalTrainer(residual_mlp(device), DFA{}, {.epochs = epochs, .memory = Memory::Constant}); });
+  compare("DFA with SGD", device, [&] { return LocalTrainer(residual_mlp(device), DFA{}, {.lr = 1e-2, .epochs = epochs, .optimizer = Optimizer::SGD}); });
+  compare("FA", device, [&] { return LocalTrainer(residual_mlp(device), FA{}, options(Path::Auto)); });
+  compare("oracle under BatchNorm", device, [&] { return LocalTrainer(with_layers(device, 0), Oracle{}, options(Path::Auto)); });
+  compare("DFA, then FA", device, [&] { return LocalTrainer(residual_mlp(device), Mix{DFA{}, FA{}}, options(Path::Auto), SwitchAt{.epoch = 2}); });
+  compare("back-propagation", device, [&] { return BackpropTrainer(residual_mlp(device), options(Path::Auto)); });
+  compare("back-propagation by autograd", device, [&] { return BackpropTrainer(residual_mlp(device), options(Path::Generic)); });
+  dropout_differs_at_every_replay(device);
+  return failures == 0 ? 0 : 1;
+} catch (const std::exception& error) {
+  std::printf("FAILED: %s\n", error.what());
+  return 1;
+}

@@ -1,0 +1,96 @@
+#include <creditlib/backprop_trainer.hpp>
+#include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/mix.hpp>
+#include <creditlib/credit/oracle.hpp>
+#include <creditlib/cuda/step_constants.hpp>
+#include <creditlib/local_trainer.hpp>
+#include <creditlib/schedule/switch_at.hpp>
+
+#include "../models.hpp"
+#include "../temporary_folder.hpp"
+#include "../test.hpp"
+
+using namespace creditlib;
+using namespace creditlib::test;
+
+namespace {
+
+/// Whether the constants of the trainer's step are others after `action`.
+template <class Trainer, class Action>
+bool change(Trainer& trainer, const Action& action) {
+  creditlib::detail::StepConstants constants(trainer);
+  const auto before = constants.of(trainer);
+  REQUIRE_FALSE(before.empty());
+  action();
+  return constants.of(trainer) != before;
+}
+
+template <class Credit>
+constexpr bool graphable = creditlib::detail::TrainersCredit<LocalTrainer<ResidualMLP, Credit>>::graphable();
+
+}  // namespace
+
+TEST_CASE("a step's constants stay while a run goes on", "[cuda]") {
+  auto model = stages(Kind::batch_norm);
+  const auto [x, y] = batch_for(Kind::batch_norm);
+  LocalTrainer trainer(model, DFA{}, {.epochs = 3});
+  const TemporaryFolder folder;
+
+  CHECK_FALSE(change(trainer, [&] {
+    for (int i = 0; i < 3; ++i) trainer.step(x, y);
+    trainer.end_epoch();
+    trainer.credits(x, y);
+    trainer.save(folder / "run.pt");
+    trainer.step(x, y);
+    trainer.load(folder / "run.pt");
+  }));
+}
+
+TEST_CASE("a step's constants change with the place of a parameter or a buffer, with what is trained, and with a module's mode", "[cuda]") {
+  auto model = stages(Kind::batch_norm);
+  LocalTrainer trainer(model, DFA{});
+
+  CHECK(change(trainer, [&] { model->parameters()[1].set_data(model->parameters()[1].detach().clone()); }));
+  CHECK(change(trainer, [&] { model->buffers()[0].set_data(model->buffers()[0].clone()); }));
+  CHECK(change(trainer, [&] { model->parameters()[0].set_requires_grad(false); }));
+  CHECK(change(trainer, [&] { model->eval(); }));
+  CHECK_FALSE(change(trainer, [&] { model->eval(); }));
+  CHECK(change(trainer, [&] { model->modules().back()->train(); }));
+}
+
+TEST_CASE("a step's constants change with the place of a source's tensors, not with their numbers", "[cuda]") {
+  auto model = small_model();
+  LocalTrainer alone(model, FA{});
+  LocalTrainer mixed(model, Mix{DFA{}, FA{}}, {}, SwitchAt{.epoch = 2});
+
+  CHECK(change(alone, [&] { alone.state().feedback[1] = alone.state().feedback[1].clone(); }));
+  CHECK_FALSE(change(alone, [&] { alone.state().feedback[1].mul_(2); }));
+  CHECK(change(mixed, [&] { mixed.state().second.feedback[1] = mixed.state().second.feedback[1].clone(); }));
+}
+
+TEST_CASE("a step's constants change with the schedule's weights", "[cuda]") {
+  auto model = small_model();
+  LocalTrainer trainer(model, Mix{DFA{}, FA{}}, {}, SwitchAt{.epoch = 2});
+
+  CHECK_FALSE(change(trainer, [&] { trainer.end_epoch(); }));
+  CHECK(change(trainer, [&] { trainer.end_epoch(); }));
+  CHECK_FALSE(change(trainer, [&] { trainer.end_epoch(); }));
+}
+
+TEST_CASE("back-propagation has constants too", "[cuda]") {
+  auto model = small_model();
+  BackpropTrainer trainer(model);
+
+  CHECK_FALSE(change(trainer, [&] { trainer.end_epoch(); }));
+  CHECK(change(trainer, [&] { model->parameters()[0].set_data(model->parameters()[0].detach().clone()); }));
+}
+
+TEST_CASE("a graph can hold the steps of sources that change nothing on the host", "[cuda]") {
+  // The others are sentences of the compiler's: tests/compile_fail.
+  STATIC_REQUIRE(graphable<DFA>);
+  STATIC_REQUIRE(graphable<FA>);
+  STATIC_REQUIRE(graphable<Oracle>);
+  STATIC_REQUIRE(graphable<Mix<DFA, Oracle>>);
+  STATIC_REQUIRE(creditlib::detail::TrainersCredit<BackpropTrainer<ResidualMLP>>::graphable());
+}
