@@ -187,7 +187,7 @@ def main():
         import torch
         import pytorch_steps
         from verify import verify
-    except (ImportError, OSError) as error:  # OSError: a wheel of torch without the libraries it needs
+    except (ImportError, OSError, ValueError) as error:  # the last two: a wheel of torch without the libraries it needs
         print(f"No PyTorch to compare with: {error}. CREDITLIB_TORCH=full ./run setup installs it.", file=sys.stderr)
         sys.exit(77)
     torch.set_num_threads(args.threads)
