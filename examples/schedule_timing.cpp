@@ -222,6 +222,7 @@ void train(const std::string& name, const ScheduleSpec& spec, const Settings& s,
            const std::function<void(const Json&)>& record) {
   const auto eval_batch = bench.first_test_samples(s.run.batch_size, /*flat=*/true);
   const auto trainer = make_trainer(spec, s, bench);
+  if (bench.cuda_graph()) trainer->use_cuda_graphs();
   auto batches = bench.train_batches(s.seed, /*flat=*/true);
   auto test = bench.test_batches(/*flat=*/true);
   Json entry{{"test_acc", Json::array()}, {"train_loss", Json::array()}, {"gamma", Json::array()}, {"rho", Json::array()},

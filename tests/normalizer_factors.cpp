@@ -2,6 +2,8 @@
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/normalizer/row_rms.hpp>
 
+#include <limits>
+
 #include "models.hpp"
 #include "test.hpp"
 
@@ -16,6 +18,23 @@ TEST_CASE("a normalizer gives factors the same numbers as the credit that they a
   CHECK(distance(RowRms{}.factored(a).dense(), RowRms{}(a.dense())) < 1e-12);
   CHECK(distance(RowRms{.eps = 0.3}.factored(a).dense(), RowRms{.eps = 0.3}(a.dense())) < 1e-12);
   CHECK(distance(Raw{}.factored(a).dense(), a.dense()) == 0);
+}
+
+TEST_CASE("float32 factors of any rank have the row norms of their product", "[normalizer]") {
+  const auto rank = GENERATE(1, 10, 16, 17, 64, 65, 100);
+  torch::manual_seed(2);
+  const FactoredCredit exact{torch::randn({7, rank}, torch::kFloat64), torch::randn({40, rank}, torch::kFloat64)};
+  const auto unit = RowRms{}(exact.dense());
+
+  const FactoredCredit a{exact.left.to(torch::kFloat32), exact.right.to(torch::kFloat32)};
+  CHECK(distance(RowRms{}.factored(a).dense().to(torch::kFloat64), unit) < 1e-5);
+
+  // Factors that are not one row after the other in memory.
+  const FactoredCredit turned{a.left.t().contiguous().t(), a.right.t().contiguous().t()};
+  CHECK(distance(RowRms{}.factored(turned).dense().to(torch::kFloat64), unit) < 1e-5);
+
+  const FactoredCredit broken{a.left.clone().fill_(std::numeric_limits<float>::quiet_NaN()), a.right};
+  CHECK(RowRms{}.factored(broken).left.isnan().all().item<bool>());
 }
 
 TEST_CASE("factors whose product is 0 but for rounding stay finite under RowRms", "[normalizer]") {

@@ -10,6 +10,9 @@
 #include <creditlib/schedule/warmup.hpp>
 #include <creditlib/trainer_options.hpp>
 
+#include <limits>
+#include <string>
+
 #include "models.hpp"
 #include "sources.hpp"
 #include "test.hpp"
@@ -122,6 +125,12 @@ TEST_CASE("PenalizedInnerProduct adds lambda times the batch mean of the branch'
     }
   }
   CHECK(PenalizedInnerProduct{}.lambda == 1e-2);
+  for (const double lambda : {-0.1, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    const PenalizedInnerProduct wrong{.lambda = lambda};
+    const auto f = torch::ones({2, 3});
+    CHECK(error_of([&] { wrong(f, f); }).find("PenalizedInnerProduct: lambda is ") != std::string::npos);
+    CHECK(error_of([&] { wrong.output_gradient(f, f); }).find("expected a finite number >= 0") != std::string::npos);
+  }
 }
 
 TEST_CASE("the penalised loss of unit credit is least at a branch of the norm that its page says", "[loss]") {

@@ -54,7 +54,7 @@ std::unique_ptr<Stepper> held(Trainer trainer) {
 
 /// RowRms without its form for factors: credit is multiplied out.
 struct DenseRowRms {
-  torch::Tensor operator()(const torch::Tensor& a) const { return creditlib::RowRms{}(a); }
+  torch::Tensor operator()(const torch::Tensor& a) const { return MarkedRowRms{}(a); }
 };
 
 inline creditlib::TrainerOptions trainer_options(const Settings& s) {
@@ -74,20 +74,20 @@ template <class Model>
 std::unique_ptr<Stepper> stepper_on(Model model, const Settings& s, const std::vector<torch::Tensor>& feedback) {
   using namespace creditlib;
   const auto options = trainer_options(s);
-  const InnerProduct loss{.mean_over_positions = s.model == "resnet" || s.model == "vit"};
+  const MarkedInnerProduct loss{{.mean_over_positions = s.model == "resnet" || s.model == "vit"}};
   const auto local = [&](auto source, auto normalizer) {
     return held(LocalTrainer(model, source, options, Always{}, normalizer, loss, MarkedCrossEntropy{}));
   };
   const DFA dfa{.feedback = feedback, .by_element = s.model == "cnn"};
 
   if (s.rule == "bp") return held(BackpropTrainer(model, options, MarkedCrossEntropy{}));
-  if (s.rule == "dfa") return local(dfa, RowRms{});
+  if (s.rule == "dfa") return local(dfa, MarkedRowRms{});
   // The scripts' FA credit is the gradient of the batch mean under an absolute 1e-6: B times that at per-sample scale.
-  if (s.rule == "fa") return local(FA{.feedback = feedback}, RowRms{.eps = 1e-6 * static_cast<double>(s.batch)});
-  if (s.rule == "oracle") return local(Oracle{}, RowRms{});
-  if (s.rule == "vec") return local(MarkedSource<Vec>{}, RowRms{});
-  if (s.rule == "value_net") return local(MarkedSource<ValueNet>{}, RowRms{});
-  if (s.rule == "state_predictor") return local(MarkedSource<StatePredictor>{}, RowRms{});
+  if (s.rule == "fa") return local(FA{.feedback = feedback}, MarkedRowRms{{.eps = 1e-6 * static_cast<double>(s.batch)}});
+  if (s.rule == "oracle") return local(Oracle{}, MarkedRowRms{});
+  if (s.rule == "vec") return local(MarkedSource<Vec>{}, MarkedRowRms{});
+  if (s.rule == "value_net") return local(MarkedSource<ValueNet>{}, MarkedRowRms{});
+  if (s.rule == "state_predictor") return local(MarkedSource<StatePredictor>{}, MarkedRowRms{});
   const bool script = s.model == "cnn";
   if (s.rule == "ep") return local(EquilibriumPropagation{.inner_mean = script, .outer_sum = script}, Raw{});
   if constexpr (requires { model->closed_form(); }) {

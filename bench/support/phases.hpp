@@ -2,6 +2,8 @@
 
 #include <ATen/record_function.h>
 #include <creditlib/bind_context.hpp>
+#include <creditlib/loss/inner_product.hpp>
+#include <creditlib/normalizer/row_rms.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/trace.hpp>
 #include <torch/types.h>
@@ -16,8 +18,8 @@ namespace bench {
 /// What a step spends its time on, in its order:
 ///
 ///   Forward    from the start of the step to the first call of the objective
-///   Credit     to the error at the readout, which the trainer asks for last: credit, normalizer, local loss and, for sources that
-///              train at other states, the second run of the blocks
+///   Credit     to the last call of the normalizer or the local loss: the error, credit and, for sources that train at other states, the
+///              second run of the blocks; in back-propagation the error alone
 ///   Learning   to the end of the source's learn()
 ///   Backward   to the optimiser's kernel: all gradients, and clipping
 ///   Optimiser  the kernel (the last aten::_fused_adam… or aten::_fused_sgd… of the step)
@@ -68,6 +70,28 @@ struct MarkedCrossEntropy : creditlib::CrossEntropy {
     auto e = CrossEntropy::error(logits, target);
     timeline.ends(Phase::Credit);
     return e;
+  }
+};
+
+/// RowRms that tells the timeline when it is done.
+struct MarkedRowRms : creditlib::RowRms {
+  torch::Tensor operator()(const torch::Tensor& a) const { return marked(RowRms::operator()(a)); }
+  creditlib::FactoredCredit factored(const creditlib::FactoredCredit& a) const { return marked(RowRms::factored(a)); }
+
+ private:
+  template <class Credit>
+  static Credit marked(Credit credit) {
+    timeline.ends(Phase::Credit);
+    return credit;
+  }
+};
+
+/// The inner product that tells the timeline when a gradient of it is done.
+struct MarkedInnerProduct : creditlib::InnerProduct {
+  torch::Tensor output_gradient(const torch::Tensor& f, const torch::Tensor& a) const {
+    auto gradient = InnerProduct::output_gradient(f, a);
+    timeline.ends(Phase::Credit);
+    return gradient;
   }
 };
 

@@ -58,6 +58,7 @@ void Snapshots::make(const support::Workbench& bench) const {
       .lr = s_.lr, .weight_decay = s_.wd, .epochs = std::max<std::int64_t>(1, s_.epochs()), .seed = s_.seed};
   const auto trainer = support::any_trainer(creditlib::BackpropTrainer(model, options),
                                             std::make_shared<support::HeldModel<creditlib::ResidualMLP>>(model));
+  if (bench.cuda_graph()) trainer->use_cuda_graphs();
   auto batches = bench.train_batches(s_.seed, /*flat=*/true);
   auto test = bench.test_batches(/*flat=*/true);
   const auto save = [&](std::int64_t epoch, double accuracy) {

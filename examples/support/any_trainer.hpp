@@ -1,5 +1,6 @@
 #pragma once
 
+#include <creditlib/cuda/graphable.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/trainer_options.hpp>
@@ -12,6 +13,11 @@
 #include <vector>
 
 #include "support/any_model.hpp"
+#include "support/program.hpp"
+
+#ifdef CREDITLIB_CUDA_GRAPHS
+#include <creditlib/cuda/graphed_step.hpp>
+#endif
 
 namespace support {
 
@@ -20,6 +26,8 @@ class AnyTrainer {
  public:
   virtual ~AnyTrainer() = default;
   virtual creditlib::StepResult step(const torch::Tensor& x, const torch::Tensor& y) = 0;
+  /// From now on steps run in CUDA graphs. Throws UsageError where they cannot.
+  virtual void use_cuda_graphs() = 0;
   virtual void learn(const torch::Tensor& x, const torch::Tensor& y) = 0;
   virtual void end_epoch() = 0;
   virtual Tensors raw_credits(const torch::Tensor& x, const torch::Tensor& y) = 0;
@@ -55,7 +63,18 @@ class HeldTrainer final : public AnyTrainer {
   HeldTrainer(Trainer trainer, std::shared_ptr<AnyModel> model, WithSeed with_seed)
       : AnyTrainer(std::move(model)), trainer_(std::move(trainer)), with_seed_(std::move(with_seed)) {}
 
-  creditlib::StepResult step(const torch::Tensor& x, const torch::Tensor& y) override { return trainer_.step(x, y); }
+  creditlib::StepResult step(const torch::Tensor& x, const torch::Tensor& y) override { return graphs_ ? graphs_(x, y) : trainer_.step(x, y); }
+  void use_cuda_graphs() override {
+    if constexpr (!creditlib::cuda::Graphable<Trainer>) {
+      throw UsageError("--cuda-graph: this method's steps cannot be captured, since its credit source learns or changes something on the host");
+    } else {
+#ifdef CREDITLIB_CUDA_GRAPHS
+      graphs_ = [graphed = std::make_shared<creditlib::cuda::GraphedStep<Trainer>>(trainer_)](const auto& x, const auto& y) { return graphed->step(x, y); };
+#else
+      throw UsageError("--cuda-graph: this program was built without a CUDA toolkit; install one of LibTorch's version and build again");
+#endif
+    }
+  }
   void learn(const torch::Tensor& x, const torch::Tensor& y) override { trainer_.learn(x, y); }
   void end_epoch() override { trainer_.end_epoch(); }
   Tensors raw_credits(const torch::Tensor& x, const torch::Tensor& y) override { return trainer_.raw_credits(x, y); }
@@ -100,6 +119,7 @@ class HeldTrainer final : public AnyTrainer {
 
  private:
   Trainer trainer_;
+  std::function<creditlib::StepResult(const torch::Tensor&, const torch::Tensor&)> graphs_;  ///< the step in CUDA graphs, where it is
   WithSeed with_seed_;
 };
 

@@ -38,7 +38,9 @@ std::unique_ptr<AnyTrainer> trainer_on(Model model, const std::string& arch, con
       for (auto& parameter : model->block_parameters(l)) parameter.requires_grad_(false);
     }
   }
-  return method_trainer(method, model, settings, has_positions(arch));
+  auto trainer = method_trainer(method, model, settings, has_positions(arch));
+  if (bench.cuda_graph()) trainer->use_cuda_graphs();
+  return trainer;
 }
 
 }  // namespace

@@ -47,12 +47,15 @@ void add_run_flags(CLI::App& app, RunFlags& flags, const std::vector<std::string
   app.add_option("--matmul", flags.matmul, "what multiplies float32 matrices on the CPU: auto (the faster), mkl, onednn, bf16")
       ->check(CLI::IsMember(matmul_names()))
       ->capture_default_str();
+  app.add_flag("--prefetch", flags.prefetch, "on the CPU, make the next batch on a thread of its own: the same batches");
+  app.add_flag(flag("cuda_graph"), flags.cuda_graph, "on CUDA, run training steps in CUDA graphs");
   app.add_flag(flag("any_size"), flags.any_size, "take CIFAR files of any whole number of records");
   app.add_flag(flag("allow_nonfinite"), flags.allow_nonfinite, "go on when the loss is NaN or infinite");
   app.add_flag("--quiet", flags.quiet, "no progress, only the outcome");
 }
 
 Workbench::Workbench(const RunFlags& flags) : flags_(flags), device_(chosen_device(flags.device, flags.gpu)) {
+  if (flags.cuda_graph && device_ == "cpu") throw UsageError("--cuda-graph is of CUDA devices, and this run is on the CPU: leave it out, or use --device cuda");
   if (flags.threads > 0) at::set_num_threads(flags.threads);
   choose_matmul(flags.matmul, flags.quiet);
   const std::string folder = !flags.data_dir.empty() ? flags.data_dir : flags.dataset == "digits" ? CREDITLIB_DATA_DIR "/digits" : "data";
@@ -63,7 +66,7 @@ Workbench::Workbench(const RunFlags& flags) : flags_(flags), device_(chosen_devi
 }
 
 creditlib::data::Batches Workbench::train_batches(std::int64_t seed, bool flat) const {
-  return creditlib::data::Batches(splits_.train, {.batch_size = flags_.batch_size, .augment = splits_.augment, .flatten = flat, .seed = seed});
+  return creditlib::data::Batches(splits_.train, {.batch_size = flags_.batch_size, .augment = splits_.augment, .flatten = flat, .prefetch = flags_.prefetch, .seed = seed});
 }
 
 creditlib::data::Batches Workbench::test_batches(bool flat) const {

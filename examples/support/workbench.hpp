@@ -16,7 +16,7 @@ struct RunFlags {
   int gpu = 0, threads = 0;
   std::int64_t batch_size = 128, limit_train = 0;
   std::string matmul = "auto";
-  bool allow_nonfinite = false, quiet = false, any_size = false;
+  bool allow_nonfinite = false, quiet = false, any_size = false, prefetch = false, cuda_graph = false;
 };
 
 /// `datasets` are those that the program's networks can take.
@@ -29,6 +29,8 @@ class Workbench {
 
   const creditlib::data::Splits& splits() const { return splits_; }
   const std::string& device() const { return device_; }
+  /// Whether training steps are to run in CUDA graphs.
+  bool cuda_graph() const { return flags_.cuda_graph; }
   /// C * H * W of an image.
   std::int64_t input() const { return splits_.train.images[0].numel(); }
   std::int64_t classes() const { return splits_.train.classes; }

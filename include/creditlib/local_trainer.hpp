@@ -44,7 +44,7 @@ class LocalTrainer {
       return false;
     }
   }
-  static_assert(sound() || true);  // the sentences are in there
+  using Requirements = std::bool_constant<sound()>;  // says in sentences what does not fit
 
   using Sources = detail::Sources<Credit, Model>;
   using Weights = typename Sources::Weights;
@@ -229,11 +229,10 @@ class LocalTrainer {
       from = std::move(*factored);
     } else {
       const auto credits = normalized(mixed(trace));
-      rerun_at_local_inputs(trace, pass);
+      from.readout = readout_gradient(trace, pass);
       if (credits[0].defined()) from.embed.dense = embed_loss().output_gradient(trace.hidden[0], credits[0]);
       for (std::size_t l = 0; l + 1 < credits.size(); ++l) from.blocks.push_back({output_gradient(pass.branch(l), credits[l + 1]), {}});
     }
-    from.readout = objective_.error(pass.logits(), trace.target).div_(static_cast<double>(trace.error.size(0)));
     return from;
   }
 
@@ -247,12 +246,12 @@ class LocalTrainer {
       }
       const auto credits = sources_.factored_credit(model(), trace, weights());
       if (!credits) return std::nullopt;
-      rerun_at_local_inputs(trace, pass);
       const auto gradient = [&](const FactoredCredit& a, double multiple) {
         auto [left, right] = normalizer_.factored(a);
         return detail::OutputGradient{{}, {left * multiple, right}};
       };
       detail::OutputGradients from;
+      from.readout = readout_gradient(trace, pass);
       if (detail::has_embed(model())) {
         if (!credits->front().defined()) fail_without_embed_credit();
         from.embed = gradient(credits->front(), *embed_loss().multiple_of_credit(pass.branch(0)));
@@ -271,12 +270,17 @@ class LocalTrainer {
                                           loss.multiple_of_credit(f);
                                         };
 
-  void rerun_at_local_inputs(const Trace& trace, detail::Pass& pass) {
+  /// The gradient of the objective's batch mean in the logits; where a source has local_inputs, those of the blocks and the readout run
+  /// again there, which the step then trains on.
+  torch::Tensor readout_gradient(const Trace& trace, detail::Pass& pass) {
+    auto error = trace.error;
     if (const auto states = sources_.local_inputs(model(), trace, weights())) {
       detail::check_local_inputs(model(), *states, trace.error.size(0));
       const detail::Untouched untouched(*model(), training_.device());
       pass.rerun(*states);
+      error = objective_.error(pass.logits(), trace.target);
     }
+    return error / static_cast<double>(error.size(0));
   }
 
   /// dL/df of the local loss, shape of f.

@@ -1,8 +1,10 @@
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
+#include <creditlib/credit/vec.hpp>
 #include <creditlib/cuda/basic_graphed_step.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/schedule/switch_at.hpp>
@@ -67,6 +69,12 @@ class FakeDevice {
   Trainer* trainer_;
   std::shared_ptr<TemporaryFolder> folder_;
 };
+
+template <class Credit>
+using TrainerOf = LocalTrainer<ResidualMLP, Credit>;
+static_assert(cuda::Graphable<BackpropTrainer<ResidualMLP>> && cuda::Graphable<TrainerOf<DFA>> && cuda::Graphable<TrainerOf<Oracle>>);
+static_assert(!cuda::Graphable<TrainerOf<Vec>> && !cuda::Graphable<TrainerOf<EquilibriumPropagation>>);
+static_assert(cuda::Graphable<LocalTrainer<ResidualMLP, Mix<DFA, FA>, SwitchAt>> && !cuda::Graphable<LocalTrainer<ResidualMLP, Mix<DFA, Vec>, SwitchAt>>);
 
 template <class Trainer>
 struct Graphed : creditlib::detail::BasicGraphedStep<Trainer, FakeDevice<Trainer>> {

@@ -202,6 +202,30 @@ TEST_CASE("a state that is missing or none is refused, and changes nothing", "[d
   CHECK(same(epoch_of(batches), epoch_of(untouched)));
 }
 
+TEST_CASE("batches that another thread makes ahead are the same ones, epoch after epoch", "[data]") {
+  const auto images = numbered_images(11);
+  const data::BatchOptions options{.batch_size = 4, .augment = true, .seed = 3};
+  auto ahead_options = options;
+  ahead_options.prefetch = true;
+  Batches plain(images, options), ahead(images, ahead_options);
+  for (int epoch = 0; epoch < 3; ++epoch) CHECK(same(epoch_of(plain), epoch_of(ahead)));
+
+  // An epoch that is left early is waited for, and counts as it does without.
+  for (const auto& batch : plain) {
+    CHECK(batch.target.size(0) == 4);
+    break;
+  }
+  for (const auto& batch : ahead) {
+    CHECK(batch.target.size(0) == 4);
+    break;
+  }
+  const auto state = ahead.named_tensors();
+  const auto next = epoch_of(plain);
+  CHECK(same(next, epoch_of(ahead)));
+  ahead.load(state);
+  CHECK(same(next, epoch_of(ahead)));
+}
+
 TEST_CASE("batches on CUDA are those on the CPU", "[data][cuda]") {
   if (!torch::cuda::is_available()) {
     SUCCEED("skipped: no CUDA device");

@@ -23,7 +23,7 @@ namespace creditlib::detail {
 /// on the device; capturing itself does none of it.
 template <class Trainer, class Device>
 class BasicGraphedStep {
-  static_assert(TrainersCredit<Trainer>::graphable() || true);  // the sentences are in there
+  using Requirements = std::bool_constant<TrainersCredit<Trainer>::graphable()>;  // says in sentences what does not fit
 
  public:
   BasicGraphedStep(Trainer& trainer, Device device, const cuda::GraphOptions& options)

@@ -5,11 +5,16 @@
 #include <creditlib/local_trainer.hpp>
 
 #include <tuple>
+#include <type_traits>
+#include <utility>
 
 namespace creditlib::detail {
 
-/// The sentences for credit sources whose steps a graph cannot hold: those that change something on the host, which a replay would
-/// leave as it was.
+/// Whether a graph can hold the steps of a credit source: not where they change something on the host, which a replay would leave as it was.
+template <class State, class Model>
+constexpr bool graphable_source = !Learns<State, Model> && !SeesUpdates<State, Model> && !HasLocalInputs<State, Model> && GivesCreditConst<State, Model>;
+
+/// The sentences that say why not.
 template <class State, class Model>
 consteval bool source_is_graphable() {
   constexpr bool learns = Learns<State, Model>;
@@ -28,12 +33,13 @@ consteval bool source_is_graphable() {
   static_assert(stays,
                 "creditlib: credit() of this source is not const, and a CUDA graph would not repeat what it changes on the host; "
                 "make it const, or use trainer.step instead of cuda::GraphedStep");
-  return !learns && !sees_updates && !has_local_inputs && stays;
+  return graphable_source<State, Model>;
 }
 
 /// What is known of a trainer's credit at compile time; of a trainer without any, back-propagation.
 template <class Trainer>
 struct TrainersCredit {
+  static constexpr bool can_be_graphed = true;
   static consteval bool graphable() { return true; }
   static std::vector<torch::Tensor> tensors(const Trainer&) { return {}; }
 };
@@ -43,10 +49,14 @@ struct TrainersCredit<LocalTrainer<Model, Credit, Schedule, Normalizer, LocalLos
   using Trainer = LocalTrainer<Model, Credit, Schedule, Normalizer, LocalLoss, Objective>;
   using Traits = SourceTraits<Credit, Model>;
 
+  using States = decltype(Traits::states(std::declval<typename Traits::State&>()));
+
+  static constexpr bool can_be_graphed = []<class... S>(std::type_identity<std::tuple<S&...>>) {
+    return (graphable_source<S, Model> && ...);
+  }(std::type_identity<States>{});
+  /// The same, with a sentence where it is not so.
   static consteval bool graphable() {
-    return []<class... States>(std::tuple<States&...>*) {
-      return (source_is_graphable<States, Model>() & ...);
-    }(static_cast<decltype(Traits::states(std::declval<typename Traits::State&>()))*>(nullptr));
+    return []<class... S>(std::type_identity<std::tuple<S&...>>) { return (source_is_graphable<S, Model>() & ...); }(std::type_identity<States>{});
   }
 
   /// What the sources keep, feedback matrices above all.
@@ -63,3 +73,11 @@ struct TrainersCredit<LocalTrainer<Model, Credit, Schedule, Normalizer, LocalLos
 };
 
 }  // namespace creditlib::detail
+
+namespace creditlib::cuda {
+
+/// Whether cuda::GraphedStep takes a trainer; where it does not, making one says why when it is compiled.
+template <class Trainer>
+concept Graphable = creditlib::detail::TrainersCredit<Trainer>::can_be_graphed;
+
+}  // namespace creditlib::cuda

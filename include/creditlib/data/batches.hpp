@@ -10,6 +10,7 @@
 #include <creditlib/named_tensors.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <future>
 #include <iterator>
 #include <utility>
 
@@ -21,6 +22,7 @@ struct BatchOptions {
   bool augment = false;    ///< random crop with padding 4 and horizontal flip, see crop_and_flip
   bool flatten = false;    ///< (B, C H W) instead of (B, C, H, W)
   bool drop_last = false;  ///< leave out a last batch that is not full
+  bool prefetch = false;   ///< on the CPU, make the next batch on another thread while this one is used: the same batches
   std::int64_t seed = 42;
   torch::Dtype dtype = torch::kFloat32;
 };
@@ -40,7 +42,7 @@ struct Batch {
 /// own, and moved to the data set's device: CPU and CUDA get the same batches, torch's global generator is left alone,
 /// and on CUDA no batch waits for a copy. Without shuffle and augment it is what evaluation wants, and draws nothing.
 ///
-/// A batch is new memory. On the CPU its images are picked, cropped, flipped and normalised in one pass over them.
+/// An epoch's iterator moves and is not copied. A batch is new memory. On the CPU its images are picked, cropped, flipped and normalised in one pass over them.
 class Batches {
  public:
   class Iterator;
@@ -104,8 +106,12 @@ class Batches {
     return draws;
   }
 
-  Batch batch(const detail::ImageDraws& epoch, std::int64_t first, std::int64_t count) const {
+  /// On CUDA a batch is queued, not waited for: nothing is gained by another thread.
+  bool prefetches() const { return options_.prefetch && dataset_.images.is_cpu(); }
+
+  Batch batch(const detail::ImageDraws& epoch, std::int64_t index) const {
     return detail::translated([&]() -> Batch {
+      const auto first = index * options_.batch_size, count = std::min(options_.batch_size, dataset_.size() - first);
       const auto slice = [&](const torch::Tensor& all) { return all.defined() ? all.narrow(0, first, count) : all; };
       const detail::ImageDraws draws{slice(epoch.index), slice(epoch.dy), slice(epoch.dx), slice(epoch.flip)};
       const auto input = images_(draws);
@@ -147,14 +153,16 @@ class Batches::Iterator {
 
   void make() {
     if (*this == std::default_sentinel) return;
-    const auto first = index_ * batches_->options_.batch_size;
-    batch_ = batches_->batch(draws_, first, std::min(batches_->options_.batch_size, batches_->dataset_.size() - first));
+    batch_ = next_.valid() ? next_.get() : batches_->batch(draws_, index_);
+    if (!batches_->prefetches() || index_ + 1 == batches_->batches_per_epoch()) return;
+    next_ = std::async(std::launch::async, [batches = batches_, draws = draws_, next = index_ + 1] { return batches->batch(draws, next); });
   }
 
   const Batches* batches_;
   detail::ImageDraws draws_;
   std::int64_t index_ = 0;
   Batch batch_;
+  std::future<Batch> next_;  ///< the one after batch_, where it is made ahead; waited for when it is destroyed
 };
 
 inline Batches::Iterator Batches::begin() { return {*this, draw()}; }

@@ -3,6 +3,7 @@
 #include <creditlib/closed_form/network.hpp>
 #include <creditlib/detail/closed_form_stage.hpp>
 #include <creditlib/detail/pass.hpp>
+#include <creditlib/detail/side_by_side.hpp>
 
 #include <utility>
 #include <vector>
@@ -48,9 +49,16 @@ class ClosedFormPass final : public Pass {
   std::vector<torch::Tensor> gradients(const OutputGradients& from, const std::vector<torch::Tensor>& parameters) override {
     const torch::NoGradGuard no_grad;
     gradients_.clear();
-    embed_.backward(from.embed, /*input_too=*/false, gradients_);
-    for (std::size_t l = 0; l < blocks_.size(); ++l) blocks_[l].backward(from.blocks[l], /*input_too=*/false, gradients_);
-    readout_.backward({from.readout, {}}, /*input_too=*/false, gradients_);
+    const auto readout = blocks_.size() + 1;
+    side_by_side_.run(from.readout.device(), readout + 1, [&](std::size_t part) {  // 0: the embed, l + 1: block l
+      if (part == 0) {
+        embed_.backward(from.embed, /*input_too=*/false, gradients_);
+      } else if (part < readout) {
+        blocks_[part - 1].backward(from.blocks[part - 1], /*input_too=*/false, gradients_);
+      } else {
+        readout_.backward({from.readout, {}}, /*input_too=*/false, gradients_);
+      }
+    });
     return finished(parameters);
   }
 
@@ -111,6 +119,7 @@ class ClosedFormPass final : public Pass {
   std::vector<torch::Tensor> branch_;
   torch::Tensor logits_;
   GradientBuffers gradients_;
+  SideBySide side_by_side_;
 };
 
 }  // namespace creditlib::detail

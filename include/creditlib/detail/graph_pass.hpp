@@ -36,7 +36,7 @@ class Roots {
   void add(const torch::Tensor& output, const torch::Tensor& gradient = {}) {
     if (!output.requires_grad()) return;
     outputs_.push_back(output);
-    gradients_.push_back(gradient);
+    gradients_.push_back(in_layout_of(output, gradient));
   }
 
   /// The gradients of the parameters, undefined where one is frozen or none arrives.
@@ -55,6 +55,13 @@ class Roots {
   }
 
  private:
+  /// The gradient in its output's memory layout: backward kernels are several times slower where an output is channels-last and its
+  /// gradient is not, and where the gradient is one number expanded.
+  static torch::Tensor in_layout_of(const torch::Tensor& output, const torch::Tensor& gradient) {
+    if (!gradient.defined() || gradient.strides() == output.strides()) return gradient;
+    return torch::empty_like(output.detach()).copy_(gradient);
+  }
+
   std::vector<torch::Tensor> outputs_, gradients_;
 };
 

@@ -23,8 +23,8 @@
 #define CREDITLIB_FOR_EACH_CPU
 #endif
 
-/// LayerNorm and GELU over rows, into tensors that are there already: one pass over memory each for float32 on the CPU,
-/// LibTorch's own kernels elsewhere.
+/// LayerNorm and GELU over rows, into tensors that are there already, and norms of factored rows: one pass over memory each for
+/// float32 on the CPU, LibTorch's own kernels elsewhere.
 namespace creditlib::detail {
 
 namespace rows {
@@ -155,6 +155,33 @@ CREDITLIB_FOR_EACH_CPU inline void gelu(const float* x, std::int64_t count, floa
   });
 }
 
+/// The largest rank that factored_squares takes.
+constexpr std::int64_t most_rank = 4 * lanes;
+
+/// squares (count): left_b G left_b^T for each row of left (count, rank), with G = right^T right of right (width, rank); at least 0.
+CREDITLIB_FOR_EACH_CPU inline void factored_squares(const float* left, const float* right, std::int64_t count, std::int64_t width,
+                                                    std::int64_t rank, float* squares) {
+  Floats gram[most_rank][most_rank / lanes] = {}, v[most_rank / lanes] = {}, product;
+  const std::int64_t chunks = (rank + lanes - 1) / lanes;
+  const auto bytes = sizeof(float) * static_cast<std::size_t>(rank);
+  for (std::int64_t i = 0; i < width; ++i, right += rank) {
+    std::memcpy(v, right, bytes);
+    for (std::int64_t p = 0; p < rank; ++p) {
+      for (std::int64_t c = 0; c < chunks; ++c) gram[p][c] += v[c] * right[p];
+    }
+  }
+  for (std::int64_t b = 0; b < count; ++b, left += rank) {
+    std::memcpy(v, left, bytes);
+    float square = 0;
+    for (std::int64_t c = 0; c < chunks; ++c) {
+      product = Floats{};
+      for (std::int64_t p = 0; p < rank; ++p) product += gram[p][c] * left[p];
+      square += sum(product * v[c]);
+    }
+    squares[b] = square < 0 ? 0 : square;
+  }
+}
+
 }  // namespace rows
 
 inline bool in_rows_of_float(const torch::Tensor& x) {
@@ -187,6 +214,18 @@ inline void layer_norm_pullback_into(const torch::Tensor& gradient, const torch:
   }
   const auto g = weight.defined() ? gradient * weight : gradient;
   at::mul_out(pulled, g - g.mean(1, true) - normal * (g * normal).mean(1, true), rstd.unsqueeze(1));
+}
+
+/// (B, 1): the squared norm of each row of left right^T, for left (B, r), right (d, r), without that product; never below 0, which in
+/// float32 a sum of numbers that cancel may be.
+inline torch::Tensor factored_squares(const torch::Tensor& left, const torch::Tensor& right) {
+  if (in_rows_of_float(left) && in_rows_of_float(right) && left.size(1) <= rows::most_rank) {
+    auto squares = torch::empty({left.size(0), 1}, left.options());
+    rows::factored_squares(left.const_data_ptr<float>(), right.const_data_ptr<float>(), left.size(0), right.size(0), left.size(1),
+                           squares.mutable_data_ptr<float>());
+    return squares;
+  }
+  return left.mm(right.t().mm(right)).mul_(left).sum(1, /*keepdim=*/true).clamp_min_(0);
 }
 
 /// y = GELU(x), and its derivative at x.

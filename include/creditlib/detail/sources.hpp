@@ -22,7 +22,6 @@ struct SourceTraits {
   static constexpr std::size_t count = 1;
   using State = CreditState<Credit, Model>;
   static constexpr bool gives_factors = GivesFactors<State, Model>;
-  static constexpr bool has_local_inputs = HasLocalInputs<State, Model>;
   static constexpr bool reads_error_only = gives_factors && ReadsErrorOnly<State> && !Learns<State, Model> && !SeesUpdates<State, Model>;
 
   static consteval bool sound() { return credit_is_sound<Credit, Model>(); }
@@ -47,7 +46,6 @@ struct SourceTraits<Mix<First, Second>, Model> {
   using B = SourceTraits<Second, Model>;
   static constexpr std::size_t count = 2;
   static constexpr bool gives_factors = A::gives_factors || B::gives_factors;
-  static constexpr bool has_local_inputs = A::has_local_inputs || B::has_local_inputs;
   static constexpr bool reads_error_only = A::reads_error_only && B::reads_error_only;
   struct State {
     typename A::State first;

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <creditlib/error.hpp>
 #include <creditlib/loss/inner_product.hpp>
+
+#include <cmath>
 
 namespace creditlib {
 
@@ -9,22 +12,29 @@ namespace creditlib {
 ///     (1/B) sum_b ( <f_b, a_b> + lambda ||f_b||^2 )
 ///
 /// With unit-RMS credit its minimum lies at ||f|| = sqrt(d) / (2 lambda). The embed has no penalty.
-/// Source: dfa_residual_penalty_test (lambda 1e-2).
+/// Source: dfa_residual_penalty_test (lambda 1e-2). Throws Error, when it is asked, unless lambda is finite and >= 0.
 struct PenalizedInnerProduct {
   double lambda = 1e-2;
   bool mean_over_positions = false;
 
   torch::Tensor operator()(const torch::Tensor& f, const torch::Tensor& a) const {
+    check();
     const auto inner = embed_loss();
     return inner(f, a) + lambda * inner(f, f);
   }
 
   /// d/df of the above, shape of f.
   torch::Tensor output_gradient(const torch::Tensor& f, const torch::Tensor& a) const {
+    check();
     return embed_loss().output_gradient(f, torch::add(a, f, 2 * lambda));
   }
 
   InnerProduct embed_loss() const { return {.mean_over_positions = mean_over_positions}; }
+
+ private:
+  void check() const {
+    if (!(lambda >= 0) || std::isinf(lambda)) detail::fail("PenalizedInnerProduct: lambda is ", lambda, ", expected a finite number >= 0.");
+  }
 };
 
 }  // namespace creditlib

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <creditlib/credit/factored_credit.hpp>
+#include <creditlib/detail/row_kernels.hpp>
 #include <torch/types.h>
 
 namespace creditlib {
@@ -25,9 +26,7 @@ struct RowRms {
 
   /// The same of a credit that is kept as factors: with G = right^T right, ||a_b||^2 = left_b G left_b^T.
   FactoredCredit factored(const FactoredCredit& a) const {
-    const auto gram = a.right.t().mm(a.right);
-    // In float32 a sum that should be 0 may come out below it.
-    const auto square = a.left.mm(gram).mul_(a.left).sum(1, /*keepdim=*/true).clamp_min_(0);
+    auto square = detail::factored_squares(a.left, a.right);
     return {a.left / square.div_(static_cast<double>(a.right.size(0))).sqrt_().add_(eps), a.right};
   }
 };

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <c10/core/Event.h>
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <torch/types.h>
+
+#include <cstddef>
+#include <vector>
+
+namespace creditlib::detail {
+
+/// Runs pieces of work that need nothing of each other: on CUDA each on a stream of its own, so that small kernels share the device;
+/// elsewhere one after the other. It begins after what was queued on the present stream, and what is queued there next waits for
+/// all of it, which is why memory may go from one stream to another. A CUDA graph that captures the present stream holds all of them.
+class SideBySide {
+ public:
+  /// Calls work(0), ..., work(count - 1), which queue the pieces.
+  template <class Work>
+  void run(torch::Device device, std::size_t count, const Work& work) {
+    if (!device.is_cuda()) {
+      for (std::size_t i = 0; i < count; ++i) work(i);
+      return;
+    }
+    const c10::impl::VirtualGuardImpl of_device(device.type());
+    while (streams_.size() < count) streams_.push_back(of_device.getStreamFromGlobalPool(device));
+    const auto present = of_device.getStream(device);
+    c10::Event start(device.type());
+    start.record(present);
+    for (std::size_t i = 0; i < count; ++i) {
+      start.block(streams_[i]);
+      {
+        const c10::StreamGuard on(streams_[i]);
+        work(i);
+      }
+      c10::Event end(device.type());
+      end.record(streams_[i]);
+      end.block(present);
+    }
+  }
+
+ private:
+  std::vector<c10::Stream> streams_;
+};
+
+}  // namespace creditlib::detail
