@@ -188,6 +188,25 @@ TEST_CASE("credits that do not fit are refused with what was expected, and the p
   CHECK(message(4, {}) == "(nothing was thrown)");
 }
 
+TEST_CASE("factors of credit that do not fit are refused with what was expected, and the parameters stay", "[errors]") {
+  auto model = small_model();
+  const auto batch = small_batch();
+  const auto before = copies(model->parameters());
+  const auto message = [&](std::function<void(std::vector<FactoredCredit>&)> change) {
+    LocalTrainer trainer(model, ChangedFactors{std::move(change)});
+    const auto said = error_of([&] { trainer.step(batch.x, batch.y); });
+    CHECK(same(before, copies(model->parameters())) == (said != "(nothing was thrown)"));
+    return said;
+  };
+
+  CHECK(says(message([](auto& a) { a.pop_back(); }), {"factored_credit gave", "one for each of h_0..h_L"}));
+  CHECK(says(message([](auto& a) { a[1].left = torch::zeros({6, 4}); }), {"credit 1 as (6, 4) Float", "expected (7, r)"}));
+  CHECK(says(message([](auto& a) { a[2].right = torch::zeros({5, 3}); }), {"credit 2", "times (5, 3) Float"}));
+  CHECK(says(message([](auto& a) { a[2].scale = torch::ones({7}); }), {"scaled by (7) Float", "1 or (7, 1)"}));
+  CHECK(says(message([](auto& a) { a[0].scale = torch::ones({7, 1}, torch::kFloat64); }), {"credit 0", "scaled by (7, 1) Double"}));
+  CHECK(message([](auto& a) { a[1].scale = torch::ones({7, 1}); }) == "(nothing was thrown)");
+}
+
 TEST_CASE("a model whose parts do not hold each parameter once is refused by the parameter's name", "[errors]") {
   auto shared = torch::nn::Sequential(torch::nn::Linear(6, 6));
   auto twice = SequentialBlocks({.blocks = {shared, shared},

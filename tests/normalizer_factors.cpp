@@ -18,6 +18,11 @@ TEST_CASE("a normalizer gives factors the same numbers as the credit that they a
   CHECK(distance(RowRms{}.factored(a).dense(), RowRms{}(a.dense())) < 1e-12);
   CHECK(distance(RowRms{.eps = 0.3}.factored(a).dense(), RowRms{.eps = 0.3}(a.dense())) < 1e-12);
   CHECK(distance(Raw{}.factored(a).dense(), a.dense()) == 0);
+
+  const auto scaled = a.scaled(torch::tensor({{2.0}, {-3.0}, {0.5}, {0.0}, {1e-3}, {7.0}, {-0.1}}, torch::kFloat64));
+  CHECK(distance(RowRms{.eps = 0.3}.factored(scaled).dense(), RowRms{.eps = 0.3}(scaled.dense())) < 1e-12);
+  CHECK(distance(scaled.scaled(-2).dense(), scaled.dense() * -2) < 1e-12);
+  CHECK(distance(a.scaled(-2).dense(), a.dense() * -2) < 1e-12);
 }
 
 TEST_CASE("float32 factors of any rank have the row norms of their product", "[normalizer]") {
@@ -34,7 +39,7 @@ TEST_CASE("float32 factors of any rank have the row norms of their product", "[n
   CHECK(distance(RowRms{}.factored(turned).dense().to(torch::kFloat64), unit) < 1e-5);
 
   const FactoredCredit broken{a.left.clone().fill_(std::numeric_limits<float>::quiet_NaN()), a.right};
-  CHECK(RowRms{}.factored(broken).left.isnan().all().item<bool>());
+  CHECK(RowRms{}.factored(broken).dense().isnan().all().item<bool>());
 }
 
 TEST_CASE("factors whose product is 0 but for rounding stay finite under RowRms", "[normalizer]") {
@@ -43,6 +48,6 @@ TEST_CASE("factors whose product is 0 but for rounding stay finite under RowRms"
 
   const auto unit = RowRms{}.factored({left, right});
 
-  CHECK(unit.left.isfinite().all().item<bool>());
-  CHECK(unit.left[1].abs().max().item<float>() == 0);
+  CHECK(unit.dense().isfinite().all().item<bool>());
+  CHECK(unit.dense()[1].abs().max().item<float>() == 0);
 }

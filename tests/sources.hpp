@@ -3,6 +3,8 @@
 #include <array>
 #include <cmath>
 #include <creditlib/concepts.hpp>
+#include <creditlib/credit/dfa.hpp>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +19,27 @@ struct FixedCredit {
   std::vector<torch::Tensor> given = {};
 
   std::vector<torch::Tensor> credit(auto&, const Trace&) const { return given; }
+};
+
+/// DFA whose factors a test has changed.
+struct ChangedFactors {
+  std::function<void(std::vector<FactoredCredit>&)> change;
+
+  struct State : DFA::State {
+    std::function<void(std::vector<FactoredCredit>&)> change;
+
+    template <class Model>
+    std::vector<FactoredCredit> factored_credit(Model& model, const Trace& trace) const {
+      auto factors = DFA::State::factored_credit(model, trace);
+      change(factors);
+      return factors;
+    }
+  };
+
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const {
+    return {DFA{}.bind(model, context), change};
+  }
 };
 
 template <class S, bool MayPullBack>

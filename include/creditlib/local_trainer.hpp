@@ -247,8 +247,7 @@ class LocalTrainer {
       const auto credits = sources_.factored_credit(model(), trace, weights());
       if (!credits) return std::nullopt;
       const auto gradient = [&](const FactoredCredit& a, double multiple) {
-        auto [left, right] = normalizer_.factored(a);
-        return detail::OutputGradient{{}, {left * multiple, right}};
+        return detail::OutputGradient{{}, normalizer_.factored(a).scaled(multiple)};
       };
       detail::OutputGradients from;
       from.readout = readout_gradient(trace, pass);

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "../models.hpp"
+#include "../sources.hpp"
 #include "../temporary_folder.hpp"
 #include "../test.hpp"
 
@@ -170,6 +171,21 @@ TEST_CASE("credit stays factors where source, normalizer and loss can keep it so
   CHECK(asked({}, RowRms{}, PlainInnerProduct{}) == "credit ");
   CHECK(asked_in_mix(SwitchAt{.epoch = 1}) == "factors ");
   CHECK(asked_in_mix(Blend{}) == "credit ");
+}
+
+TEST_CASE("scales of factored credit scale the step's gradients as they do the credit", "[closed_form]") {
+  auto model = small_model();
+  const auto batch = small_batch();
+  const auto scale = torch::linspace(-1, 2, 7).unsqueeze(1);
+  LocalTrainer factored(model, ChangedFactors{[&](auto& factors) { for (auto& a : factors) a = a.scaled(scale).scaled(3.0); }}, {}, {}, Raw{});
+  LocalTrainer dense(model, DFA{}, {}, {}, Raw{});
+  auto credits = dense.credits(batch.x, batch.y);
+  for (auto& a : credits) a = a * scale * 3;
+  LocalTrainer scaled(model, FixedCredit{credits}, {}, {}, Raw{});
+
+  const auto got = factored.gradients(batch.x, batch.y), expected = scaled.gradients(batch.x, batch.y);
+
+  for (std::size_t i = 0; i < expected.size(); ++i) CHECK(distance(got[i], expected[i]) < 1e-5);
 }
 
 TEST_CASE("frozen parameters are skipped, and the others train as they would", "[closed_form]") {

@@ -47,7 +47,7 @@ struct NegatedFactors {
     template <class Model>
     std::vector<FactoredCredit> factored_credit(Model& model, const Trace& trace) const {
       auto factors = DFA::State::factored_credit(model, trace);
-      for (auto& [left, right] : factors) left = -left;
+      for (auto& a : factors) a.left = -a.left;
       return factors;
     }
   };

@@ -105,6 +105,7 @@ class ClosedFormStage {
   /// `input_too`. Undefined g: nothing arrives.
   torch::Tensor backward(OutputGradient g, bool input_too, GradientBuffers& gradients) {
     if (!g.defined()) return {};
+    if (g.factors.scale.defined()) g.factors = unscaled(g.factors);
     const std::size_t lowest = input_too ? 0 : lowest_trainable(gradients);
     for (std::size_t i = stage_.size(); i-- > lowest;) {
       const bool below = i > lowest || input_too;
@@ -183,6 +184,12 @@ class ClosedFormStage {
     return 4 * rank * (batch + out) <= 3 * batch * out;
   }
 
+  /// The same with its scale in the left factor.
+  FactoredCredit unscaled(const FactoredCredit& a) {
+    auto left = scaled_.like(a.left);
+    return {at::mul_out(left, a.left, a.scale), a.right};
+  }
+
   static torch::Tensor multiplied_out(const OutputGradient& g, Work& work) {
     if (g.dense.defined()) return g.dense.contiguous();
     auto dense = work.dense.get({g.factors.left.size(0), g.factors.right.size(0)}, g.factors.left.options());
@@ -190,7 +197,8 @@ class ClosedFormStage {
   }
 
   static OutputGradient in_best_form(const OutputGradient& g, Work& work) {
-    const auto& [left, right] = g.factors;
+    const auto& left = g.factors.left;
+    const auto& right = g.factors.right;
     if (left.defined() && factors_pay(left.size(0), right.size(0), left.size(1))) return g;
     return {multiplied_out(g, work), {}};
   }
@@ -299,6 +307,7 @@ class ClosedFormStage {
   closed_form::Stage stage_;
   bool rounds_;  ///< whether large products take bfloat16
   std::vector<Work> work_;
+  Buffer scaled_;  ///< the left factor of the gradient that comes in, times its scale
 };
 
 }  // namespace creditlib::detail
