@@ -1,14 +1,16 @@
-// What no training step on the residual MLP can go below: its bare matrix products, and the optimiser's pass over all parameters.
+// What no training step on the residual MLP can go below: its bare matrix products, and the optimiser's pass over all
+// parameters.
 //
-//   floor [--batch N] [--classes N] [--threads N] [--matmul mkl|onednn] [--device cuda] [--benchmark_…]     Google Benchmark
-//   floor --serve --rule bp|dfa|dfa_dense|fa|oracle|adamw --width 256 --blocks 4 …                   takes turns (support/serve.hpp)
+//   floor [--batch N] [--classes N] [--threads N] [--matmul mkl|onednn] [--device cuda] [--benchmark_…]     Google
+//   Benchmark floor --serve --rule bp|dfa|dfa_dense|fa|oracle|adamw --width 256 --blocks 4 …                   takes
+//   turns (support/serve.hpp)
 
 #include <benchmark/benchmark.h>
-#include <creditlib/error.hpp>
-#include <creditlib/model/residual_mlp.hpp>
 #include <torch/types.h>
 
 #include <cmath>
+#include <creditlib/error.hpp>
+#include <creditlib/model/residual_mlp.hpp>
 #include <functional>
 #include <map>
 #include <memory>
@@ -31,8 +33,10 @@ class BareProducts {
  public:
   explicit BareProducts(const Settings& settings) {
     const auto products = Products::of(settings);
-    if (products.list().empty()) throw creditlib::Error("there are no bare products for rule " + settings.rule + " on " + settings.model_name());
-    const auto options = torch::TensorOptions(settings.precision == "bf16" ? torch::kBFloat16 : torch::kFloat32).device(torch::Device(settings.device));
+    if (products.list().empty())
+      throw creditlib::Error("there are no bare products for rule " + settings.rule + " on " + settings.model_name());
+    const auto options = torch::TensorOptions(settings.precision == "bf16" ? torch::kBFloat16 : torch::kFloat32)
+                             .device(torch::Device(settings.device));
     std::map<std::string, torch::Tensor> matrices;
     for (const auto& [name, size] : products.sizes()) {
       matrices[name] = torch::randn({size.first, size.second}, options) / std::sqrt(static_cast<double>(size.second));
@@ -40,7 +44,8 @@ class BareProducts {
     const auto operand = [&](const std::string& name) {
       return name.back() == '\'' ? matrices.at(name.substr(0, name.size() - 1)).t() : matrices.at(name);
     };
-    for (const auto& [out, left, right] : products.list()) list_.push_back({matrices.at(out), operand(left), operand(right)});
+    for (const auto& [out, left, right] : products.list())
+      list_.push_back({matrices.at(out), operand(left), operand(right)});
   }
 
   void run() {
@@ -58,7 +63,8 @@ class BareProducts {
 class BareAdamW {
  public:
   explicit BareAdamW(const Settings& settings) {
-    const creditlib::ResidualMLP model({.width = settings.width, .classes = settings.classes, .blocks = settings.blocks});
+    const creditlib::ResidualMLP model(
+        {.width = settings.width, .classes = settings.classes, .blocks = settings.blocks});
     for (const auto& parameter : model->parameters()) {
       const auto options = torch::TensorOptions(torch::kFloat32).device(torch::Device(settings.device));
       parameters_.push_back(torch::randn(parameter.sizes(), options));
@@ -70,7 +76,8 @@ class BareAdamW {
   }
 
   void run() {
-    at::_fused_adamw_(parameters_, gradients_, means_, squares_, {}, steps_, /*lr=*/1e-3, /*beta1=*/0.9, /*beta2=*/0.999, /*weight_decay=*/0.01,
+    at::_fused_adamw_(parameters_, gradients_, means_, squares_, {}, steps_, /*lr=*/1e-3, /*beta1=*/0.9,
+                      /*beta2=*/0.999, /*weight_decay=*/0.01,
                       /*eps=*/1e-8, /*amsgrad=*/false, /*maximize=*/false);
   }
 
@@ -138,7 +145,8 @@ int main(int argc, char** argv) {
         s.rule = rule;
         s.width = width;
         s.blocks = blocks;
-        const auto name = std::string(s.rule == "adamw" ? "adamw/" : "products/" + s.rule + "/") + s.model_name() + "/" + s.precision;
+        const auto name =
+            std::string(s.rule == "adamw" ? "adamw/" : "products/" + s.rule + "/") + s.model_name() + "/" + s.precision;
         benchmark::RegisterBenchmark(name.c_str(), [s](benchmark::State& state) { run_floor(state, s); })
             ->Unit(benchmark::kMillisecond)
             ->UseManualTime();

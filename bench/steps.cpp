@@ -3,15 +3,15 @@
 //   steps [--all] [--device cuda] [--batch N] [--classes N] [--threads N] [--matmul mkl|onednn] [--benchmark_…]
 //                     Google Benchmark; without --all the residual MLPs, and of the rules all but ep
 //   steps --serve --rule dfa --model resmlp --width 256 --blocks 4 --path closed_form --precision float32 …
-//                     takes turns with other processes (support/serve.hpp): "N" times N steps, "forward N" N forward passes,
-//                     "memory" tells the bytes of memory_of(), "phases" the seconds of a step's phases
+//                     takes turns with other processes (support/serve.hpp): "N" times N steps, "forward N" N forward
+//                     passes, "memory" tells the bytes of memory_of(), "phases" the seconds of a step's phases
 //   steps --verify FROM --output TO --rule dfa …
 //                     trains on the weights, feedback and batches of a safetensors file (support/verify.hpp)
 
 #include <benchmark/benchmark.h>
-#include <creditlib/error.hpp>
 #include <torch/types.h>
 
+#include <creditlib/error.hpp>
 #include <exception>
 #include <numeric>
 #include <string>
@@ -43,12 +43,13 @@ Seconds phases_of(StepLoop& loop, int steps = 3) {
   return sum;
 }
 
-/// share_<phase>: parts of a step's time, which add up to 1. diagnostics: the time of one alignment with the true gradients at all
-/// hidden states, in steps.
+/// share_<phase>: parts of a step's time, which add up to 1. diagnostics: the time of one alignment with the true
+/// gradients at all hidden states, in steps.
 void count_phases(benchmark::State& state, StepLoop& loop, torch::Device device) {
   const auto seconds = phases_of(loop);
   const double whole = std::accumulate(seconds.begin(), seconds.end(), 0.0);
-  for (std::size_t p = 0; p < seconds.size(); ++p) state.counters[std::string("share_") + phase_names[p]] = seconds[p] / whole;
+  for (std::size_t p = 0; p < seconds.size(); ++p)
+    state.counters[std::string("share_") + phase_names[p]] = seconds[p] / whole;
   Stopwatch watch(device);
   watch.start();
   loop.diagnose();
@@ -77,7 +78,8 @@ void run_steps(benchmark::State& state, const Settings& settings) {
     state.counters["activation_bytes"] = memory.activations;
     if (const auto products = Products::of(settings); !products.list().empty()) {
       state.counters["gemm_flop"] = products.flop();
-      state.counters["gemm_flop_rate"] = benchmark::Counter(products.flop(), benchmark::Counter::kIsIterationInvariantRate);
+      state.counters["gemm_flop_rate"] =
+          benchmark::Counter(products.flop(), benchmark::Counter::kIsIterationInvariantRate);
     }
   } catch (const std::exception& error) {
     failed = true;

@@ -1,13 +1,13 @@
 // Trains the small convolutional network by one method and measures the rule's own credit: the script cnn_baseline
 // (docs/experiments/cnn_baseline.md).
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
 #include <creditlib/diagnostics/norms.hpp>
 #include <creditlib/io/json_file.hpp>
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <map>
 
 #include "support/figures.hpp"
@@ -27,54 +27,87 @@ struct Settings {
   std::string method = {};
   std::int64_t seed = 42, epochs = 100, T_nudge = 20, K = 4;
   std::string output_dir = "results/cnn_baseline";
-  double lr = 1e-3, wd = 0.01, beta = 0.5, alpha_nudge = 0.05, lr_fb = 3e-4, lam = 0.1, sigma_bridge = 0.01, ema_momentum = 0.99, term_grad_weight = 0.1;
+  double lr = 1e-3, wd = 0.01, beta = 0.5, alpha_nudge = 0.05, lr_fb = 3e-4, lam = 0.1, sigma_bridge = 0.01,
+         ema_momentum = 0.99, term_grad_weight = 0.1;
   std::string ep_inner = "mean";
   bool ep_centred = false, retrain = false;
   support::RunFlags run = {};
 };
 
 /// The script's names of methods, and the library's.
-const std::map<std::string, std::string> methods{{"bp", "bp"}, {"dfa", "dfa"}, {"ep", "ep"}, {"state_bridge", "state_predictor"}, {"credit_bridge", "value_net"}};
+const std::map<std::string, std::string> methods{
+    {"bp", "bp"}, {"dfa", "dfa"}, {"ep", "ep"}, {"state_bridge", "state_predictor"}, {"credit_bridge", "value_net"}};
 
 void add_flags(CLI::App& app, Settings& s) {
   using support::flag;
   const auto number = [&](const std::string& name, double& value, const char* what) {
     app.add_option(flag(name), value, what)->check(CLI::NonNegativeNumber)->capture_default_str();
   };
-  app.add_option("--method", s.method, "bp, dfa, ep, state_bridge or credit_bridge")->required()->check(CLI::IsMember(methods));
+  app.add_option("--method", s.method, "bp, dfa, ep, state_bridge or credit_bridge")
+      ->required()
+      ->check(CLI::IsMember(methods));
   app.add_option("--seed", s.seed, "of the weights, the feedback, the nets and the batches")->capture_default_str();
-  app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option(flag("output_dir"), s.output_dir, "where {method}_s{seed}.json and its weights go")->capture_default_str();
+  app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option(flag("output_dir"), s.output_dir, "where {method}_s{seed}.json and its weights go")
+      ->capture_default_str();
   number("lr", s.lr, "AdamW's learning rate");
   number("wd", s.wd, "AdamW's weight decay");
   number("beta", s.beta, "ep: the nudge's strength");
-  app.add_option(flag("T_nudge"), s.T_nudge, "ep: steps of the nudged phase")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option(flag("T_nudge"), s.T_nudge, "ep: steps of the nudged phase")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   number("alpha_nudge", s.alpha_nudge, "ep: their rate");
-  app.add_option(flag("ep_inner"), s.ep_inner, "ep: the states descend the batch mean of the energy and blocks its sum, clipped together (mean, the script's way), or each sample its own (sample)")
+  app.add_option(flag("ep_inner"), s.ep_inner,
+                 "ep: the states descend the batch mean of the energy and blocks its sum, clipped together (mean, the "
+                 "script's way), or each sample its own (sample)")
       ->check(CLI::IsMember({"mean", "sample"}))
       ->capture_default_str();
   app.add_flag(flag("ep_centred"), s.ep_centred, "ep: nudges both ways");
   number("lr_fb", s.lr_fb, "state_bridge, credit_bridge: the nets' learning rate (Adam)");
   number("lam", s.lam, "credit_bridge: temperature of the soft minimum");
-  app.add_option("--K", s.K, "credit_bridge: noisy samples of the next state")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--K", s.K, "credit_bridge: noisy samples of the next state")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   number("sigma_bridge", s.sigma_bridge, "credit_bridge: their noise");
   number("ema_momentum", s.ema_momentum, "credit_bridge: of the copies that targets come from");
-  number("term_grad_weight", s.term_grad_weight, "credit_bridge: weight of matching the true gradient at the last state (read but never used by the script: 0 for its way)");
+  number("term_grad_weight", s.term_grad_weight,
+         "credit_bridge: weight of matching the true gradient at the last state (read but never used by the script: 0 "
+         "for its way)");
   support::add_retrain_flag(app, s.retrain);
   support::add_run_flags(app, s.run, {"cifar10", "cifar100"});
 }
 
 Json config(const Settings& s) {
-  return {{"method", s.method}, {"seed", s.seed}, {"output_dir", s.output_dir}, {"epochs", s.epochs}, {"lr", s.lr}, {"wd", s.wd},
-          {"beta", s.beta}, {"T_nudge", s.T_nudge}, {"alpha_nudge", s.alpha_nudge}, {"ep_inner", s.ep_inner}, {"ep_centred", s.ep_centred},
-          {"lr_fb", s.lr_fb}, {"lam", s.lam}, {"K", s.K}, {"sigma_bridge", s.sigma_bridge}, {"ema_momentum", s.ema_momentum},
-          {"term_grad_weight", s.term_grad_weight}, {"dataset", s.run.dataset}, {"batch_size", s.run.batch_size}, {"limit_train", s.run.limit_train}};
+  return {{"method", s.method},
+          {"seed", s.seed},
+          {"output_dir", s.output_dir},
+          {"epochs", s.epochs},
+          {"lr", s.lr},
+          {"wd", s.wd},
+          {"beta", s.beta},
+          {"T_nudge", s.T_nudge},
+          {"alpha_nudge", s.alpha_nudge},
+          {"ep_inner", s.ep_inner},
+          {"ep_centred", s.ep_centred},
+          {"lr_fb", s.lr_fb},
+          {"lam", s.lam},
+          {"K", s.K},
+          {"sigma_bridge", s.sigma_bridge},
+          {"ema_momentum", s.ema_momentum},
+          {"term_grad_weight", s.term_grad_weight},
+          {"dataset", s.run.dataset},
+          {"batch_size", s.run.batch_size},
+          {"limit_train", s.run.limit_train}};
 }
 
 support::MethodSettings method_settings(const Settings& s) {
   const bool script_ep = s.ep_inner == "mean";
-  support::MethodSettings m{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = s.seed}, .batch_size = s.run.batch_size};
-  // As the script has it: blocks are clipped in all rules but bp, ep clips all parameters together, feedback has a row an element.
+  support::MethodSettings m{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = s.seed},
+                            .batch_size = s.run.batch_size};
+  // As the script has it: blocks are clipped in all rules but bp, ep clips all parameters together, feedback has a row
+  // an element.
   if (s.method != "bp") m.options.clip_norm = 1.0;
   if (s.method == "ep" && script_ep) m.options.clip_scope = creditlib::ClipScope::All;
   m.by_element = true;
@@ -85,7 +118,12 @@ support::MethodSettings method_settings(const Settings& s) {
   m.value_net.terminal_gradient_weight = s.term_grad_weight;
   m.value_net.lr = s.lr_fb;
   m.state_predictor.lr = s.lr_fb;
-  m.ep = {.beta = s.beta, .steps = s.T_nudge, .rate = s.alpha_nudge, .centred = s.ep_centred, .inner_mean = script_ep, .outer_sum = script_ep};
+  m.ep = {.beta = s.beta,
+          .steps = s.T_nudge,
+          .rate = s.alpha_nudge,
+          .centred = s.ep_centred,
+          .inner_mean = script_ep,
+          .outer_sum = script_ep};
   return m;
 }
 
@@ -104,16 +142,24 @@ Json diagnose(support::AnyTrainer& trainer, const creditlib::data::Batch& batch)
     intervals.push_back(interval ? Json{interval->low, interval->high} : Json(nullptr));
   }
   const auto hidden = trainer.model().hidden_states(x);
-  return {{"Gamma", support::mean_of(gammas)}, {"rho", support::mean_of(rhos)}, {"gammas_per_layer", support::values(gammas)},
-          {"rhos_per_layer", support::values(rhos)}, {"rho_intervals", intervals},
+  return {{"Gamma", support::mean_of(gammas)},
+          {"rho", support::mean_of(rhos)},
+          {"gammas_per_layer", support::values(gammas)},
+          {"rhos_per_layer", support::values(rhos)},
+          {"rho_intervals", intervals},
           {"hidden_norms", support::values(diagnostics::median_norms(hidden))},
-          {"undefined", support::reasons({{"gammas_per_layer", gammas}, {"rhos_per_layer", rhos}})}, {"mode", "eval"}, {"samples", x.size(0)}};
+          {"undefined", support::reasons({{"gammas_per_layer", gammas}, {"rhos_per_layer", rhos}})},
+          {"mode", "eval"},
+          {"samples", x.size(0)}};
 }
 
 void print_outcome(const Settings& s, const Json& results, const std::string& stem) {
-  fmt::print("\n[{} s={}] acc={:.4f} Gamma={} rho={}\n", s.method, s.seed, results["acc"].get<double>(), results["Gamma"].dump(), results["rho"].dump());
-  fmt::print("  gammas_per_layer={}\n  rhos_per_layer  ={}\n", results["gammas_per_layer"].dump(), results["rhos_per_layer"].dump());
-  if (!results["relative_nudge"].empty()) fmt::print("  nudge |s_l - h_l|/|h_l| in the last step: {}\n", results["relative_nudge"].dump());
+  fmt::print("\n[{} s={}] acc={:.4f} Gamma={} rho={}\n", s.method, s.seed, results["acc"].get<double>(),
+             results["Gamma"].dump(), results["rho"].dump());
+  fmt::print("  gammas_per_layer={}\n  rhos_per_layer  ={}\n", results["gammas_per_layer"].dump(),
+             results["rhos_per_layer"].dump());
+  if (!results["relative_nudge"].empty())
+    fmt::print("  nudge |s_l - h_l|/|h_l| in the last step: {}\n", results["relative_nudge"].dump());
   fmt::print("results: {}.json\nweights and nets: {}.safetensors\n", stem, stem);
 }
 
@@ -136,14 +182,14 @@ void run(const Settings& s) {
   const auto eval_batch = bench.first_test_samples(128, /*flat=*/false);
 
   Json results{{"method", s.method}, {"seed", s.seed}, {"acc", nullptr}};
-  const support::TrainingPlan plan{
-      .title = fmt::format("{}, seed {}", s.method, s.seed),
-      .quiet = s.run.quiet,
-      .allow_nonfinite = s.run.allow_nonfinite,
-      .eval_batch = eval_batch,
-      .checkpoint = {.path = std::filesystem::path(s.output_dir) / fmt::format("checkpoint_{}_s{}.pt", s.method, s.seed),
-                     .settings = support::fixed_settings(settings, resume),
-                     .retrain = s.retrain}};
+  const support::TrainingPlan plan{.title = fmt::format("{}, seed {}", s.method, s.seed),
+                                   .quiet = s.run.quiet,
+                                   .allow_nonfinite = s.run.allow_nonfinite,
+                                   .eval_batch = eval_batch,
+                                   .checkpoint = {.path = std::filesystem::path(s.output_dir) /
+                                                          fmt::format("checkpoint_{}_s{}.pt", s.method, s.seed),
+                                                  .settings = support::fixed_settings(settings, resume),
+                                                  .retrain = s.retrain}};
   support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     const bool last = epoch == s.epochs;
     results["acc"] = log.test_acc.back();
@@ -157,7 +203,8 @@ void run(const Settings& s) {
     results["environment"] = support::environment(bench.device());
     results["finished"] = last;
     if (last) {
-      support::save_weights(stem + ".safetensors", trainer->model().module(), methods.at(s.method), trainer->credit_tensors(), {{"config", settings.dump()}});
+      support::save_weights(stem + ".safetensors", trainer->model().module(), methods.at(s.method),
+                            trainer->credit_tensors(), {{"config", settings.dump()}});
     }
     creditlib::io::write_json(stem + ".json", results);
   });
@@ -167,7 +214,10 @@ void run(const Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Trains a small convolutional network on CIFAR by back-propagation or by one credit rule, and measures the rule's credit.", "cnn_baseline");
+  CLI::App app(
+      "Trains a small convolutional network on CIFAR by back-propagation or by one credit rule, and measures the "
+      "rule's credit.",
+      "cnn_baseline");
   Settings settings;
   add_flags(app, settings);
   return support::run_program(app, argc, argv, [&] { run(settings); });

@@ -1,9 +1,9 @@
 // A credit rule that the library does not have, trained beside DFA and back-propagation on the embedded digits.
 
-#include <creditlib/creditlib.hpp>
 #include <fmt/format.h>
 
 #include <cmath>
+#include <creditlib/creditlib.hpp>
 
 #include "support/program.hpp"
 
@@ -35,7 +35,8 @@ struct TargetProjection {
 template <class MakeTrainer>
 void train_and_print(const char* name, std::int64_t epochs, const MakeTrainer& make_trainer) {
   const auto digits = creditlib::data::load("digits", CREDITLIB_DATA_DIR "/digits");
-  creditlib::data::Batches train(digits.train, {.batch_size = 32}), test(digits.test, {.batch_size = 360, .shuffle = false});
+  creditlib::data::Batches train(digits.train, {.batch_size = 32}),
+      test(digits.test, {.batch_size = 360, .shuffle = false});
   torch::manual_seed(42);
   auto model = creditlib::ResidualMLP({.input = 64, .width = 128, .classes = 10, .blocks = 3});
   auto trainer = make_trainer(model, creditlib::TrainerOptions{.epochs = epochs});
@@ -49,7 +50,8 @@ void train_and_print(const char* name, std::int64_t epochs, const MakeTrainer& m
 
   const creditlib::diagnostics::EvalMode eval(*model);
   const auto [x, y] = *test.begin();
-  const auto gamma = creditlib::diagnostics::alignment(trainer.raw_credits(x, y), creditlib::diagnostics::true_gradients(model, x, y));
+  const auto gamma =
+      creditlib::diagnostics::alignment(trainer.raw_credits(x, y), creditlib::diagnostics::true_gradients(model, x, y));
   const auto right = model->forward(x).argmax(1).eq(y).sum().template item<std::int64_t>();
   fmt::print("{:<18} test accuracy {:.3f}, alignment", name, static_cast<double>(right) / 360);
   for (const auto& block : gamma) fmt::print(" {:6.3f}", block.value.value_or(std::nan("")));
@@ -69,6 +71,7 @@ int main(int argc, char** argv) {
     train_and_print("DFA", epochs, [&](auto model, auto options) {
       return creditlib::LocalTrainer(model, creditlib::DFA{}, options, {}, {}, loss);
     });
-    train_and_print("back-propagation", epochs, [](auto model, auto options) { return creditlib::BackpropTrainer(model, options); });
+    train_and_print("back-propagation", epochs,
+                    [](auto model, auto options) { return creditlib::BackpropTrainer(model, options); });
   });
 }

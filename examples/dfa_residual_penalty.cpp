@@ -1,13 +1,13 @@
-// Trains DFA, or another rule, on the residual MLP with a penalty on each branch's size, and judges what the penalty does: the script
-// dfa_residual_penalty_test (docs/experiments/dfa_residual_penalty.md).
+// Trains DFA, or another rule, on the residual MLP with a penalty on each branch's size, and judges what the penalty
+// does: the script dfa_residual_penalty_test (docs/experiments/dfa_residual_penalty.md).
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
 #include <creditlib/diagnostics/norms.hpp>
 #include <creditlib/io/json_file.hpp>
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <limits>
 #include <optional>
 
@@ -42,25 +42,51 @@ struct Settings {
 
 void add_flags(CLI::App& app, Settings& s) {
   using support::flag;
-  app.add_option("--method", s.method, "dfa, fa, state_predictor, value_net or bp")->check(CLI::IsMember({"dfa", "fa", "state_predictor", "value_net", "bp"}))->capture_default_str();
+  app.add_option("--method", s.method, "dfa, fa, state_predictor, value_net or bp")
+      ->check(CLI::IsMember({"dfa", "fa", "state_predictor", "value_net", "bp"}))
+      ->capture_default_str();
   app.add_option("--seed", s.seed, "of the weights, the feedback and the batches")->capture_default_str();
-  app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_option("--lr", s.lr, "AdamW's learning rate")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option("--wd", s.wd, "AdamW's weight decay")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option("--lam", s.lam, "the penalty: lam times the batch mean of ||f_l||^2 for each block")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--lam", s.lam, "the penalty: lam times the batch mean of ||f_l||^2 for each block")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option(flag("output_dir"), s.output_dir, "where the results and the weights go")->capture_default_str();
-  app.add_option("--baseline", s.baseline, "test accuracy of frozen blocks to judge by (default: trains such a run first)")->check(CLI::Range(0.0, 1.0));
-  app.add_option("--clip", s.clip, "clips each block's gradient norm to this (0: not at all)")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option(flag("max_growth"), s.max_growth, "|h_l| counts as bounded while no block multiplies it by more")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option(flag("min_gradient"), s.min_gradient, "|g_2| of the mean loss over 128 samples counts as healthy from here on")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--baseline", s.baseline,
+                 "test accuracy of frozen blocks to judge by (default: trains such a run first)")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--clip", s.clip, "clips each block's gradient norm to this (0: not at all)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option(flag("max_growth"), s.max_growth, "|h_l| counts as bounded while no block multiplies it by more")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option(flag("min_gradient"), s.min_gradient,
+                 "|g_2| of the mean loss over 128 samples counts as healthy from here on")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   support::add_retrain_flag(app, s.retrain);
   support::add_run_flags(app, s.run);
 }
 
 Json config(const Settings& s) {
-  return {{"method", s.method}, {"seed", s.seed}, {"epochs", s.epochs}, {"lr", s.lr}, {"wd", s.wd}, {"lam", s.lam}, {"output_dir", s.output_dir},
-          {"baseline", s.baseline ? Json(*s.baseline) : Json(nullptr)}, {"clip", s.clip}, {"max_growth", s.max_growth}, {"min_gradient", s.min_gradient}, {"dataset", s.run.dataset},
-          {"batch_size", s.run.batch_size}, {"limit_train", s.run.limit_train}};
+  return {{"method", s.method},
+          {"seed", s.seed},
+          {"epochs", s.epochs},
+          {"lr", s.lr},
+          {"wd", s.wd},
+          {"lam", s.lam},
+          {"output_dir", s.output_dir},
+          {"baseline", s.baseline ? Json(*s.baseline) : Json(nullptr)},
+          {"clip", s.clip},
+          {"max_growth", s.max_growth},
+          {"min_gradient", s.min_gradient},
+          {"dataset", s.run.dataset},
+          {"batch_size", s.run.batch_size},
+          {"limit_train", s.run.limit_train}};
 }
 
 /// What the log keeps of an epoch, in eval mode on the first samples of the test set.
@@ -81,8 +107,12 @@ Diagnosis diagnose(support::AnyTrainer& trainer, const data::Batch& batch) {
 }
 
 Json log_entry(std::int64_t epoch, const Diagnosis& d) {
-  return {{"epoch", epoch}, {"h_L_norm", support::value(d.hidden.back())}, {"g_2_norm", support::value(d.gradients[judged_layer])},
-          {"acc_eval", d.accuracy}, {"hidden_norms", support::values(d.hidden)}, {"gradient_norms", support::values(d.gradients)},
+  return {{"epoch", epoch},
+          {"h_L_norm", support::value(d.hidden.back())},
+          {"g_2_norm", support::value(d.gradients[judged_layer])},
+          {"acc_eval", d.accuracy},
+          {"hidden_norms", support::values(d.hidden)},
+          {"gradient_norms", support::values(d.gradients)},
           {"gamma", support::values(d.gamma)}};
 }
 
@@ -99,11 +129,11 @@ double growth(const Diagnosis& d) {
 /// What a run's files are called, without their ending.
 std::string stem(const Settings& s) { return fmt::format("{}_pen_lam{}_s{}", s.method, Json(s.lam).dump(), s.seed); }
 
-/// Trains `method` from the seed; returns the test accuracy of the last epoch. `after_epoch` is called with the trainer, the
-/// epochs done and the test accuracy, first before training; `collected` is what it collects.
+/// Trains `method` from the seed; returns the test accuracy of the last epoch. `after_epoch` is called with the
+/// trainer, the epochs done and the test accuracy, first before training; `collected` is what it collects.
 template <class AfterEpoch>
-double train(const Settings& s, const support::Workbench& bench, const std::string& title, const std::string& method, Json& collected,
-             const AfterEpoch& after_epoch) {
+double train(const Settings& s, const support::Workbench& bench, const std::string& title, const std::string& method,
+             Json& collected, const AfterEpoch& after_epoch) {
   torch::manual_seed(static_cast<std::uint64_t>(s.seed));
   support::MethodSettings settings{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = s.seed},
                                    .penalty = s.lam,
@@ -114,12 +144,15 @@ double train(const Settings& s, const support::Workbench& bench, const std::stri
   auto test = bench.test_batches(/*flat=*/true);
   double accuracy = 0;
   after_epoch(*trainer, 0, 0.0);
-  const auto checkpoint = std::filesystem::path(s.output_dir) / fmt::format("checkpoint_{}{}.pt", stem(s), method == s.method ? "" : "_" + method);
-  const support::TrainingPlan plan{
-      .title = title,
-      .quiet = s.run.quiet,
-      .allow_nonfinite = s.run.allow_nonfinite,
-      .checkpoint = {.path = checkpoint, .settings = support::fixed_settings(config(s), s.resume()), .record = &collected, .retrain = s.retrain}};
+  const auto checkpoint = std::filesystem::path(s.output_dir) /
+                          fmt::format("checkpoint_{}{}.pt", stem(s), method == s.method ? "" : "_" + method);
+  const support::TrainingPlan plan{.title = title,
+                                   .quiet = s.run.quiet,
+                                   .allow_nonfinite = s.run.allow_nonfinite,
+                                   .checkpoint = {.path = checkpoint,
+                                                  .settings = support::fixed_settings(config(s), s.resume()),
+                                                  .record = &collected,
+                                                  .retrain = s.retrain}};
   support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     accuracy = log.test_acc.back();
     after_epoch(*trainer, epoch, accuracy);
@@ -128,27 +161,38 @@ double train(const Settings& s, const support::Workbench& bench, const std::stri
 }
 
 /// A, B or C of the script, with the sentence that says why.
-std::pair<std::string, std::string> outcome(const Settings& s, const Diagnosis& last, double accuracy, double baseline, std::int64_t samples) {
+std::pair<std::string, std::string> outcome(const Settings& s, const Diagnosis& last, double accuracy, double baseline,
+                                            std::int64_t samples) {
   const double grown = growth(last);
   const auto gradient = last.gradients[judged_layer].value.value_or(0);
   const double at_128 = gradient * static_cast<double>(samples) / 128;
   if (grown > s.max_growth) {
-    return {"C", fmt::format("the hidden states stay exploded: a block multiplies |h| by {:.3g}, more than {:.3g}; the penalty is too weak or on the wrong target", grown, s.max_growth)};
+    return {"C", fmt::format("the hidden states stay exploded: a block multiplies |h| by {:.3g}, more than {:.3g}; the "
+                             "penalty is too weak or on the wrong target",
+                             grown, s.max_growth)};
   }
   if (at_128 < s.min_gradient) {
-    return {"C", fmt::format("|h| is bounded (growth {:.3g}), but the true gradient has collapsed: |g_2| is {:.3g} for the mean over 128 samples, less than {:.3g}", grown, at_128, s.min_gradient)};
+    return {"C", fmt::format("|h| is bounded (growth {:.3g}), but the true gradient has collapsed: |g_2| is {:.3g} for "
+                             "the mean over 128 samples, less than {:.3g}",
+                             grown, at_128, s.min_gradient)};
   }
   const auto health = fmt::format("|h| is bounded (growth {:.3g}) and |g_2| healthy ({:.3g})", grown, at_128);
   if (accuracy > baseline) {
-    return {"A", fmt::format("{}, and test accuracy {:.4f} is above the frozen blocks' {:.4f}: bounding the growth let the blocks add something", health, accuracy, baseline)};
+    return {"A", fmt::format("{}, and test accuracy {:.4f} is above the frozen blocks' {:.4f}: bounding the growth let "
+                             "the blocks add something",
+                             health, accuracy, baseline)};
   }
-  return {"B", fmt::format("{}, but test accuracy {:.4f} is not above the frozen blocks' {:.4f}: bounding the growth is not enough", health, accuracy, baseline)};
+  return {"B",
+          fmt::format(
+              "{}, but test accuracy {:.4f} is not above the frozen blocks' {:.4f}: bounding the growth is not enough",
+              health, accuracy, baseline)};
 }
 
 void print_outcome(const Json& results, const std::string& results_path, const std::string& weights_path) {
   const auto& outcome = results["outcome"];
-  fmt::print("\nfinal test accuracy {:.4f}, frozen blocks {:.4f}\noutcome {}: {}\nresults: {}\n", results["final_test_acc"].get<double>(),
-             results["baseline"]["test_acc"].get<double>(), outcome["letter"].get<std::string>(), outcome["why"].get<std::string>(), results_path);
+  fmt::print("\nfinal test accuracy {:.4f}, frozen blocks {:.4f}\noutcome {}: {}\nresults: {}\n",
+             results["final_test_acc"].get<double>(), results["baseline"]["test_acc"].get<double>(),
+             outcome["letter"].get<std::string>(), outcome["why"].get<std::string>(), results_path);
   if (std::filesystem::exists(weights_path)) fmt::print("weights and feedback: {}\n", weights_path);
 }
 
@@ -165,7 +209,10 @@ void run(const Settings& s) {
 
   const support::Workbench bench(s.run);
   const auto eval_batch = bench.first_test_samples(1024, /*flat=*/true);
-  Json results{{"config", settings}, {"final_test_acc", nullptr}, {"log", Json::array()}, {"environment", support::environment(bench.device())}};
+  Json results{{"config", settings},
+               {"final_test_acc", nullptr},
+               {"log", Json::array()},
+               {"environment", support::environment(bench.device())}};
   results["finished"] = false;
   if (s.baseline) {
     results["baseline"] = {{"test_acc", *s.baseline}, {"source", "--baseline"}};
@@ -174,8 +221,11 @@ void run(const Settings& s) {
     support::say_kept(fmt::format("frozen blocks, seed {}", s.seed));
   } else {
     Json nothing = Json::array();
-    const double frozen = train(s, bench, fmt::format("frozen blocks, seed {}", s.seed), "frozen", nothing, [](auto&&...) {});
-    results["baseline"] = {{"test_acc", frozen}, {"source", "trained here: blocks fixed at their start, embed by DFA credit, readout by the loss"}};
+    const double frozen =
+        train(s, bench, fmt::format("frozen blocks, seed {}", s.seed), "frozen", nothing, [](auto&&...) {});
+    results["baseline"] = {
+        {"test_acc", frozen},
+        {"source", "trained here: blocks fixed at their start, embed by DFA credit, readout by the loss"}};
     creditlib::io::write_json(results_path, results);
   }
   const double baseline = results["baseline"]["test_acc"].get<double>();
@@ -183,23 +233,29 @@ void run(const Settings& s) {
   Diagnosis last;
   Json log = Json::array();
   const auto title = fmt::format("{}, lam {}, seed {}", s.method, s.lam, s.seed);
-  const double accuracy = train(s, bench, title, s.method, log, [&](support::AnyTrainer& trainer, std::int64_t epoch, double test_accuracy) {
-    const bool final = epoch == s.epochs;
-    if (epoch <= 1 || epoch % 10 == 0 || final) {
-      last = diagnose(trainer, eval_batch);
-      log.push_back(log_entry(epoch, last));
-      if (!s.run.quiet) {
-        const auto figure = [](const diagnostics::Measured& m) { return m.value ? fmt::format("{:.3e}", *m.value) : std::string("null"); };
-        fmt::print("  epoch {}: |h_L| {} |g_2| {} accuracy on {} samples {:.4f}\n", epoch, figure(last.hidden.back()), figure(last.gradients[judged_layer]),
-                   eval_batch.target.size(0), last.accuracy);
-      }
-    }
-    if (final) {
-      support::save_weights(weights_path, trainer.model().module(), support::feedback_name(s.method), trainer.credit_tensors(), {{"config", settings.dump()}, {"test_acc", std::to_string(test_accuracy)}});
-    }
-    results["log"] = log;
-    if (epoch > 0) creditlib::io::write_json(results_path, results);
-  });
+  const double accuracy = train(
+      s, bench, title, s.method, log, [&](support::AnyTrainer& trainer, std::int64_t epoch, double test_accuracy) {
+        const bool final = epoch == s.epochs;
+        if (epoch <= 1 || epoch % 10 == 0 || final) {
+          last = diagnose(trainer, eval_batch);
+          log.push_back(log_entry(epoch, last));
+          if (!s.run.quiet) {
+            const auto figure = [](const diagnostics::Measured& m) {
+              return m.value ? fmt::format("{:.3e}", *m.value) : std::string("null");
+            };
+            fmt::print("  epoch {}: |h_L| {} |g_2| {} accuracy on {} samples {:.4f}\n", epoch,
+                       figure(last.hidden.back()), figure(last.gradients[judged_layer]), eval_batch.target.size(0),
+                       last.accuracy);
+          }
+        }
+        if (final) {
+          support::save_weights(weights_path, trainer.model().module(), support::feedback_name(s.method),
+                                trainer.credit_tensors(),
+                                {{"config", settings.dump()}, {"test_acc", std::to_string(test_accuracy)}});
+        }
+        results["log"] = log;
+        if (epoch > 0) creditlib::io::write_json(results_path, results);
+      });
 
   const auto [letter, why] = outcome(s, last, accuracy, baseline, eval_batch.target.size(0));
   results["final_test_acc"] = accuracy;
@@ -212,8 +268,11 @@ void run(const Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Trains DFA, or another rule, on a residual MLP (d=256, L=4) with a penalty on each block's output, and judges the outcome:\n"
-               "A bounded, healthy and better than frozen blocks; B bounded and healthy but not better; C still exploded.", "dfa_residual_penalty");
+  CLI::App app(
+      "Trains DFA, or another rule, on a residual MLP (d=256, L=4) with a penalty on each block's output, and judges "
+      "the outcome:\n"
+      "A bounded, healthy and better than frozen blocks; B bounded and healthy but not better; C still exploded.",
+      "dfa_residual_penalty");
   Settings settings;
   add_flags(app, settings);
   return support::run_program(app, argc, argv, [&] { run(settings); });

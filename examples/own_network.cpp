@@ -1,7 +1,9 @@
-// A network of one's own torch::nn::Sequential stages, convolutions and BatchNorm included, trained with DFA on the digits.
+// A network of one's own torch::nn::Sequential stages, convolutions and BatchNorm included, trained with DFA on the
+// digits.
+
+#include <fmt/format.h>
 
 #include <creditlib/creditlib.hpp>
-#include <fmt/format.h>
 
 #include "support/program.hpp"
 
@@ -13,7 +15,9 @@ int main(int argc, char** argv) {
   app.add_option("--epochs", epochs, "epochs to train")->check(CLI::PositiveNumber)->capture_default_str();
 
   return support::run_program(app, argc, argv, [&] {
-    const auto convolution = [](std::int64_t in, std::int64_t out) { return nn::Conv2d(nn::Conv2dOptions(in, out, 3).padding(1)); };
+    const auto convolution = [](std::int64_t in, std::int64_t out) {
+      return nn::Conv2d(nn::Conv2dOptions(in, out, 3).padding(1));
+    };
     torch::manual_seed(42);
     auto model = creditlib::SequentialBlocks({
         .blocks = {nn::Sequential(convolution(1, 16), nn::BatchNorm2d(16), nn::ReLU()),
@@ -25,7 +29,8 @@ int main(int argc, char** argv) {
     creditlib::LocalTrainer trainer(model, creditlib::DFA{}, {.epochs = epochs});
 
     const auto digits = creditlib::data::load("digits", CREDITLIB_DATA_DIR "/digits");
-    creditlib::data::Batches train(digits.train, {.batch_size = 32}), test(digits.test, {.batch_size = 360, .shuffle = false});
+    creditlib::data::Batches train(digits.train, {.batch_size = 32}),
+        test(digits.test, {.batch_size = 360, .shuffle = false});
     for (std::int64_t epoch = 1; epoch <= epochs; ++epoch) {
       auto loss = torch::zeros({});
       for (const auto& [x, y] : train) {

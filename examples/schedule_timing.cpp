@@ -1,6 +1,9 @@
-// Trains a residual MLP under schedules of DFA's credit and a vector net's, and asks whether good credit is worth more early:
-// the script schedule_timing (docs/experiments/schedule_timing.md).
+// Trains a residual MLP under schedules of DFA's credit and a vector net's, and asks whether good credit is worth more
+// early: the script schedule_timing (docs/experiments/schedule_timing.md).
 
+#include <fmt/format.h>
+
+#include <cmath>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/vec.hpp>
@@ -11,9 +14,6 @@
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/schedule/blend.hpp>
 #include <creditlib/schedule/switch_at.hpp>
-#include <fmt/format.h>
-
-#include <cmath>
 #include <functional>
 #include <map>
 
@@ -56,9 +56,13 @@ void add_flags(CLI::App& app, Settings& s) {
   number("lr_fb", s.lr_fb, "the vector net's learning rate (Adam)");
   number("wd", s.wd, "AdamW's weight decay");
   number("pert_eps", s.pert_eps, "length of the vector net's perturbations");
-  app.add_option("--schedules", s.schedules, "DFA_only, Vec_only_from_0, Vec_early_then_DFA_T{k}, DFA_then_Vec_T{k}, Hybrid_blend_{alpha}")->expected(1, -1)->capture_default_str();
+  app.add_option("--schedules", s.schedules,
+                 "DFA_only, Vec_only_from_0, Vec_early_then_DFA_T{k}, DFA_then_Vec_T{k}, Hybrid_blend_{alpha}")
+      ->expected(1, -1)
+      ->capture_default_str();
   app.add_option("--seed", s.seed, "of the weights, the feedback and the batches")->capture_default_str();
-  app.add_option(flag("credit_point"), s.credit_point, "where the vector net estimates block l's credit: input (the script's way) or output")
+  app.add_option(flag("credit_point"), s.credit_point,
+                 "where the vector net estimates block l's credit: input (the script's way) or output")
       ->check(CLI::IsMember({"input", "output"}))
       ->capture_default_str();
   app.add_option(flag("output_dir"), s.output_dir, "where schedules_s{seed}.json goes")->capture_default_str();
@@ -67,9 +71,21 @@ void add_flags(CLI::App& app, Settings& s) {
 }
 
 Json config(const Settings& s) {
-  return {{"num_blocks", s.num_blocks}, {"d_hidden", s.d_hidden}, {"batch_size", s.run.batch_size}, {"epochs", s.epochs}, {"lr", s.lr},
-          {"lr_fb", s.lr_fb}, {"wd", s.wd}, {"M", s.M}, {"pert_eps", s.pert_eps}, {"schedules", s.schedules}, {"seed", s.seed},
-          {"credit_point", s.credit_point}, {"dataset", s.run.dataset}, {"limit_train", s.run.limit_train}, {"output_dir", s.output_dir}};
+  return {{"num_blocks", s.num_blocks},
+          {"d_hidden", s.d_hidden},
+          {"batch_size", s.run.batch_size},
+          {"epochs", s.epochs},
+          {"lr", s.lr},
+          {"lr_fb", s.lr_fb},
+          {"wd", s.wd},
+          {"M", s.M},
+          {"pert_eps", s.pert_eps},
+          {"schedules", s.schedules},
+          {"seed", s.seed},
+          {"credit_point", s.credit_point},
+          {"dataset", s.run.dataset},
+          {"limit_train", s.run.limit_train},
+          {"output_dir", s.output_dir}};
 }
 
 /// A schedule of the script by its name.
@@ -96,7 +112,8 @@ ScheduleSpec parse(const std::string& name, std::int64_t epochs) {
       return fail("should end in a whole number of epochs after its T");
     }
     const std::int64_t epoch = std::stoll(digits);
-    if (epoch < 1 || epoch >= epochs) return fail(fmt::format("switches outside the run, expected T1 to T{} of {} epochs", epochs - 1, epochs));
+    if (epoch < 1 || epoch >= epochs)
+      return fail(fmt::format("switches outside the run, expected T1 to T{} of {} epochs", epochs - 1, epochs));
     return {.kind = kind, .switch_epoch = epoch};
   };
   if (const auto digits = after("Vec_early_then_DFA_T")) return switching(Kind::VecThenDfa, *digits);
@@ -107,7 +124,9 @@ ScheduleSpec parse(const std::string& name, std::int64_t epochs) {
     if (number->empty() || *end != 0 || !(alpha >= 0 && alpha <= 1)) return fail("should end in an alpha in 0..1");
     return {.kind = Kind::Blend, .alpha = alpha};
   }
-  return fail("is no schedule; the forms are DFA_only, Vec_only_from_0, Vec_early_then_DFA_T{k}, DFA_then_Vec_T{k} and Hybrid_blend_{alpha}");
+  return fail(
+      "is no schedule; the forms are DFA_only, Vec_only_from_0, Vec_early_then_DFA_T{k}, DFA_then_Vec_T{k} and "
+      "Hybrid_blend_{alpha}");
 }
 
 std::string mode_of(const ScheduleSpec& spec, const std::vector<double>& weights) {
@@ -119,14 +138,17 @@ std::string mode_of(const ScheduleSpec& spec, const std::vector<double>& weights
   return vec ? "vec" : "dfa";
 }
 
-std::unique_ptr<support::AnyTrainer> make_trainer(const ScheduleSpec& spec, const Settings& s, const support::Workbench& bench) {
+std::unique_ptr<support::AnyTrainer> make_trainer(const ScheduleSpec& spec, const Settings& s,
+                                                  const support::Workbench& bench) {
   using namespace creditlib;
   torch::manual_seed(static_cast<std::uint64_t>(s.seed));
   ResidualMLP model({.input = bench.input(), .width = s.d_hidden, .classes = bench.classes(), .blocks = s.num_blocks});
   model->to(torch::Device(bench.device()));
   const auto held = std::make_shared<support::HeldModel<ResidualMLP>>(model);
   const TrainerOptions options{.lr = s.lr, .weight_decay = s.wd, .clip_norm = 1.0, .epochs = s.epochs, .seed = s.seed};
-  const Vec vec{.directions = s.M, .epsilon = s.pert_eps, .lr = s.lr_fb,
+  const Vec vec{.directions = s.M,
+                .epsilon = s.pert_eps,
+                .lr = s.lr_fb,
                 .at = s.credit_point == "input" ? CreditPoint::BlockInput : CreditPoint::BlockOutput};
   using Kind = ScheduleSpec::Kind;
   switch (spec.kind) {
@@ -135,17 +157,19 @@ std::unique_ptr<support::AnyTrainer> make_trainer(const ScheduleSpec& spec, cons
     case Kind::VecOnly:
       return support::any_trainer(LocalTrainer(model, vec, options), held);
     case Kind::VecThenDfa:
-      return support::any_trainer(LocalTrainer(model, Mix{vec, DFA{}}, options, SwitchAt{.epoch = spec.switch_epoch}), held);
+      return support::any_trainer(LocalTrainer(model, Mix{vec, DFA{}}, options, SwitchAt{.epoch = spec.switch_epoch}),
+                                  held);
     case Kind::DfaThenVec:
       // The script trains the net from five epochs before the last one of DFA on.
-      return support::any_trainer(LocalTrainer(model, Mix{DFA{}, vec}, options, SwitchAt{.epoch = spec.switch_epoch, .lead = 6}), held);
+      return support::any_trainer(
+          LocalTrainer(model, Mix{DFA{}, vec}, options, SwitchAt{.epoch = spec.switch_epoch, .lead = 6}), held);
     default:
       return support::any_trainer(LocalTrainer(model, Mix{DFA{}, vec}, options, Blend{.alpha = spec.alpha}), held);
   }
 }
 
-/// Gamma and rho on the first test batch, in eval mode. As the script has it, block l's credit is compared at its input h_l; beside
-/// it at its output h_{l+1}.
+/// Gamma and rho on the first test batch, in eval mode. As the script has it, block l's credit is compared at its input
+/// h_l; beside it at its output h_{l+1}.
 void diagnose(support::AnyTrainer& trainer, const creditlib::data::Batch& batch, std::int64_t epoch, Json& entry) {
   const diagnostics::EvalMode eval(trainer.model().module());
   const auto& [x, y] = batch;
@@ -167,8 +191,11 @@ void diagnose(support::AnyTrainer& trainer, const creditlib::data::Batch& batch,
     inputs ? all.pop_back() : static_cast<void>(all.erase(all.begin()));
     return support::values(all);
   };
-  entry["diagnostics"].push_back({{"epoch", epoch}, {"gamma_block_input", blocks(gamma, true)}, {"rho_block_input", blocks(rho, true)},
-                                  {"gamma_block_output", blocks(gamma_output, false)}, {"rho_block_output", blocks(rho_output, false)}});
+  entry["diagnostics"].push_back({{"epoch", epoch},
+                                  {"gamma_block_input", blocks(gamma, true)},
+                                  {"rho_block_input", blocks(rho, true)},
+                                  {"gamma_block_output", blocks(gamma_output, false)},
+                                  {"rho_block_output", blocks(rho_output, false)}});
 }
 
 /// The accuracy after `epoch` epochs, or after the last where there are fewer.
@@ -188,7 +215,8 @@ double early_mean(const Json& pairs) {
 
 double early_sum(const Json& entry) {
   double sum = 0;
-  for (std::size_t i = 0; i < std::min<std::size_t>(20, entry["test_acc"].size()); ++i) sum += entry["test_acc"][i].get<double>();
+  for (std::size_t i = 0; i < std::min<std::size_t>(20, entry["test_acc"].size()); ++i)
+    sum += entry["test_acc"][i].get<double>();
   return sum;
 }
 
@@ -201,15 +229,17 @@ std::vector<std::string> judgement(const Json& results) {
   std::vector<std::string> sentences;
   if (finished(results, "Vec_only_from_0") && finished(results, "DFA_only")) {
     const auto compare = [&](const std::string& when, double vec, double dfa) {
-      sentences.push_back(fmt::format("Vec_from_0 {}={:.4f} vs DFA {}={:.4f}: {}", when, vec, when, dfa, vec > dfa ? "Vec better" : "DFA better"));
+      sentences.push_back(fmt::format("Vec_from_0 {}={:.4f} vs DFA {}={:.4f}: {}", when, vec, when, dfa,
+                                      vec > dfa ? "Vec better" : "DFA better"));
     };
     const auto &vec = results["Vec_only_from_0"], &dfa = results["DFA_only"];
     if (vec["test_acc"].size() >= 20) compare("acc@20", accuracy_at(vec, 20), accuracy_at(dfa, 20));
     compare("final", accuracy_at(vec, SIZE_MAX), accuracy_at(dfa, SIZE_MAX));
   }
   if (finished(results, "DFA_then_Vec_T20") && finished(results, "Vec_only_from_0")) {
-    const double late = accuracy_at(results["DFA_then_Vec_T20"], SIZE_MAX), early = accuracy_at(results["Vec_only_from_0"], SIZE_MAX);
-    const std::string what = early > late + 0.005              ? "WARMUP TIMING HYPOTHESIS SUPPORTED: early Vec is better"
+    const double late = accuracy_at(results["DFA_then_Vec_T20"], SIZE_MAX),
+                 early = accuracy_at(results["Vec_only_from_0"], SIZE_MAX);
+    const std::string what = early > late + 0.005 ? "WARMUP TIMING HYPOTHESIS SUPPORTED: early Vec is better"
                              : std::abs(early - late) <= 0.005 ? "INCONCLUSIVE: similar final accuracy"
                                                                : "WARMUP TIMING HYPOTHESIS NOT SUPPORTED";
     sentences.push_back(fmt::format("Vec_from_0 final={:.4f} vs DFA_then_Vec_T20 final={:.4f}: {}", early, late, what));
@@ -225,8 +255,9 @@ void train(const std::string& name, const ScheduleSpec& spec, const Settings& s,
   if (bench.cuda_graph()) trainer->use_cuda_graphs();
   auto batches = bench.train_batches(s.seed, /*flat=*/true);
   auto test = bench.test_batches(/*flat=*/true);
-  Json entry{{"test_acc", Json::array()}, {"train_loss", Json::array()}, {"gamma", Json::array()}, {"rho", Json::array()},
-             {"credit_mode", Json::array()}, {"diagnostics", Json::array()}, {"transitions", Json::array()}};
+  Json entry{{"test_acc", Json::array()},   {"train_loss", Json::array()},  {"gamma", Json::array()},
+             {"rho", Json::array()},        {"credit_mode", Json::array()}, {"diagnostics", Json::array()},
+             {"transitions", Json::array()}};
   const support::TrainingPlan plan{
       .title = name,
       .quiet = s.run.quiet,
@@ -277,11 +308,13 @@ void run(const Settings& s) {
     });
   }
 
-  support::Table table({"schedule", "acc@5", "acc@10", "acc@20", "acc@50", "final", "mean Gamma to 20", "mean rho to 20", "AUC of acc to 20"});
+  support::Table table({"schedule", "acc@5", "acc@10", "acc@20", "acc@50", "final", "mean Gamma to 20",
+                        "mean rho to 20", "AUC of acc to 20"});
   for (const auto& name : s.schedules) {
     const auto& entry = results[name];
     std::vector<std::string> row{name};
-    for (const std::size_t epoch : {std::size_t{5}, std::size_t{10}, std::size_t{20}, std::size_t{50}, SIZE_MAX}) row.push_back(fmt::format("{:.4f}", accuracy_at(entry, epoch)));
+    for (const std::size_t epoch : {std::size_t{5}, std::size_t{10}, std::size_t{20}, std::size_t{50}, SIZE_MAX})
+      row.push_back(fmt::format("{:.4f}", accuracy_at(entry, epoch)));
     row.push_back(fmt::format("{:.4f}", early_mean(entry["gamma"])));
     row.push_back(fmt::format("{:.4f}", early_mean(entry["rho"])));
     row.push_back(fmt::format("{:.2f}", early_sum(entry)));
@@ -299,7 +332,10 @@ void run(const Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Trains a residual MLP under schedules of DFA's and a vector net's credit, and compares early with late good credit.", "schedule_timing");
+  CLI::App app(
+      "Trains a residual MLP under schedules of DFA's and a vector net's credit, and compares early with late good "
+      "credit.",
+      "schedule_timing");
   Settings settings;
   add_flags(app, settings);
   return support::run_program(app, argc, argv, [&] { run(settings); });

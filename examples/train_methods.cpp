@@ -1,15 +1,15 @@
-// Trains back-propagation, credit rules and controls on a data set and reports accuracy and each block's alignment with the
-// true gradient: the script train_methods (docs/experiments/train_methods.md).
+// Trains back-propagation, credit rules and controls on a data set and reports accuracy and each block's alignment with
+// the true gradient: the script train_methods (docs/experiments/train_methods.md).
 
-#include <creditlib/diagnostics/alignment.hpp>
-#include <creditlib/diagnostics/eval_mode.hpp>
-#include <creditlib/diagnostics/norms.hpp>
-#include <creditlib/io/json_file.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
+#include <creditlib/diagnostics/alignment.hpp>
+#include <creditlib/diagnostics/eval_mode.hpp>
+#include <creditlib/diagnostics/norms.hpp>
+#include <creditlib/io/json_file.hpp>
 
 #include "support/figures.hpp"
 #include "support/methods.hpp"
@@ -42,29 +42,63 @@ struct Settings {
 
 void add_flags(CLI::App& app, Settings& s) {
   using support::flag;
-  app.add_option("--arch", s.arch, "resmlp (d=256, L=4), resmlp_d512_L2, vit, resnet or cnn")->check(CLI::IsMember(support::arch_names()))->capture_default_str();
-  app.add_option("--methods", s.methods, "bp, fa, dfa, oracle, vec, value_net, state_predictor, ep; controls: frozen (blocks fixed, embed by DFA's credit), frozen_bp (embed by bp), shallow (no blocks)")->expected(1, -1)->check(CLI::IsMember(support::method_names()))->capture_default_str();
+  app.add_option("--arch", s.arch, "resmlp (d=256, L=4), resmlp_d512_L2, vit, resnet or cnn")
+      ->check(CLI::IsMember(support::arch_names()))
+      ->capture_default_str();
+  app.add_option("--methods", s.methods,
+                 "bp, fa, dfa, oracle, vec, value_net, state_predictor, ep; controls: frozen (blocks fixed, embed by "
+                 "DFA's credit), frozen_bp (embed by bp), shallow (no blocks)")
+      ->expected(1, -1)
+      ->check(CLI::IsMember(support::method_names()))
+      ->capture_default_str();
   app.add_option("--seeds", s.seeds, "one run of each method a seed")->expected(1, -1)->capture_default_str();
-  app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option(flag("num_blocks"), s.num_blocks, "L of a residual MLP (0: the network's own)")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option(flag("d_hidden"), s.d_hidden, "d of a residual MLP (0: the network's own)")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option(flag("num_blocks"), s.num_blocks, "L of a residual MLP (0: the network's own)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option(flag("d_hidden"), s.d_hidden, "d of a residual MLP (0: the network's own)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option(flag("output_dir"), s.output_dir, "where results_{dataset}.json goes")->capture_default_str();
-  app.add_option(flag("penalty_lam"), s.penalty_lam, "adds this times the mean of ||f_l||^2 to each block's loss")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option("--clip", s.clip, "clips each block's gradient norm to this (0: not at all)")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option(flag("penalty_lam"), s.penalty_lam, "adds this times the mean of ||f_l||^2 to each block's loss")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--clip", s.clip, "clips each block's gradient norm to this (0: not at all)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option("--lr", s.lr, "AdamW's learning rate")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option("--wd", s.wd, "AdamW's weight decay")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option(flag("init_from"), s.init_from, "start from the weights, and the feedback where there is any, of this safetensors file");
+  app.add_option(flag("init_from"), s.init_from,
+                 "start from the weights, and the feedback where there is any, of this safetensors file");
   app.add_flag(flag("save_weights"), s.save_weights, "write weights and feedback as safetensors beside the results");
-  app.add_option("--precision", s.precision, "of large matrix products: float32, or bf16 with float32 weights (residual MLPs)")->check(CLI::IsMember({"float32", "bf16"}))->capture_default_str();
+  app.add_option("--precision", s.precision,
+                 "of large matrix products: float32, or bf16 with float32 weights (residual MLPs)")
+      ->check(CLI::IsMember({"float32", "bf16"}))
+      ->capture_default_str();
   support::add_retrain_flag(app, s.retrain);
   support::add_run_flags(app, s.run);
 }
 
 Json config(const Settings& s) {
-  return {{"arch", s.arch}, {"num_blocks", s.num_blocks}, {"d_hidden", s.d_hidden}, {"dataset", s.run.dataset},
-          {"methods", s.methods}, {"seeds", s.seeds}, {"epochs", s.epochs}, {"gpu", s.run.gpu},
-          {"output_dir", s.output_dir}, {"penalty_lam", s.penalty_lam}, {"clip", s.clip}, {"batch_size", s.run.batch_size}, {"lr", s.lr}, {"wd", s.wd},
-          {"limit_train", s.run.limit_train}, {"init_from", s.init_from}, {"precision", s.precision}};
+  return {{"arch", s.arch},
+          {"num_blocks", s.num_blocks},
+          {"d_hidden", s.d_hidden},
+          {"dataset", s.run.dataset},
+          {"methods", s.methods},
+          {"seeds", s.seeds},
+          {"epochs", s.epochs},
+          {"gpu", s.run.gpu},
+          {"output_dir", s.output_dir},
+          {"penalty_lam", s.penalty_lam},
+          {"clip", s.clip},
+          {"batch_size", s.run.batch_size},
+          {"lr", s.lr},
+          {"wd", s.wd},
+          {"limit_train", s.run.limit_train},
+          {"init_from", s.init_from},
+          {"precision", s.precision}};
 }
 
 /// On the first samples of the test set, in eval mode: the rule's own credit against the network's own gradients.
@@ -90,12 +124,14 @@ Json diagnose(support::AnyTrainer& trainer, const data::Batch& batch) {
                {"gamma_embed", support::value(diagnostics::alignment(credits[0], gradients[0]))},
                {"mode", "eval"},
                {"samples", x.size(0)}};
-  if (auto reasons = support::reasons({{"gamma_block_output", at_output}, {"bp_cosine", at_input}}); !reasons.empty()) figures["undefined"] = reasons;
+  if (auto reasons = support::reasons({{"gamma_block_output", at_output}, {"bp_cosine", at_input}}); !reasons.empty())
+    figures["undefined"] = reasons;
   return figures;
 }
 
 std::filesystem::path weights_path(const Settings& s, const std::string& method, std::int64_t seed) {
-  return std::filesystem::path(s.output_dir) / fmt::format("weights_{}_{}_s{}.safetensors", s.run.dataset, method, seed);
+  return std::filesystem::path(s.output_dir) /
+         fmt::format("weights_{}_{}_s{}.safetensors", s.run.dataset, method, seed);
 }
 
 /// One method with one seed. `record` is called after every epoch with what is known by then.
@@ -113,18 +149,25 @@ void run(const std::string& method, std::int64_t seed, const Settings& s, const 
   auto test = bench.test_batches(flat);
   const auto eval_batch = bench.first_test_samples(128, flat);
 
-  const auto checkpoint = std::filesystem::path(s.output_dir) / fmt::format("checkpoint_{}_{}_s{}.pt", s.run.dataset, method, seed);
+  const auto checkpoint =
+      std::filesystem::path(s.output_dir) / fmt::format("checkpoint_{}_{}_s{}.pt", s.run.dataset, method, seed);
   const support::TrainingPlan plan{
       .title = fmt::format("{}, seed {}", method, seed),
       .quiet = s.run.quiet,
       .allow_nonfinite = s.run.allow_nonfinite,
       .eval_batch = eval_batch,
-      .checkpoint = {.path = checkpoint, .settings = support::fixed_settings(config(s), s.resume()), .retrain = s.retrain}};
+      .checkpoint = {
+          .path = checkpoint, .settings = support::fixed_settings(config(s), s.resume()), .retrain = s.retrain}};
   support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     const bool last = epoch == s.epochs;
     if (last && s.save_weights) {
-      support::save_weights(weights_path(s, method, seed), trainer->model().module(), support::feedback_name(method), trainer->credit_tensors(),
-                            {{"arch", s.arch}, {"dataset", s.run.dataset}, {"method", method}, {"seed", std::to_string(seed)}, {"epochs", std::to_string(s.epochs)}});
+      support::save_weights(weights_path(s, method, seed), trainer->model().module(), support::feedback_name(method),
+                            trainer->credit_tensors(),
+                            {{"arch", s.arch},
+                             {"dataset", s.run.dataset},
+                             {"method", method},
+                             {"seed", std::to_string(seed)},
+                             {"epochs", std::to_string(s.epochs)}});
     }
     record({{"log", {{"train_loss", log.train_loss}, {"train_acc", log.train_acc}, {"test_acc", log.test_acc}}},
             {"diagnostics", diagnose(*trainer, eval_batch)},
@@ -139,7 +182,8 @@ void run(const std::string& method, std::int64_t seed, const Settings& s, const 
 /// Whether an earlier run has left nothing to do for a method with a seed: weights that are asked for are there too.
 bool finished(const Json& results, const std::string& method, std::int64_t seed, const Settings& s) {
   const auto key = std::to_string(seed);
-  if (!results.contains(key) || !results[key].contains(method) || !results[key][method].value("finished", false)) return false;
+  if (!results.contains(key) || !results[key].contains(method) || !results[key][method].value("finished", false))
+    return false;
   return !s.save_weights || std::filesystem::exists(weights_path(s, method, seed));
 }
 
@@ -158,13 +202,14 @@ void print_table(const Json& results, const Settings& s, const std::filesystem::
       gammas.push_back(entry["diagnostics"]["gamma_block_output"]);
     }
     if (accuracies.empty()) continue;
-    table.add({method, support::mean_and_deviation(accuracies, 4), support::mean_by_column(gammas), fmt::format("{:.2f}", support::median(times))});
+    table.add({method, support::mean_and_deviation(accuracies, 4), support::mean_by_column(gammas),
+               fmt::format("{:.2f}", support::median(times))});
   }
   std::string network = s.arch;
   if (s.d_hidden > 0) network += fmt::format(" with d = {}", s.d_hidden);
   if (s.num_blocks > 0) network += fmt::format("{} L = {}", s.d_hidden > 0 ? "," : " with", s.num_blocks);
-  fmt::print("\n{} on {}, {} epochs, seeds {}\n{}results: {}\n", network, s.run.dataset, s.epochs, fmt::join(s.seeds, " "), table.text(),
-             path.string());
+  fmt::print("\n{} on {}, {} epochs, seeds {}\n{}results: {}\n", network, s.run.dataset, s.epochs,
+             fmt::join(s.seeds, " "), table.text(), path.string());
 }
 
 void run_all(const Settings& s) {
@@ -198,8 +243,11 @@ void run_all(const Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Trains a residual MLP with back-propagation and with local credit rules, and measures how well each rule's credit\n"
-               "aligns with the true gradient.", "train_methods");
+  CLI::App app(
+      "Trains a residual MLP with back-propagation and with local credit rules, and measures how well each rule's "
+      "credit\n"
+      "aligns with the true gradient.",
+      "train_methods");
   Settings settings;
   add_flags(app, settings);
   return support::run_program(app, argc, argv, [&] { run_all(settings); });

@@ -1,7 +1,6 @@
 #include <creditlib/credit/factored_credit.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/normalizer/row_rms.hpp>
-
 #include <limits>
 
 #include "models.hpp"

@@ -9,7 +9,6 @@
 #include <creditlib/schedule/switch_at.hpp>
 #include <creditlib/schedule/warmup.hpp>
 #include <creditlib/trainer_options.hpp>
-
 #include <limits>
 #include <string>
 
@@ -125,7 +124,8 @@ TEST_CASE("PenalizedInnerProduct adds lambda times the batch mean of the branch'
     }
   }
   CHECK(PenalizedInnerProduct{}.lambda == 1e-2);
-  for (const double lambda : {-0.1, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+  for (const double lambda :
+       {-0.1, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
     const PenalizedInnerProduct wrong{.lambda = lambda};
     const auto f = torch::ones({2, 3});
     CHECK(error_of([&] { wrong(f, f); }).find("PenalizedInnerProduct: lambda is ") != std::string::npos);

@@ -1,5 +1,4 @@
 #include <creditlib/detail/side_by_side.hpp>
-
 #include <vector>
 
 #include "test.hpp"
@@ -22,7 +21,8 @@ TEST_CASE("on CUDA what follows side-by-side work sees all of it", "[detail][cud
   creditlib::detail::SideBySide side_by_side;
   const auto x = torch::ones({2000, 2000}, torch::kCUDA);
   std::vector<torch::Tensor> sums(6);
-  side_by_side.run(x.device(), sums.size(), [&](std::size_t i) { sums[i] = x.mm(x).mm(x).sum() * static_cast<double>(i); });
+  side_by_side.run(x.device(), sums.size(),
+                   [&](std::size_t i) { sums[i] = x.mm(x).mm(x).sum() * static_cast<double>(i); });
   const auto total = torch::stack(sums).sum();
   CHECK(total.item<double>() == Approx(15 * 2000.0 * 2000 * 2000 * 2000).epsilon(1e-4));
 }

@@ -12,7 +12,6 @@
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/normalizer/raw.hpp>
-
 #include <memory>
 #include <utility>
 #include <vector>
@@ -36,10 +35,13 @@ class HeldStepper final : public Stepper {
     const auto credits = trainer_.raw_credits(x, y);
     creditlib::diagnostics::alignment(credits, creditlib::diagnostics::true_gradients(trainer_.model(), x, y));
   }
-  std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) override { return trainer_.gradients(x, y); }
+  std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) override {
+    return trainer_.gradients(x, y);
+  }
   creditlib::NamedTensors parameters() const override {
     creditlib::NamedTensors named;
-    for (const auto& parameter : trainer_.model()->named_parameters()) named.emplace_back(parameter.key(), parameter.value());
+    for (const auto& parameter : trainer_.model()->named_parameters())
+      named.emplace_back(parameter.key(), parameter.value());
     return named;
   }
 
@@ -83,7 +85,8 @@ std::unique_ptr<Stepper> stepper_on(Model model, const Settings& s, const std::v
   if (s.rule == "bp") return held(BackpropTrainer(model, options, MarkedCrossEntropy{}));
   if (s.rule == "dfa") return local(dfa, MarkedRowRms{});
   // The scripts' FA credit is the gradient of the batch mean under an absolute 1e-6: B times that at per-sample scale.
-  if (s.rule == "fa") return local(FA{.feedback = feedback}, MarkedRowRms{{.eps = 1e-6 * static_cast<double>(s.batch)}});
+  if (s.rule == "fa")
+    return local(FA{.feedback = feedback}, MarkedRowRms{{.eps = 1e-6 * static_cast<double>(s.batch)}});
   if (s.rule == "oracle") return local(Oracle{}, MarkedRowRms{});
   if (s.rule == "vec") return local(MarkedSource<Vec>{}, MarkedRowRms{});
   if (s.rule == "value_net") return local(MarkedSource<ValueNet>{}, MarkedRowRms{});

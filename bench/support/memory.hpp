@@ -8,15 +8,16 @@ namespace bench {
 struct MemoryUse {
   double peak = 0;  ///< the most that is held during a step, but for the batches
 
-  /// Of that, what is there for the step alone: activations, credit, temporaries. Not the parameters, their gradients, the
-  /// optimiser's moments, nor the feedback and the nets of the rule (whose gradients count).
+  /// Of that, what is there for the step alone: activations, credit, temporaries. Not the parameters, their gradients,
+  /// the optimiser's moments, nor the feedback and the nets of the rule (whose gradients count).
   double activations = 0;
 };
 
 /// Of a few steps of a new trainer.
 MemoryUse memory_of(const Settings& settings);
 
-/// The peak of the process's resident memory since reset_peak_resident(), in bytes (Linux; 0 elsewhere): LibTorch itself included.
+/// The peak of the process's resident memory since reset_peak_resident(), in bytes (Linux; 0 elsewhere): LibTorch
+/// itself included.
 double peak_resident();
 void reset_peak_resident();
 

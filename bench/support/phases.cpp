@@ -35,7 +35,8 @@ Timeline::Time Timeline::now() const {
 void Timeline::start(torch::Device device) {
   device_ = device;
   ends_ = {};
-  watching_ = at::addThreadLocalCallback(at::RecordFunctionCallback(function_starts, function_ends).scopes({at::RecordScope::FUNCTION}));
+  watching_ = at::addThreadLocalCallback(
+      at::RecordFunctionCallback(function_starts, function_ends).scopes({at::RecordScope::FUNCTION}));
   on_ = true;
   started_ = now();
 }

@@ -1,15 +1,15 @@
 #pragma once
 
 #include <ATen/record_function.h>
+#include <torch/types.h>
+
+#include <array>
+#include <chrono>
 #include <creditlib/bind_context.hpp>
 #include <creditlib/loss/inner_product.hpp>
 #include <creditlib/normalizer/row_rms.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/trace.hpp>
-#include <torch/types.h>
-
-#include <array>
-#include <chrono>
 #include <optional>
 #include <utility>
 
@@ -18,14 +18,16 @@ namespace bench {
 /// What a step spends its time on, in its order:
 ///
 ///   Forward    from the start of the step to the first call of the objective
-///   Credit     to the last call of the normalizer or the local loss: the error, credit and, for sources that train at other states, the
+///   Credit     to the last call of the normalizer or the local loss: the error, credit and, for sources that train at
+///   other states, the
 ///              second run of the blocks; in back-propagation the error alone
 ///   Learning   to the end of the source's learn()
 ///   Backward   to the optimiser's kernel: all gradients, and clipping
 ///   Optimiser  the kernel (the last aten::_fused_adam… or aten::_fused_sgd… of the step)
 ///   Rest       to the end: the source's after_step, the step's loss and how many were right
 enum class Phase { Forward, Credit, Learning, Backward, Optimiser, Rest };
-inline constexpr std::array<const char*, 6> phase_names{"forward", "credit", "learning", "backward", "optimiser", "rest"};
+inline constexpr std::array<const char*, 6> phase_names{"forward",  "credit",    "learning",
+                                                        "backward", "optimiser", "rest"};
 using Seconds = std::array<double, phase_names.size()>;
 
 /// Notes when the phases of a step end, while a step is watched. On a device each note waits for it.

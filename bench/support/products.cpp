@@ -7,11 +7,12 @@ std::string nth(const char* name, std::int64_t l) { return name + std::to_string
 
 }  // namespace
 
-// Names: x the batch, e the error, z what a linear layer w1 takes (normalised), u what w2 takes, g the gradient in a block's output,
-// dp that in w1's output, B feedback of dfa, F that of fa, n the normalised factor of credit.
+// Names: x the batch, e the error, z what a linear layer w1 takes (normalised), u what w2 takes, g the gradient in a
+// block's output, dp that in w1's output, B feedback of dfa, F that of fa, n the normalised factor of credit.
 Products::Products(const Settings& s) : blocks_(s.blocks) {
   const std::int64_t input = 3072;
-  sizes_ = {{"x", {s.batch, input}}, {"W0", {s.width, input}}, {"e", {s.batch, s.classes}}, {"V", {s.classes, s.width}}};
+  sizes_ = {
+      {"x", {s.batch, input}}, {"W0", {s.width, input}}, {"e", {s.batch, s.classes}}, {"V", {s.classes, s.width}}};
   for (std::int64_t l = 0; l <= blocks_; ++l) {
     for (const char* name : {"z", "u", "g", "dp"}) sizes_[nth(name, l)] = {s.batch, s.width};
     for (const char* name : {"W1.", "W2.", "F"}) sizes_[nth(name, l)] = {s.width, s.width};
@@ -75,7 +76,8 @@ Products Products::of(const Settings& s) {
   Products p(s);
   if (s.model != "resmlp") return p;
   const std::int64_t L = s.blocks;
-  const bool generic = s.resolved_path() == "generic";  // autograd multiplies credit out, and takes dz for the layer norm's own gradients
+  const bool generic = s.resolved_path() ==
+                       "generic";  // autograd multiplies credit out, and takes dz for the layer norm's own gradients
   const bool dfa = s.rule == "dfa" && !generic, dfa_dense = s.rule == "dfa_dense" || (s.rule == "dfa" && generic);
   if (s.rule == "bp" || s.rule == "fa" || s.rule == "oracle") {
     p.forward();

@@ -18,7 +18,8 @@ struct Product {
 /// The matrix products of a training step on the residual MLP, in their order.
 class Products {
  public:
-  /// Of rule bp, dfa (credit kept as factors where that pays), dfa_dense, fa or oracle. None for other rules and networks.
+  /// Of rule bp, dfa (credit kept as factors where that pays), dfa_dense, fa or oracle. None for other rules and
+  /// networks.
   static Products of(const Settings& settings);
 
   const std::vector<Product>& list() const { return list_; }

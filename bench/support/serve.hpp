@@ -16,7 +16,8 @@ namespace bench {
 ///   q          (or the end of the input) ends it
 ///
 /// `timed` return seconds. Anything else gets a line that begins with "error:".
-inline void serve(const std::map<std::string, std::function<double()>>& timed, const std::map<std::string, std::function<std::string()>>& told) {
+inline void serve(const std::map<std::string, std::function<double()>>& timed,
+                  const std::map<std::string, std::function<std::string()>>& told) {
   for (std::string line; std::getline(std::cin, line) && line != "q";) {
     std::istringstream words(line);
     std::string name = "step", answer;

@@ -2,10 +2,10 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
-#include <creditlib/error.hpp>
 #include <torch/types.h>
 
 #include <algorithm>
+#include <creditlib/error.hpp>
 #include <utility>
 
 #include "support/matmul.hpp"
@@ -21,7 +21,8 @@ std::int64_t whole_number(const std::string& flag, const std::string& text) {
   } catch (const std::exception&) {
     used = 0;
   }
-  if (used == 0 || used != text.size() || number < 1) throw creditlib::Error(flag + " is " + text + ", expected a whole number of at least 1");
+  if (used == 0 || used != text.size() || number < 1)
+    throw creditlib::Error(flag + " is " + text + ", expected a whole number of at least 1");
   return number;
 }
 
@@ -67,13 +68,17 @@ std::optional<std::string> take_value(std::vector<std::string>& arguments, const
 
 Settings take_settings(std::vector<std::string>& arguments) {
   Settings s;
-  const std::vector<std::pair<std::string, std::string*>> texts{{"--rule", &s.rule},           {"--model", &s.model},   {"--path", &s.path},
-                                                                {"--precision", &s.precision}, {"--matmul", &s.matmul}, {"--device", &s.device}};
+  const std::vector<std::pair<std::string, std::string*>> texts{{"--rule", &s.rule},     {"--model", &s.model},
+                                                                {"--path", &s.path},     {"--precision", &s.precision},
+                                                                {"--matmul", &s.matmul}, {"--device", &s.device}};
   for (const auto& [flag, member] : texts) {
     if (const auto value = take_value(arguments, flag)) *member = *value;
   }
-  const std::vector<std::pair<std::string, std::int64_t*>> numbers{
-      {"--width", &s.width}, {"--blocks", &s.blocks}, {"--classes", &s.classes}, {"--batch", &s.batch}, {"--threads", &s.threads}};
+  const std::vector<std::pair<std::string, std::int64_t*>> numbers{{"--width", &s.width},
+                                                                   {"--blocks", &s.blocks},
+                                                                   {"--classes", &s.classes},
+                                                                   {"--batch", &s.batch},
+                                                                   {"--threads", &s.threads}};
   for (const auto& [flag, member] : numbers) {
     if (const auto value = take_value(arguments, flag)) *member = whole_number(flag, *value);
   }

@@ -10,8 +10,8 @@ namespace bench {
 /// What is benchmarked, served or verified. Every member is a flag of its name: --rule dfa.
 struct Settings {
   std::string rule = "dfa";
-  std::string model = "resmlp";       ///< resmlp (width d, blocks L), cnn, resnet or vit
-  std::string path = "auto";          ///< generic, closed_form or constant_memory; auto: by formula where the model has one
+  std::string model = "resmlp";  ///< resmlp (width d, blocks L), cnn, resnet or vit
+  std::string path = "auto";     ///< generic, closed_form or constant_memory; auto: by formula where the model has one
   std::string precision = "float32";  ///< or bf16: large products of bfloat16, all else float32
   std::string matmul = "mkl";         ///< what multiplies float32 matrices on the CPU: mkl or onednn
   std::string device = "cpu";
@@ -24,7 +24,8 @@ struct Settings {
   /// "dfa/resmlp_d256_L4/closed_form/float32", with the device behind it where that is not the CPU.
   std::string name() const;
 
-  /// Sets LibTorch's threads and matrix products for the process. Throws creditlib::Error where the device is not there.
+  /// Sets LibTorch's threads and matrix products for the process. Throws creditlib::Error where the device is not
+  /// there.
   void apply() const;
 };
 

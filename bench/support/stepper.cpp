@@ -1,22 +1,25 @@
 #include "support/stepper.hpp"
 
+#include <algorithm>
 #include <creditlib/error.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/model/small_cnn.hpp>
 #include <creditlib/model/small_resnet.hpp>
 #include <creditlib/model/vit_mini.hpp>
 
-#include <algorithm>
-
 namespace bench {
 
 template <class Model>
 std::unique_ptr<Stepper> stepper_on(Model model, const Settings& settings, const std::vector<torch::Tensor>& feedback);
 
-extern template std::unique_ptr<Stepper> stepper_on(creditlib::ResidualMLP, const Settings&, const std::vector<torch::Tensor>&);
-extern template std::unique_ptr<Stepper> stepper_on(creditlib::SmallCNN, const Settings&, const std::vector<torch::Tensor>&);
-extern template std::unique_ptr<Stepper> stepper_on(creditlib::SmallResNet, const Settings&, const std::vector<torch::Tensor>&);
-extern template std::unique_ptr<Stepper> stepper_on(creditlib::ViTMini, const Settings&, const std::vector<torch::Tensor>&);
+extern template std::unique_ptr<Stepper> stepper_on(creditlib::ResidualMLP, const Settings&,
+                                                    const std::vector<torch::Tensor>&);
+extern template std::unique_ptr<Stepper> stepper_on(creditlib::SmallCNN, const Settings&,
+                                                    const std::vector<torch::Tensor>&);
+extern template std::unique_ptr<Stepper> stepper_on(creditlib::SmallResNet, const Settings&,
+                                                    const std::vector<torch::Tensor>&);
+extern template std::unique_ptr<Stepper> stepper_on(creditlib::ViTMini, const Settings&,
+                                                    const std::vector<torch::Tensor>&);
 
 namespace {
 
@@ -44,7 +47,8 @@ std::unique_ptr<Stepper> started(Model model, const Settings& settings, const St
 }  // namespace
 
 const std::vector<std::string>& rules() {
-  static const std::vector<std::string> names{"bp", "dfa", "dfa_dense", "fa", "oracle", "vec", "value_net", "state_predictor", "ep"};
+  static const std::vector<std::string> names{"bp",  "dfa",       "dfa_dense",       "fa", "oracle",
+                                              "vec", "value_net", "state_predictor", "ep"};
   return names;
 }
 
@@ -57,7 +61,9 @@ std::unique_ptr<Stepper> make_stepper(const Settings& s, const Start& start) {
   if (s.model == "cnn") return started(creditlib::SmallCNN({.classes = s.classes}), s, start);
   if (s.model == "resnet") return started(creditlib::SmallResNet({.classes = s.classes}), s, start);
   if (s.model == "vit") return started(creditlib::ViTMini({.classes = s.classes}), s, start);
-  return started(creditlib::ResidualMLP({.input = channels * image * image, .width = s.width, .classes = s.classes, .blocks = s.blocks}), s, start);
+  return started(creditlib::ResidualMLP(
+                     {.input = channels * image * image, .width = s.width, .classes = s.classes, .blocks = s.blocks}),
+                 s, start);
 }
 
 StepLoop::StepLoop(const Settings& s, int batches) : device_(s.device) {

@@ -1,8 +1,8 @@
 #pragma once
 
-#include <creditlib/named_tensors.hpp>
 #include <torch/types.h>
 
+#include <creditlib/named_tensors.hpp>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -38,8 +38,8 @@ struct Start {
   std::vector<torch::Tensor> feedback = {};
 };
 
-/// The rule on the network with the reference scripts' settings. Throws creditlib::Error for a rule that is not there, or not on
-/// this network or path.
+/// The rule on the network with the reference scripts' settings. Throws creditlib::Error for a rule that is not there,
+/// or not on this network or path.
 std::unique_ptr<Stepper> make_stepper(const Settings& settings, const Start& start = {});
 
 /// A stepper on a few random batches that go round.

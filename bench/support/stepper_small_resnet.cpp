@@ -4,6 +4,7 @@
 
 namespace bench {
 
-template std::unique_ptr<Stepper> stepper_on(creditlib::SmallResNet, const Settings&, const std::vector<torch::Tensor>&);
+template std::unique_ptr<Stepper> stepper_on(creditlib::SmallResNet, const Settings&,
+                                             const std::vector<torch::Tensor>&);
 
 }  // namespace bench

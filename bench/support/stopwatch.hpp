@@ -9,7 +9,8 @@
 
 namespace bench {
 
-/// Times what lies between start() and stop(): by the clock on the CPU, by two events on the current stream of a device.
+/// Times what lies between start() and stop(): by the clock on the CPU, by two events on the current stream of a
+/// device.
 class Stopwatch {
  public:
   explicit Stopwatch(torch::Device device) : device_(device) {

@@ -24,7 +24,8 @@ void verify(const Settings& settings, const std::string& from, const std::string
       start.feedback[l] = tensor;
     }
   }
-  if (!x.defined() || !y.defined() || start.weights.empty()) throw creditlib::Error(from + " has no x, no y or no weights");
+  if (!x.defined() || !y.defined() || start.weights.empty())
+    throw creditlib::Error(from + " has no x, no y or no weights");
 
   const auto stepper = make_stepper(settings, start);
   const auto device = torch::Device(settings.device);
@@ -35,7 +36,8 @@ void verify(const Settings& settings, const std::string& from, const std::string
     if (gradients[i].defined()) results.emplace_back("gradient." + parameters[i].first, gradients[i]);
   }
   for (std::int64_t n = 0; n < x.size(0); ++n) stepper->step(x[n].to(device), y[n].to(device));
-  for (const auto& [name, values] : creditlib::prefixed("weights", stepper->parameters())) results.emplace_back(name, values.detach());
+  for (const auto& [name, values] : creditlib::prefixed("weights", stepper->parameters()))
+    results.emplace_back(name, values.detach());
   creditlib::io::write_safetensors(to, results);
 }
 

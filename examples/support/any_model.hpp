@@ -10,7 +10,6 @@
 #include <creditlib/diagnostics/perturbation_correlation.hpp>
 #include <creditlib/diagnostics/precision_agreement.hpp>
 #include <creditlib/diagnostics/stability.hpp>
-
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -22,7 +21,8 @@ namespace support {
 
 using Tensors = std::vector<torch::Tensor>;
 
-/// A network in blocks and what diagnostics say of it, behind one type, so that programs are written, and compiled, once.
+/// A network in blocks and what diagnostics say of it, behind one type, so that programs are written, and compiled,
+/// once.
 class AnyModel {
  public:
   virtual ~AnyModel() = default;
@@ -36,9 +36,13 @@ class AnyModel {
   virtual std::optional<std::string> first_not_finite(const torch::Tensor& x) = 0;
   virtual creditlib::diagnostics::ParameterCosine parameter_cosine(const Tensors& rule, const Tensors& backprop) = 0;
   virtual std::vector<creditlib::diagnostics::PerturbationCorrelation> perturbation_correlation(
-      const torch::Tensor& x, const torch::Tensor& y, const Tensors& credits, const creditlib::diagnostics::PerturbationOptions& options) = 0;
-  virtual std::vector<std::vector<creditlib::diagnostics::Nudge>> nudging(const torch::Tensor& x, const torch::Tensor& y, const Tensors& credits) = 0;
-  virtual std::vector<creditlib::diagnostics::PrecisionAgreement> precision_agreement(const torch::Tensor& x, const torch::Tensor& y) = 0;
+      const torch::Tensor& x, const torch::Tensor& y, const Tensors& credits,
+      const creditlib::diagnostics::PerturbationOptions& options) = 0;
+  virtual std::vector<std::vector<creditlib::diagnostics::Nudge>> nudging(const torch::Tensor& x,
+                                                                          const torch::Tensor& y,
+                                                                          const Tensors& credits) = 0;
+  virtual std::vector<creditlib::diagnostics::PrecisionAgreement> precision_agreement(const torch::Tensor& x,
+                                                                                      const torch::Tensor& y) = 0;
   virtual creditlib::diagnostics::Measured stability(const std::vector<creditlib::data::Batch>& batches) = 0;
 };
 
@@ -65,13 +69,16 @@ class HeldModel final : public AnyModel {
     return creditlib::diagnostics::parameter_cosine(model_, rule, backprop);
   }
   std::vector<creditlib::diagnostics::PerturbationCorrelation> perturbation_correlation(
-      const torch::Tensor& x, const torch::Tensor& y, const Tensors& credits, const creditlib::diagnostics::PerturbationOptions& options) override {
+      const torch::Tensor& x, const torch::Tensor& y, const Tensors& credits,
+      const creditlib::diagnostics::PerturbationOptions& options) override {
     return creditlib::diagnostics::perturbation_correlation(model_, x, y, credits, options);
   }
-  std::vector<std::vector<creditlib::diagnostics::Nudge>> nudging(const torch::Tensor& x, const torch::Tensor& y, const Tensors& credits) override {
+  std::vector<std::vector<creditlib::diagnostics::Nudge>> nudging(const torch::Tensor& x, const torch::Tensor& y,
+                                                                  const Tensors& credits) override {
     return creditlib::diagnostics::nudging(model_, x, y, credits);
   }
-  std::vector<creditlib::diagnostics::PrecisionAgreement> precision_agreement(const torch::Tensor& x, const torch::Tensor& y) override {
+  std::vector<creditlib::diagnostics::PrecisionAgreement> precision_agreement(const torch::Tensor& x,
+                                                                              const torch::Tensor& y) override {
     return creditlib::diagnostics::precision_agreement(model_, x, y);
   }
   creditlib::diagnostics::Measured stability(const std::vector<creditlib::data::Batch>& batches) override {

@@ -4,7 +4,6 @@
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/trainer_options.hpp>
-
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -63,15 +62,22 @@ class HeldTrainer final : public AnyTrainer {
   HeldTrainer(Trainer trainer, std::shared_ptr<AnyModel> model, WithSeed with_seed)
       : AnyTrainer(std::move(model)), trainer_(std::move(trainer)), with_seed_(std::move(with_seed)) {}
 
-  creditlib::StepResult step(const torch::Tensor& x, const torch::Tensor& y) override { return graphs_ ? graphs_(x, y) : trainer_.step(x, y); }
+  creditlib::StepResult step(const torch::Tensor& x, const torch::Tensor& y) override {
+    return graphs_ ? graphs_(x, y) : trainer_.step(x, y);
+  }
   void use_cuda_graphs() override {
     if constexpr (!creditlib::cuda::Graphable<Trainer>) {
-      throw UsageError("--cuda-graph: this method's steps cannot be captured, since its credit source learns or changes something on the host");
+      throw UsageError(
+          "--cuda-graph: this method's steps cannot be captured, since its credit source learns or changes something "
+          "on the host");
     } else {
 #ifdef CREDITLIB_CUDA_GRAPHS
-      graphs_ = [graphed = std::make_shared<creditlib::cuda::GraphedStep<Trainer>>(trainer_)](const auto& x, const auto& y) { return graphed->step(x, y); };
+      graphs_ = [graphed = std::make_shared<creditlib::cuda::GraphedStep<Trainer>>(trainer_)](
+                    const auto& x, const auto& y) { return graphed->step(x, y); };
 #else
-      throw UsageError("--cuda-graph: this program was built without a CUDA toolkit; install one of LibTorch's version and build again");
+      throw UsageError(
+          "--cuda-graph: this program was built without a CUDA toolkit; install one of LibTorch's version and build "
+          "again");
 #endif
     }
   }
@@ -82,9 +88,13 @@ class HeldTrainer final : public AnyTrainer {
   creditlib::NamedTensors credit_tensors() const override {
     if constexpr (requires { trainer_.state().named_tensors(); }) {
       return trainer_.state().named_tensors();
-    } else if constexpr (requires { trainer_.state().first.named_tensors(); trainer_.state().second.named_tensors(); }) {
+    } else if constexpr (requires {
+                           trainer_.state().first.named_tensors();
+                           trainer_.state().second.named_tensors();
+                         }) {
       auto tensors = creditlib::prefixed("first", trainer_.state().first.named_tensors());
-      for (auto& entry : creditlib::prefixed("second", trainer_.state().second.named_tensors())) tensors.push_back(entry);
+      for (auto& entry : creditlib::prefixed("second", trainer_.state().second.named_tensors()))
+        tensors.push_back(entry);
       return tensors;
     } else {
       return {};
@@ -119,7 +129,8 @@ class HeldTrainer final : public AnyTrainer {
 
  private:
   Trainer trainer_;
-  std::function<creditlib::StepResult(const torch::Tensor&, const torch::Tensor&)> graphs_;  ///< the step in CUDA graphs, where it is
+  std::function<creditlib::StepResult(const torch::Tensor&, const torch::Tensor&)>
+      graphs_;  ///< the step in CUDA graphs, where it is
   WithSeed with_seed_;
 };
 

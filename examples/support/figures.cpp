@@ -53,7 +53,8 @@ std::string mean_and_deviation(const std::vector<double>& numbers, int digits) {
   if (numbers.size() < 2) return fmt::format("{:.{}f}", average, digits);
   double squares = 0;
   for (const double number : numbers) squares += (number - average) * (number - average);
-  return fmt::format("{:.{}f} +- {:.{}f}", average, digits, std::sqrt(squares / static_cast<double>(numbers.size() - 1)), digits);
+  return fmt::format("{:.{}f} +- {:.{}f}", average, digits,
+                     std::sqrt(squares / static_cast<double>(numbers.size() - 1)), digits);
 }
 
 std::string mean_by_column(const std::vector<Json>& rows) {

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <creditlib/diagnostics/measured.hpp>
-
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -15,7 +14,8 @@ nlohmann::ordered_json value(const creditlib::diagnostics::Measured& measured);
 nlohmann::ordered_json values(const std::vector<creditlib::diagnostics::Measured>& measured);
 
 /// Why figures are null: {"name": {"2": "reason"}}; empty where none is.
-nlohmann::ordered_json reasons(const std::vector<std::pair<std::string, std::vector<creditlib::diagnostics::Measured>>>& named);
+nlohmann::ordered_json reasons(
+    const std::vector<std::pair<std::string, std::vector<creditlib::diagnostics::Measured>>>& named);
 
 /// The mean of those that have a value; null where none has.
 nlohmann::ordered_json mean_of(const std::vector<creditlib::diagnostics::Measured>& measured);

@@ -58,8 +58,11 @@ void choose_matmul(const std::string& wanted, bool quiet) {
   if (wanted == "onednn") {
     if (const double error = trial.error(); !is_float32(error)) {
       use_onednn(false);
-      throw UsageError(fmt::format("--matmul onednn: on this processor oneDNN rounds to bfloat16 (an error of {:.0e} of a product); use mkl, or bf16 if "
-                                   "that is meant", error));
+      throw UsageError(
+          fmt::format("--matmul onednn: on this processor oneDNN rounds to bfloat16 (an error of {:.0e} of a product); "
+                      "use mkl, or bf16 if "
+                      "that is meant",
+                      error));
     }
     return;
   }
@@ -77,7 +80,9 @@ void choose_matmul(const std::string& wanted, bool quiet) {
   const bool faster = onednn < 0.97 * mkl && errors[1] <= 4 * errors[0];
   use_onednn(faster);
   if (!quiet) {
-    fmt::print(stderr, "matrix products by {}: mkl {:.2f} ms with an error of {:.0e}, onednn {:.2f} ms and {:.0e} (--matmul chooses)\n",
+    fmt::print(stderr,
+               "matrix products by {}: mkl {:.2f} ms with an error of {:.0e}, onednn {:.2f} ms and {:.0e} (--matmul "
+               "chooses)\n",
                faster ? "onednn" : "mkl", mkl, errors[0], onednn, errors[1]);
   }
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/fa.hpp>
@@ -9,8 +10,6 @@
 #include <creditlib/loss/penalized_inner_product.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/schedule/warmup.hpp>
-
-#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,7 +19,8 @@
 
 namespace support {
 
-/// InnerProduct, or PenalizedInnerProduct where there is a penalty: chosen at run time, so that each rule is compiled once.
+/// InnerProduct, or PenalizedInnerProduct where there is a penalty: chosen at run time, so that each rule is compiled
+/// once.
 struct BranchLoss {
   double penalty = 0;
   bool mean_over_positions = false;
@@ -37,12 +37,16 @@ struct BranchLoss {
   creditlib::InnerProduct embed_loss() const { return {.mean_over_positions = mean_over_positions}; }
 
  private:
-  creditlib::PenalizedInnerProduct penalized() const { return {.lambda = penalty, .mean_over_positions = mean_over_positions}; }
+  creditlib::PenalizedInnerProduct penalized() const {
+    return {.lambda = penalty, .mean_over_positions = mean_over_positions};
+  }
 };
 
-/// The trainer of a method on a model; the file of each model's name has its instance, since each takes long to compile.
+/// The trainer of a method on a model; the file of each model's name has its instance, since each takes long to
+/// compile.
 template <class Model>
-std::unique_ptr<AnyTrainer> method_trainer(const std::string& method, Model model, const MethodSettings& s, bool mean_over_positions) {
+std::unique_ptr<AnyTrainer> method_trainer(const std::string& method, Model model, const MethodSettings& s,
+                                           bool mean_over_positions) {
   using namespace creditlib;
   const auto held = std::make_shared<HeldModel<Model>>(model);
   const WithSeed with_seed = [=](std::int64_t seed) {

@@ -12,21 +12,27 @@
 namespace support {
 
 template <class Model>
-std::unique_ptr<AnyTrainer> method_trainer(const std::string& method, Model model, const MethodSettings& s, bool mean_over_positions);
+std::unique_ptr<AnyTrainer> method_trainer(const std::string& method, Model model, const MethodSettings& s,
+                                           bool mean_over_positions);
 
-extern template std::unique_ptr<AnyTrainer> method_trainer(const std::string&, creditlib::ResidualMLP, const MethodSettings&, bool);
-extern template std::unique_ptr<AnyTrainer> method_trainer(const std::string&, creditlib::SmallCNN, const MethodSettings&, bool);
-extern template std::unique_ptr<AnyTrainer> method_trainer(const std::string&, creditlib::SmallResNet, const MethodSettings&, bool);
-extern template std::unique_ptr<AnyTrainer> method_trainer(const std::string&, creditlib::ViTMini, const MethodSettings&, bool);
+extern template std::unique_ptr<AnyTrainer> method_trainer(const std::string&, creditlib::ResidualMLP,
+                                                           const MethodSettings&, bool);
+extern template std::unique_ptr<AnyTrainer> method_trainer(const std::string&, creditlib::SmallCNN,
+                                                           const MethodSettings&, bool);
+extern template std::unique_ptr<AnyTrainer> method_trainer(const std::string&, creditlib::SmallResNet,
+                                                           const MethodSettings&, bool);
+extern template std::unique_ptr<AnyTrainer> method_trainer(const std::string&, creditlib::ViTMini,
+                                                           const MethodSettings&, bool);
 
 namespace {
 
-/// Whether the rule acts on a network whose convolutions' credit is one value a channel, meaned over positions: the scripts' way.
+/// Whether the rule acts on a network whose convolutions' credit is one value a channel, meaned over positions: the
+/// scripts' way.
 bool has_positions(const std::string& arch) { return arch == "vit" || arch == "resnet"; }
 
 template <class Model>
-std::unique_ptr<AnyTrainer> trainer_on(Model model, const std::string& arch, const std::string& method, const Workbench& bench,
-                                       MethodSettings settings, const std::string& init_from) {
+std::unique_ptr<AnyTrainer> trainer_on(Model model, const std::string& arch, const std::string& method,
+                                       const Workbench& bench, MethodSettings settings, const std::string& init_from) {
   if (!init_from.empty()) {
     const auto file = creditlib::io::read_safetensors(init_from);
     load_weights(*model, file, init_from);
@@ -51,7 +57,8 @@ const std::vector<std::string>& arch_names() {
 }
 
 const std::vector<std::string>& method_names() {
-  static const std::vector<std::string> names{"bp", "fa", "dfa", "oracle", "vec", "value_net", "state_predictor", "ep", "frozen", "frozen_bp", "shallow"};
+  static const std::vector<std::string> names{
+      "bp", "fa", "dfa", "oracle", "vec", "value_net", "state_predictor", "ep", "frozen", "frozen_bp", "shallow"};
   return names;
 }
 
@@ -60,7 +67,8 @@ bool takes_flat_images(const std::string& arch) { return arch == "resmlp" || arc
 std::string feedback_name(const std::string& method) { return method == "frozen" ? "dfa" : method; }
 
 std::unique_ptr<AnyTrainer> make_trainer(const std::string& arch, const std::string& method, const Workbench& bench,
-                                         MethodSettings settings, const std::string& init_from, std::int64_t width, std::int64_t blocks) {
+                                         MethodSettings settings, const std::string& init_from, std::int64_t width,
+                                         std::int64_t blocks) {
   const auto& images = bench.splits().train.images;
   const std::int64_t channels = images.size(1), side = images.size(2);
   const auto make = [&](auto model) { return trainer_on(model, arch, method, bench, settings, init_from); };
@@ -69,15 +77,26 @@ std::unique_ptr<AnyTrainer> make_trainer(const std::string& arch, const std::str
     if (width <= 0) width = wide ? 512 : 256;
     if (blocks <= 0) blocks = wide ? 2 : 4;
     if (method == "shallow") blocks = 0;
-    return make(creditlib::ResidualMLP({.input = bench.input(), .width = width, .classes = bench.classes(), .blocks = blocks}));
+    return make(
+        creditlib::ResidualMLP({.input = bench.input(), .width = width, .classes = bench.classes(), .blocks = blocks}));
   }
-  if (method == "shallow") throw UsageError("--methods shallow is the readout on the embed of a residual MLP; " + arch + " has none without its blocks");
+  if (method == "shallow")
+    throw UsageError("--methods shallow is the readout on the embed of a residual MLP; " + arch +
+                     " has none without its blocks");
   if (arch == "cnn") {
     if (channels != 3 || side != 32) throw UsageError("--arch cnn takes images of 3x32x32, cifar10 or cifar100");
     return make(creditlib::SmallCNN({.classes = bench.classes()}));
   }
-  if (arch == "resnet") return make(creditlib::SmallResNet({.channels = 64, .classes = bench.classes(), .blocks = 4, .input = channels, .image = side}));
-  return make(creditlib::ViTMini({.width = 128, .heads = 4, .blocks = 4, .classes = bench.classes(), .patch = 4, .image = side, .channels = channels}));
+  if (arch == "resnet")
+    return make(creditlib::SmallResNet(
+        {.channels = 64, .classes = bench.classes(), .blocks = 4, .input = channels, .image = side}));
+  return make(creditlib::ViTMini({.width = 128,
+                                  .heads = 4,
+                                  .blocks = 4,
+                                  .classes = bench.classes(),
+                                  .patch = 4,
+                                  .image = side,
+                                  .channels = channels}));
 }
 
 }  // namespace support

@@ -6,7 +6,6 @@
 #include <creditlib/credit/value_net.hpp>
 #include <creditlib/credit/vec.hpp>
 #include <creditlib/trainer_options.hpp>
-
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -20,8 +19,9 @@ namespace support {
 
 /// resmlp, resmlp_d512_L2, vit, resnet, cnn.
 const std::vector<std::string>& arch_names();
-/// Rules (bp, fa, dfa, oracle, vec, value_net, state_predictor, ep) and the controls that they are judged by: frozen (blocks
-/// fixed at their start, embed trained by DFA's credit), frozen_bp (embed by back-propagation), shallow (no blocks).
+/// Rules (bp, fa, dfa, oracle, vec, value_net, state_predictor, ep) and the controls that they are judged by: frozen
+/// (blocks fixed at their start, embed trained by DFA's credit), frozen_bp (embed by back-propagation), shallow (no
+/// blocks).
 const std::vector<std::string>& method_names();
 
 /// Whether a network takes images as (B, C * H * W).
@@ -30,7 +30,7 @@ bool takes_flat_images(const std::string& arch);
 /// What a method is trained with beside its name.
 struct MethodSettings {
   creditlib::TrainerOptions options = {};
-  double penalty = 0;           ///< times the batch mean of ||f_l||^2, added to each block's loss
+  double penalty = 0;  ///< times the batch mean of ||f_l||^2, added to each block's loss
   std::int64_t batch_size = 128;
   /// Of DFA and FA (and of the DFA that value_net warms up with); empty: drawn.
   Tensors feedback = {};
@@ -38,18 +38,20 @@ struct MethodSettings {
   bool by_element = false;
   creditlib::Vec vec = {};
   creditlib::ValueNet value_net = {};
-  /// DFA's epochs before the value net's credit begins to be mixed in, over as many again; a fifth of all where it is < 0.
+  /// DFA's epochs before the value net's credit begins to be mixed in, over as many again; a fifth of all where it is <
+  /// 0.
   std::int64_t warmup = -1;
   creditlib::StatePredictor state_predictor = {};
   creditlib::EquilibriumPropagation ep = {};
 };
 
-/// A network of `arch` for the workbench's data, initialised from LibTorch's global generator, with `width` and `blocks` other than
-/// the arch's where they are > 0 (residual MLPs alone); its weights replaced from `init_from` where that is not empty; with the
-/// trainer of `method` on it. Throws UsageError for a method that the network or the data cannot be trained with.
+/// A network of `arch` for the workbench's data, initialised from LibTorch's global generator, with `width` and
+/// `blocks` other than the arch's where they are > 0 (residual MLPs alone); its weights replaced from `init_from` where
+/// that is not empty; with the trainer of `method` on it. Throws UsageError for a method that the network or the data
+/// cannot be trained with.
 std::unique_ptr<AnyTrainer> make_trainer(const std::string& arch, const std::string& method, const Workbench& bench,
-                                         MethodSettings settings, const std::string& init_from = {}, std::int64_t width = 0,
-                                         std::int64_t blocks = 0);
+                                         MethodSettings settings, const std::string& init_from = {},
+                                         std::int64_t width = 0, std::int64_t blocks = 0);
 
 /// The name that a method's feedback has in files of weights: "dfa" for frozen, whose embed DFA trains.
 std::string feedback_name(const std::string& method);

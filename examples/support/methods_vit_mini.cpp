@@ -4,6 +4,7 @@
 
 namespace support {
 
-template std::unique_ptr<AnyTrainer> method_trainer(const std::string&, creditlib::ViTMini, const MethodSettings&, bool);
+template std::unique_ptr<AnyTrainer> method_trainer(const std::string&, creditlib::ViTMini, const MethodSettings&,
+                                                    bool);
 
 }  // namespace support

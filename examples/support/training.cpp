@@ -2,10 +2,6 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
-#include <creditlib/diagnostics/alignment.hpp>
-#include <creditlib/diagnostics/eval_mode.hpp>
-#include <creditlib/diagnostics/finite.hpp>
-#include <creditlib/error.hpp>
 #include <fmt/format.h>
 #include <torch/version.h>
 #include <unistd.h>
@@ -13,6 +9,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <creditlib/diagnostics/alignment.hpp>
+#include <creditlib/diagnostics/eval_mode.hpp>
+#include <creditlib/diagnostics/finite.hpp>
+#include <creditlib/error.hpp>
 #include <cstdio>
 #include <fstream>
 #include <limits>
@@ -40,7 +40,10 @@ std::string clock_text(double seconds) {
 class Progress {
  public:
   Progress(const TrainingPlan& plan, std::int64_t epochs, std::int64_t steps_per_epoch)
-      : plan_(plan), epochs_(epochs), steps_per_epoch_(steps_per_epoch), live_(!plan.quiet && ::isatty(STDERR_FILENO)) {}
+      : plan_(plan),
+        epochs_(epochs),
+        steps_per_epoch_(steps_per_epoch),
+        live_(!plan.quiet && ::isatty(STDERR_FILENO)) {}
   ~Progress() { clear(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -50,8 +53,8 @@ class Progress {
     if (!live_ || seconds_since(shown_) < 0.2) return;
     shown_ = Clock::now();
     const auto accuracy = log.test_acc.empty() ? std::string("-") : fmt::format("{:.4f}", log.test_acc.back());
-    std::fputs(fmt::format("\r\033[K{}: epoch {}/{}, step {}/{}, test accuracy {}, rate {:.2e}, {} left", plan_.title, epoch + 1, epochs_,
-                           step, steps_per_epoch_, accuracy, rate, left(epoch))
+    std::fputs(fmt::format("\r\033[K{}: epoch {}/{}, step {}/{}, test accuracy {}, rate {:.2e}, {} left", plan_.title,
+                           epoch + 1, epochs_, step, steps_per_epoch_, accuracy, rate, left(epoch))
                    .c_str(),
                stderr);
     shows_ = true;
@@ -60,9 +63,10 @@ class Progress {
   void epoch(std::int64_t epoch, const TrainingLog& log, double rate) {
     clear();
     if (plan_.quiet) return;
-    std::fputs(fmt::format("{}: epoch {}/{}, train loss {:.4f}, train accuracy {:.4f}, test accuracy {:.4f}, rate {:.2e}, {:.2f} ms a step, {} left\n",
-                           plan_.title, epoch + 1, epochs_, log.train_loss.back(), log.train_acc.back(), log.test_acc.back(), rate,
-                           log.ms_per_step.back(), left(epoch))
+    std::fputs(fmt::format("{}: epoch {}/{}, train loss {:.4f}, train accuracy {:.4f}, test accuracy {:.4f}, rate "
+                           "{:.2e}, {:.2f} ms a step, {} left\n",
+                           plan_.title, epoch + 1, epochs_, log.train_loss.back(), log.train_acc.back(),
+                           log.test_acc.back(), rate, log.ms_per_step.back(), left(epoch))
                    .c_str(),
                stdout);
     std::fflush(stdout);
@@ -85,11 +89,12 @@ class Progress {
   Clock::time_point start_ = Clock::now(), shown_ = start_;
 };
 
-[[noreturn]] void fail_not_finite(AnyTrainer& trainer, const torch::Tensor& x, const TrainingPlan& plan, std::int64_t step,
-                                  std::int64_t steps_per_epoch) {
+[[noreturn]] void fail_not_finite(AnyTrainer& trainer, const torch::Tensor& x, const TrainingPlan& plan,
+                                  std::int64_t step, std::int64_t steps_per_epoch) {
   const auto where = trainer.model().first_not_finite(x);
   throw creditlib::Error(
-      fmt::format("{}: the loss is not finite in epoch {}, step {} of the run; {}. Use a smaller --lr, a penalty or clipping, or --allow-nonfinite to go on.",
+      fmt::format("{}: the loss is not finite in epoch {}, step {} of the run; {}. Use a smaller --lr, a penalty or "
+                  "clipping, or --allow-nonfinite to go on.",
                   plan.title, step / steps_per_epoch + 1, step + 1,
                   where ? "the first part of the network that is not finite is " + *where
                         : "all parameters are finite still, so its logits overflow the loss"));
@@ -103,7 +108,8 @@ void end_epoch(AnyTrainer& trainer, const TrainingPlan& plan, TrainingLog& log) 
   auto before = gamma_at_outputs(trainer, plan.eval_batch);
   trainer.end_epoch();
   if (trainer.weights() == from || trainer.epoch() >= trainer.options().epochs) return;
-  log.transitions.push_back({trainer.epoch() + 1, from, trainer.weights(), std::move(before), gamma_at_outputs(trainer, plan.eval_batch)});
+  log.transitions.push_back(
+      {trainer.epoch() + 1, from, trainer.weights(), std::move(before), gamma_at_outputs(trainer, plan.eval_batch)});
 }
 
 nlohmann::ordered_json to_json(const TrainingLog& log) {
@@ -160,8 +166,8 @@ double accuracy(AnyTrainer& trainer, creditlib::data::Batches& batches) {
   return correct.item<double>() / static_cast<double>(batches.dataset().size());
 }
 
-void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::data::Batches& test, const TrainingPlan& plan,
-           const std::function<void(const TrainingLog&, std::int64_t)>& after_epoch) {
+void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::data::Batches& test,
+           const TrainingPlan& plan, const std::function<void(const TrainingLog&, std::int64_t)>& after_epoch) {
   const std::int64_t epochs = trainer.options().epochs, steps = batches.batches_per_epoch();
   const auto images = static_cast<double>(batches.dataset().size());
   const bool on_cpu = batches.dataset().images.is_cpu();
@@ -178,7 +184,9 @@ void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::da
     for (const auto& [name, state] : left->generators) {
       if (name == "labels") generator.set_state(state);
     }
-    if (!plan.quiet) fmt::print("{}: goes on after epoch {} of {}, from {}\n", plan.title, trainer.epoch(), epochs, plan.checkpoint.path.string());
+    if (!plan.quiet)
+      fmt::print("{}: goes on after epoch {} of {}, from {}\n", plan.title, trainer.epoch(), epochs,
+                 plan.checkpoint.path.string());
   }
   trainer.model().module().train();
   while (trainer.epoch() < epochs) {
@@ -215,7 +223,8 @@ void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::da
   checkpoint.remove();
 }
 
-std::vector<creditlib::diagnostics::Measured> gamma_at_outputs(AnyTrainer& trainer, const creditlib::data::Batch& batch) {
+std::vector<creditlib::diagnostics::Measured> gamma_at_outputs(AnyTrainer& trainer,
+                                                               const creditlib::data::Batch& batch) {
   const auto aligned = creditlib::diagnostics::alignment(trainer.raw_credits(batch.input, batch.target),
                                                          trainer.model().true_gradients(batch.input, batch.target));
   return {aligned.begin() + 1, aligned.end()};
@@ -224,15 +233,18 @@ std::vector<creditlib::diagnostics::Measured> gamma_at_outputs(AnyTrainer& train
 nlohmann::ordered_json transitions_json(const TrainingLog& log) {
   auto list = nlohmann::ordered_json::array();
   for (const auto& t : log.transitions) {
-    list.push_back({{"epoch", t.epoch}, {"from", t.from}, {"to", t.to}, {"gamma_before", values(t.gamma_before)}, {"gamma_after", values(t.gamma_after)}});
+    list.push_back({{"epoch", t.epoch},
+                    {"from", t.from},
+                    {"to", t.to},
+                    {"gamma_before", values(t.gamma_before)},
+                    {"gamma_after", values(t.gamma_after)}});
   }
   return list;
 }
 
 nlohmann::ordered_json environment(const std::string& device) {
-  return {{"commit", CREDITLIB_COMMIT}, {"libtorch", TORCH_VERSION}, {"processor", processor()}, {"threads", at::get_num_threads()},
-          {"matmul", matmul_in_use()},
-          {"device", device}};
+  return {{"commit", CREDITLIB_COMMIT},       {"libtorch", TORCH_VERSION}, {"processor", processor()},
+          {"threads", at::get_num_threads()}, {"matmul", matmul_in_use()}, {"device", device}};
 }
 
 }  // namespace support

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <creditlib/data/batches.hpp>
-
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -13,7 +12,8 @@
 
 namespace support {
 
-/// A change of a schedule's weights between two epochs, with the alignment of the credit on both sides of it, block by block.
+/// A change of a schedule's weights between two epochs, with the alignment of the credit on both sides of it, block by
+/// block.
 struct Transition {
   std::int64_t epoch;  ///< the first with the new weights, from 1
   std::vector<double> from, to;
@@ -33,7 +33,7 @@ nlohmann::ordered_json transitions_json(const TrainingLog& log);
 double accuracy(AnyTrainer& trainer, creditlib::data::Batches& batches);
 
 struct TrainingPlan {
-  std::string title;             ///< what progress lines begin with, such as "dfa, seed 42"
+  std::string title;  ///< what progress lines begin with, such as "dfa, seed 42"
   bool quiet = false;
   bool allow_nonfinite = false;  ///< go on when the loss is not finite
   /// A control: labels drawn anew for every batch, from a generator with this seed, in place of the true ones.
@@ -42,17 +42,18 @@ struct TrainingPlan {
   CheckpointPlan checkpoint = {};
 };
 
-/// Trains to the last epoch of the trainer's options, from the first or from where the plan's checkpoint was left: with one
-/// thread and the same --matmul such a run is the uninterrupted one, to the bit (but for its times). `after_epoch` is called
-/// with the log so far and the number of the epoch, from 1, while its schedule and rate are still those of the epoch. Shows
-/// progress: a line that renews itself on a terminal, and a line an epoch. Throws Interrupted at the end of a step after
-/// Ctrl-C, and Error when the loss is not finite, with epoch, step and the first part of the network that is not: found at
-/// once on the CPU, at the epoch's end on CUDA, where no step waits for the device.
-void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::data::Batches& test, const TrainingPlan& plan,
-           const std::function<void(const TrainingLog&, std::int64_t)>& after_epoch);
+/// Trains to the last epoch of the trainer's options, from the first or from where the plan's checkpoint was left: with
+/// one thread and the same --matmul such a run is the uninterrupted one, to the bit (but for its times). `after_epoch`
+/// is called with the log so far and the number of the epoch, from 1, while its schedule and rate are still those of
+/// the epoch. Shows progress: a line that renews itself on a terminal, and a line an epoch. Throws Interrupted at the
+/// end of a step after Ctrl-C, and Error when the loss is not finite, with epoch, step and the first part of the
+/// network that is not: found at once on the CPU, at the epoch's end on CUDA, where no step waits for the device.
+void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::data::Batches& test,
+           const TrainingPlan& plan, const std::function<void(const TrainingLog&, std::int64_t)>& after_epoch);
 
 /// Gamma of the trainer's raw credit at the output of each block, in the model's present mode.
-std::vector<creditlib::diagnostics::Measured> gamma_at_outputs(AnyTrainer& trainer, const creditlib::data::Batch& batch);
+std::vector<creditlib::diagnostics::Measured> gamma_at_outputs(AnyTrainer& trainer,
+                                                               const creditlib::data::Batch& batch);
 
 /// Library, commit, LibTorch, processor, threads and device: what a figure needs beside it.
 nlohmann::ordered_json environment(const std::string& device);

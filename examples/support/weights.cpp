@@ -1,9 +1,9 @@
 #include "support/weights.hpp"
 
-#include <creditlib/detail/describe.hpp>
-#include <creditlib/error.hpp>
 #include <fmt/format.h>
 
+#include <creditlib/detail/describe.hpp>
+#include <creditlib/error.hpp>
 #include <map>
 #include <set>
 
@@ -40,7 +40,9 @@ void load_weights(torch::nn::Module& model, const creditlib::io::Safetensors& fi
   };
   for (const auto& entry : model.named_parameters()) take(entry.key(), entry.value());
   for (const auto& entry : model.named_buffers()) take(entry.key(), entry.value());
-  if (!named.empty()) throw Error(fmt::format("{} has {}, which the model has not; it is of another model.", path.string(), named.begin()->first));
+  if (!named.empty())
+    throw Error(fmt::format("{} has {}, which the model has not; it is of another model.", path.string(),
+                            named.begin()->first));
   const torch::NoGradGuard no_grad;
   for (auto& [into, from] : copies) into.copy_(from);
 }

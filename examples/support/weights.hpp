@@ -1,8 +1,8 @@
 #pragma once
 
-#include <creditlib/io/safetensors.hpp>
 #include <torch/nn/module.h>
 
+#include <creditlib/io/safetensors.hpp>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -14,8 +14,8 @@ namespace support {
 /// The tensors of `file` called "<method>.feedback.<l>", in their order; empty where there are none.
 std::vector<torch::Tensor> feedback_of(const creditlib::io::Safetensors& file, const std::string& method);
 
-/// Copies a file's weights into the model. Throws Error for a missing parameter or another shape; what is no parameter of the
-/// model and no feedback is an Error too.
+/// Copies a file's weights into the model. Throws Error for a missing parameter or another shape; what is no parameter
+/// of the model and no feedback is an Error too.
 void load_weights(torch::nn::Module& model, const creditlib::io::Safetensors& file, const std::filesystem::path& path);
 
 void save_weights(const std::filesystem::path& path, torch::nn::Module& model, const std::string& method,

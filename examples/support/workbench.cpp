@@ -1,10 +1,10 @@
 #include "support/workbench.hpp"
 
 #include <ATen/Parallel.h>
-#include <creditlib/data/load.hpp>
 #include <torch/cuda.h>
 
 #include <algorithm>
+#include <creditlib/data/load.hpp>
 
 #include "support/matmul.hpp"
 #include "support/program.hpp"
@@ -19,7 +19,8 @@ std::string chosen_device(const std::string& device, int gpu) {
   if (device == "cpu") return device;
   int index = -1;
   if (device == "cuda") index = gpu;
-  if (device.rfind("cuda:", 0) == 0 && device.size() > 5 && device.find_first_not_of("0123456789", 5) == std::string::npos) {
+  if (device.rfind("cuda:", 0) == 0 && device.size() > 5 &&
+      device.find_first_not_of("0123456789", 5) == std::string::npos) {
     index = std::atoi(device.c_str() + 5);
   }
   if (index < 0) throw UsageError("--device is " + device + ", expected auto, cpu, cuda or cuda:N");
@@ -36,18 +37,25 @@ void add_run_flags(CLI::App& app, RunFlags& flags, const std::vector<std::string
   std::string names;
   for (const auto& name : datasets) names += (names.empty() ? "" : ", ") + name;
   app.add_option("--dataset", flags.dataset, names)->check(CLI::IsMember(datasets))->capture_default_str();
-  app.add_option(flag("data_dir"), flags.data_dir, "the folder of the data set (default: the embedded digits, ./data for others)");
+  app.add_option(flag("data_dir"), flags.data_dir,
+                 "the folder of the data set (default: the embedded digits, ./data for others)");
   app.add_option("--device", flags.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--gpu", flags.gpu, "which CUDA device --device auto and cuda take")->capture_default_str();
-  app.add_option(flag("batch_size"), flags.batch_size, "samples a step")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option(flag("batch_size"), flags.batch_size, "samples a step")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_option(flag("limit_train"), flags.limit_train, "train on the first N images only (0: all)")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  app.add_option("--threads", flags.threads, "threads of LibTorch (0: as it chooses)")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option("--matmul", flags.matmul, "what multiplies float32 matrices on the CPU: auto (the faster), mkl, onednn, bf16")
+  app.add_option("--threads", flags.threads, "threads of LibTorch (0: as it chooses)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--matmul", flags.matmul,
+                 "what multiplies float32 matrices on the CPU: auto (the faster), mkl, onednn, bf16")
       ->check(CLI::IsMember(matmul_names()))
       ->capture_default_str();
-  app.add_flag("--prefetch", flags.prefetch, "on the CPU, make the next batch on a thread of its own: the same batches");
+  app.add_flag("--prefetch", flags.prefetch,
+               "on the CPU, make the next batch on a thread of its own: the same batches");
   app.add_flag(flag("cuda_graph"), flags.cuda_graph, "on CUDA, run training steps in CUDA graphs");
   app.add_flag(flag("any_size"), flags.any_size, "take CIFAR files of any whole number of records");
   app.add_flag(flag("allow_nonfinite"), flags.allow_nonfinite, "go on when the loss is NaN or infinite");
@@ -55,10 +63,13 @@ void add_run_flags(CLI::App& app, RunFlags& flags, const std::vector<std::string
 }
 
 Workbench::Workbench(const RunFlags& flags) : flags_(flags), device_(chosen_device(flags.device, flags.gpu)) {
-  if (flags.cuda_graph && device_ == "cpu") throw UsageError("--cuda-graph is of CUDA devices, and this run is on the CPU: leave it out, or use --device cuda");
+  if (flags.cuda_graph && device_ == "cpu")
+    throw UsageError("--cuda-graph is of CUDA devices, and this run is on the CPU: leave it out, or use --device cuda");
   if (flags.threads > 0) at::set_num_threads(flags.threads);
   choose_matmul(flags.matmul, flags.quiet);
-  const std::string folder = !flags.data_dir.empty() ? flags.data_dir : flags.dataset == "digits" ? CREDITLIB_DATA_DIR "/digits" : "data";
+  const std::string folder = !flags.data_dir.empty()     ? flags.data_dir
+                             : flags.dataset == "digits" ? CREDITLIB_DATA_DIR "/digits"
+                                                         : "data";
   splits_ = creditlib::data::load(flags.dataset, folder, {.any_size = flags.any_size});
   if (flags.limit_train > 0) splits_.train = splits_.train.first(std::min(flags.limit_train, splits_.train.size()));
   splits_.train = splits_.train.to(torch::Device(device_));
@@ -66,7 +77,11 @@ Workbench::Workbench(const RunFlags& flags) : flags_(flags), device_(chosen_devi
 }
 
 creditlib::data::Batches Workbench::train_batches(std::int64_t seed, bool flat) const {
-  return creditlib::data::Batches(splits_.train, {.batch_size = flags_.batch_size, .augment = splits_.augment, .flatten = flat, .prefetch = flags_.prefetch, .seed = seed});
+  return creditlib::data::Batches(splits_.train, {.batch_size = flags_.batch_size,
+                                                  .augment = splits_.augment,
+                                                  .flatten = flat,
+                                                  .prefetch = flags_.prefetch,
+                                                  .seed = seed});
 }
 
 creditlib::data::Batches Workbench::test_batches(bool flat) const {

@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <creditlib/data/batches.hpp>
 #include <creditlib/data/dataset.hpp>
-
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -20,7 +19,8 @@ struct RunFlags {
 };
 
 /// `datasets` are those that the program's networks can take.
-void add_run_flags(CLI::App& app, RunFlags& flags, const std::vector<std::string>& datasets = {"cifar10", "cifar100", "mnist", "digits"});
+void add_run_flags(CLI::App& app, RunFlags& flags,
+                   const std::vector<std::string>& datasets = {"cifar10", "cifar100", "mnist", "digits"});
 
 /// Data on a device, as the flags say; making one sets LibTorch's threads and matrix products too.
 class Workbench {
@@ -35,7 +35,8 @@ class Workbench {
   std::int64_t input() const { return splits_.train.images[0].numel(); }
   std::int64_t classes() const { return splits_.train.classes; }
 
-  /// Training batches, shuffled from `seed`, augmented where that is the data set's custom; (B, C * H * W) where `flat`.
+  /// Training batches, shuffled from `seed`, augmented where that is the data set's custom; (B, C * H * W) where
+  /// `flat`.
   creditlib::data::Batches train_batches(std::int64_t seed, bool flat) const;
   /// The test set in order.
   creditlib::data::Batches test_batches(bool flat) const;

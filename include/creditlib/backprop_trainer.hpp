@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/observer.hpp>
 #include <creditlib/detail/passes.hpp>
@@ -8,8 +9,6 @@
 #include <creditlib/detail/whole_forward.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/trainer_options.hpp>
-
-#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -19,21 +18,26 @@ namespace creditlib {
 
 /// The baseline: back-propagation on the same models with the same options, and the same members as LocalTrainer.
 ///
-/// clip_norm scales each block's gradients as it does there. With `branch_penalty` the loss is the objective's batch mean plus
-/// branch_penalty times the sum over blocks of the batch mean of ||f_l||^2, the counterpart of PenalizedInnerProduct. Every failure is an Error, thrown before the parameters change.
+/// clip_norm scales each block's gradients as it does there. With `branch_penalty` the loss is the objective's batch
+/// mean plus branch_penalty times the sum over blocks of the batch mean of ||f_l||^2, the counterpart of
+/// PenalizedInnerProduct. Every failure is an Error, thrown before the parameters change.
 template <class Model, class Objective = CrossEntropy>
 class BackpropTrainer {
   static_assert(detail::model_is_sound<Model>() & detail::objective_is_sound<Objective>(),
                 "creditlib: BackpropTrainer cannot be made of these parts; the sentence above says why");
 
  public:
-  explicit BackpropTrainer(Model model, TrainerOptions options = {}, Objective objective = {}, double branch_penalty = 0)
+  explicit BackpropTrainer(Model model, TrainerOptions options = {}, Objective objective = {},
+                           double branch_penalty = 0)
       : training_(detail::translated([&] { return detail::Training<Model>(std::move(model), options); })),
-        passes_(detail::translated([&] { return detail::Passes<Model>(training_.model(), options, training_.parameters()); })),
+        passes_(detail::translated(
+            [&] { return detail::Passes<Model>(training_.model(), options, training_.parameters()); })),
         objective_(std::move(objective)),
         branch_penalty_(branch_penalty) {
     if (options.memory == Memory::Constant) {
-      detail::fail("TrainerOptions: memory is Constant, but back-propagation needs the activations of all blocks; use Memory::Activations.");
+      detail::fail(
+          "TrainerOptions: memory is Constant, but back-propagation needs the activations of all blocks; use "
+          "Memory::Activations.");
     }
     if (!(branch_penalty >= 0) || std::isinf(branch_penalty)) {
       detail::fail("BackpropTrainer: branch_penalty is ", branch_penalty, ", expected a finite number >= 0.");
@@ -52,9 +56,10 @@ class BackpropTrainer {
     return result;
   }
 
-  /// Calls `look(trainer, x, y)` after every `every`-th step of the run with that step's batch: for diagnostics. Its time is
-  /// kept apart, in observation_seconds().
-  void observe(std::int64_t every, std::function<void(BackpropTrainer&, const torch::Tensor&, const torch::Tensor&)> look) {
+  /// Calls `look(trainer, x, y)` after every `every`-th step of the run with that step's batch: for diagnostics. Its
+  /// time is kept apart, in observation_seconds().
+  void observe(std::int64_t every,
+               std::function<void(BackpropTrainer&, const torch::Tensor&, const torch::Tensor&)> look) {
     observer_.set(every, std::move(look));
   }
   double observation_seconds() const { return observer_.seconds(); }
@@ -62,8 +67,8 @@ class BackpropTrainer {
   /// Ends an epoch: the learning rate goes on.
   void end_epoch() { training_.end_epoch(); }
 
-  /// dloss_i/dh_l, l = 0..L, per sample: the oracle's credits, raw; that of h_0 is undefined where the model has no embed
-  /// parameters. Nothing is changed.
+  /// dloss_i/dh_l, l = 0..L, per sample: the oracle's credits, raw; that of h_0 is undefined where the model has no
+  /// embed parameters. Nothing is changed.
   std::vector<torch::Tensor> credits(const torch::Tensor& x, const torch::Tensor& y) {
     return detail::translated([&] {
       training_.check_batch(objective_, x, y);
@@ -75,7 +80,8 @@ class BackpropTrainer {
   }
   std::vector<torch::Tensor> raw_credits(const torch::Tensor& x, const torch::Tensor& y) { return credits(x, y); }
 
-  /// The gradients that a step on this batch would apply (clipped), in the order of the model's parameters(). Nothing is changed.
+  /// The gradients that a step on this batch would apply (clipped), in the order of the model's parameters(). Nothing
+  /// is changed.
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
     return detail::translated([&] {
       training_.check_batch(objective_, x, y);
@@ -130,7 +136,8 @@ class BackpropTrainer {
     return {training_.clipped(std::move(gradients)), std::move(result)};
   }
 
-  std::vector<torch::Tensor> by_autograd(const torch::Tensor& x, const torch::Tensor& y, torch::Tensor& loss, torch::Tensor& logits) {
+  std::vector<torch::Tensor> by_autograd(const torch::Tensor& x, const torch::Tensor& y, torch::Tensor& loss,
+                                         torch::Tensor& logits) {
     const torch::AutoGradMode grad(true);
     const auto pass = detail::forward_whole(model(), x, /*from_h0=*/false);
     logits = pass.logits;
@@ -143,8 +150,8 @@ class BackpropTrainer {
     return roots.gradients(training_.parameters());
   }
 
-  std::vector<torch::Tensor> by_formula(detail::ClosedFormPass& pass, const torch::Tensor& x, const torch::Tensor& y, torch::Tensor& loss,
-                                        torch::Tensor& logits) {
+  std::vector<torch::Tensor> by_formula(detail::ClosedFormPass& pass, const torch::Tensor& x, const torch::Tensor& y,
+                                        torch::Tensor& loss, torch::Tensor& logits) {
     const torch::NoGradGuard no_grad;
     pass.forward(passes_.input(model(), x));
     logits = pass.logits();

@@ -9,11 +9,12 @@ struct BindContext {
   /// The model's, when the trainer was made.
   torch::Device device;
   torch::Dtype dtype;
-  /// On the CPU, seeded by TrainerOptions::seed; each source of a Mix has its own. LibTorch's global generator is never used.
+  /// On the CPU, seeded by TrainerOptions::seed; each source of a Mix has its own. LibTorch's global generator is never
+  /// used.
   torch::Generator generator;
 
-  /// Draws from N(0, deviation^2). Drawn and scaled in float32 on the CPU, then cast and moved: float and double, CPU and
-  /// CUDA get the same numbers.
+  /// Draws from N(0, deviation^2). Drawn and scaled in float32 on the CPU, then cast and moved: float and double, CPU
+  /// and CUDA get the same numbers.
   torch::Tensor randn(torch::IntArrayRef sizes, double deviation = 1) const {
     return at::randn(sizes, generator, torch::TensorOptions(torch::kFloat32)).mul_(deviation).to(device, dtype);
   }

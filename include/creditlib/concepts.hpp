@@ -1,16 +1,16 @@
 #pragma once
 
+#include <torch/nn/module.h>
+#include <torch/types.h>
+
+#include <array>
+#include <concepts>
 #include <creditlib/bind_context.hpp>
 #include <creditlib/credit/factored_credit.hpp>
 #include <creditlib/detail/members.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/schedule/progress.hpp>
 #include <creditlib/trace.hpp>
-#include <torch/nn/module.h>
-#include <torch/types.h>
-
-#include <array>
-#include <concepts>
 #include <cstdint>
 #include <type_traits>
 #include <vector>
@@ -21,10 +21,11 @@ namespace creditlib {
 
 /// A network in blocks, held by a torch::nn module holder or a std::shared_ptr (all calls go through `model->`).
 ///
-/// Meaning: h_0 = embed(x); f_l = block(l, h_l); h_{l+1} = join(l, h_l, f_l), which has no parameters; logits = readout(h_L),
-/// (B, classes()); forward(x) is the composition. hidden_shape(l), l = 0..blocks(), are the sizes of h_l without the batch:
-/// (d), (C, H, W) with channels first, or (N, d) with channels last. Every parameter of the module belongs to exactly one of
-/// embed_parameters(), block_parameters(l) and readout_parameters(). block(l, h) leaves h as it is.
+/// Meaning: h_0 = embed(x); f_l = block(l, h_l); h_{l+1} = join(l, h_l, f_l), which has no parameters; logits =
+/// readout(h_L), (B, classes()); forward(x) is the composition. hidden_shape(l), l = 0..blocks(), are the sizes of h_l
+/// without the batch: (d), (C, H, W) with channels first, or (N, d) with channels last. Every parameter of the module
+/// belongs to exactly one of embed_parameters(), block_parameters(l) and readout_parameters(). block(l, h) leaves h as
+/// it is.
 template <class M>
 concept BlockModel = requires(M& model, const torch::Tensor& t, std::int64_t l) {
   requires std::derived_from<std::remove_cvref_t<decltype(*model)>, torch::nn::Module>;
@@ -44,16 +45,19 @@ concept BlockModel = requires(M& model, const torch::Tensor& t, std::int64_t l) 
 namespace detail {
 
 template <class C, class M>
-concept Binds = requires(const C& source, M& model, const BindContext& context) { source.bind(model, context); };
+concept Binds = requires(const C& source, M& model, const BindContext& context) {
+  source.bind(model, context);
+};
 
 template <class C, class M>
 struct StateOf {
   using type = C;  // a source without bind is its own state
 };
 template <class C, class M>
-  requires Binds<C, M>
+requires Binds<C, M>
 struct StateOf<C, M> {
-  using type = std::remove_cvref_t<decltype(std::declval<const C&>().bind(std::declval<M&>(), std::declval<const BindContext&>()))>;
+  using type = std::remove_cvref_t<decltype(std::declval<const C&>().bind(std::declval<M&>(),
+                                                                          std::declval<const BindContext&>()))>;
 };
 
 template <class S, class M>
@@ -65,9 +69,13 @@ concept GivesCreditConst = requires(const S& state, M& model, const Trace& trace
   { state.credit(model, trace) } -> std::same_as<std::vector<torch::Tensor>>;
 };
 template <class S, class M>
-concept Learns = requires(S& state, M& model, const Trace& trace) { state.learn(model, trace); };
+concept Learns = requires(S& state, M& model, const Trace& trace) {
+  state.learn(model, trace);
+};
 template <class S, class M>
-concept SeesUpdates = requires(S& state, M& model, const Trace& trace) { state.after_step(model, trace); };
+concept SeesUpdates = requires(S& state, M& model, const Trace& trace) {
+  state.after_step(model, trace);
+};
 template <class S, class M>
 concept HasLocalInputs = requires(S& state, M& model, const Trace& trace) {
   { state.local_inputs(model, trace) } -> std::same_as<std::vector<torch::Tensor>>;
@@ -81,7 +89,9 @@ concept HasNamedTensors = requires(const S& state) {
   { state.named_tensors() } -> std::convertible_to<NamedTensors>;
 };
 template <class S>
-concept ReadsErrorOnly = requires { requires S::reads_error_only; };
+concept ReadsErrorOnly = requires {
+  requires S::reads_error_only;
+};
 template <class S>
 concept DeclaresPullback = requires {
   typename std::bool_constant<S::wants_pullback>;
@@ -102,43 +112,47 @@ consteval bool wants_pullback() {
 template <class C, class M>
 using CreditState = typename detail::StateOf<C, M>::type;
 
-/// A credit rule: a copyable config whose `bind(model, BindContext)` const gives its run state (a source without state may be
-/// its own), whose `credit(model, trace)` gives a_0..a_L, one a hidden state.
+/// A credit rule: a copyable config whose `bind(model, BindContext)` const gives its run state (a source without state
+/// may be its own), whose `credit(model, trace)` gives a_0..a_L, one a hidden state.
 ///
-/// Meaning: a_l stands for dloss_i/dh_l of each sample (not divided by B); it has the shape of h_l, (B, ...), or one value a
-/// channel, (B, C, 1, 1) or (B, 1, d), and the model's dtype and device; a_0 is for the embed, and is not read where the model
-/// has no embed parameters. credit is called with grad mode off and leaves the model, the trace and, as far as another
-/// call can see, the state as they were. Optional members of the state, found by their names (one that is there with another
-/// signature is an error): `learn(model, trace)` trains nets of its own, with grad mode on, after credit and before the
-/// parameter step; `after_step(model, trace)` sees the applied update; `local_inputs(model, trace)` gives h'_0..h'_L at which
-/// blocks and readout are run again for the local step; `factored_credit(model, trace)`, the same credit for (B, d) hidden states as
-/// one FactoredCredit a hidden state, which steps by formula use where it saves work; `static constexpr
-/// bool reads_error_only = true` where that reads nothing of the trace but `error`; `named_tensors()` const is what a checkpoint keeps, the state's own
-/// tensors, counters included; `static constexpr bool wants_pullback = true` allows Trace::pullback.
+/// Meaning: a_l stands for dloss_i/dh_l of each sample (not divided by B); it has the shape of h_l, (B, ...), or one
+/// value a channel, (B, C, 1, 1) or (B, 1, d), and the model's dtype and device; a_0 is for the embed, and is not read
+/// where the model has no embed parameters. credit is called with grad mode off and leaves the model, the trace and, as
+/// far as another call can see, the state as they were. Optional members of the state, found by their names (one that
+/// is there with another signature is an error): `learn(model, trace)` trains nets of its own, with grad mode on, after
+/// credit and before the parameter step; `after_step(model, trace)` sees the applied update; `local_inputs(model,
+/// trace)` gives h'_0..h'_L at which blocks and readout are run again for the local step; `factored_credit(model,
+/// trace)`, the same credit for (B, d) hidden states as one FactoredCredit a hidden state, which steps by formula use
+/// where it saves work; `static constexpr bool reads_error_only = true` where that reads nothing of the trace but
+/// `error`; `named_tensors()` const is what a checkpoint keeps, the state's own tensors, counters included; `static
+/// constexpr bool wants_pullback = true` allows Trace::pullback.
 template <class C, class M>
 concept CreditSource = BlockModel<M> && std::copyable<C> && detail::GivesCredit<CreditState<C, M>, M>;
 
-/// Meaning: gives credit of the same shape; what a step uses is normalizer(a_l), each hidden state's on its own. Optional:
-/// `factored(FactoredCredit)`, the same of credit that is kept as factors.
+/// Meaning: gives credit of the same shape; what a step uses is normalizer(a_l), each hidden state's on its own.
+/// Optional: `factored(FactoredCredit)`, the same of credit that is kept as factors.
 template <class N>
 concept Normalizer = std::copyable<N> && requires(const N& normalizer, torch::Tensor a) {
   { normalizer(a) } -> std::convertible_to<torch::Tensor>;
 };
 
-/// Meaning: a scalar, the batch mean, whose gradient in f trains the block; a is detached and has the shape of f or broadcasts
-/// to it. Optional: `output_gradient(f, a)`, the closed form of the gradient in f (1/B included, shape of f), used instead of
-/// a graph; `multiple_of_credit(f)` -> std::optional<double>, the k where that gradient is k a, std::nullopt where it is none;
-/// `embed_loss()`, the InnerProduct that the embed is trained with (else InnerProduct{}).
+/// Meaning: a scalar, the batch mean, whose gradient in f trains the block; a is detached and has the shape of f or
+/// broadcasts to it. Optional: `output_gradient(f, a)`, the closed form of the gradient in f (1/B included, shape of
+/// f), used instead of a graph; `multiple_of_credit(f)` -> std::optional<double>, the k where that gradient is k a,
+/// std::nullopt where it is none; `embed_loss()`, the InnerProduct that the embed is trained with (else
+/// InnerProduct{}).
 template <class L>
 concept LocalLoss = std::copyable<L> && requires(const L& loss, torch::Tensor f, torch::Tensor a) {
   { loss(f, a) } -> std::convertible_to<torch::Tensor>;
 };
 
-/// Meaning: loss(logits, target) per sample, (B); error(logits, target) = dloss_i/dlogits, (B, C); check(logits, target) throws
-/// Error for a target that does not fit (it is called before the forward pass with logits of the right shape and no meaning).
-/// Optional: correct(logits, target), a scalar tensor that counts the right samples (else StepResult::correct is 0).
+/// Meaning: loss(logits, target) per sample, (B); error(logits, target) = dloss_i/dlogits, (B, C); check(logits,
+/// target) throws Error for a target that does not fit (it is called before the forward pass with logits of the right
+/// shape and no meaning). Optional: correct(logits, target), a scalar tensor that counts the right samples (else
+/// StepResult::correct is 0).
 template <class O>
-concept Objective = std::copyable<O> && requires(const O& objective, const torch::Tensor& logits, const torch::Tensor& target) {
+concept Objective = std::copyable<O> &&
+    requires(const O& objective, const torch::Tensor& logits, const torch::Tensor& target) {
   { objective.loss(logits, target) } -> std::convertible_to<torch::Tensor>;
   { objective.error(logits, target) } -> std::convertible_to<torch::Tensor>;
   objective.check(logits, target);
@@ -168,10 +182,10 @@ concept SaysWhatLearns = requires(const S& schedule) {
 
 }  // namespace detail
 
-/// Meaning: weights(Progress) gives one weight a source, not all of them 0. One source with a weight other than 0: its credit
-/// as it is. Several: the sum of weight times credit, each normalised by its own RMS. Optional: learns(Progress) ->
-/// std::array<bool, N>, which sources learn (else those with a weight other than 0).
+/// Meaning: weights(Progress) gives one weight a source, not all of them 0. One source with a weight other than 0: its
+/// credit as it is. Several: the sum of weight times credit, each normalised by its own RMS. Optional: learns(Progress)
+/// -> std::array<bool, N>, which sources learn (else those with a weight other than 0).
 template <class S>
-concept Schedule = std::copyable<S> && (detail::weight_count<S>() > 0);
+concept Schedule = std::copyable<S> &&(detail::weight_count<S>() > 0);
 
 }  // namespace creditlib

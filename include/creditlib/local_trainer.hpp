@@ -1,5 +1,8 @@
 #pragma once
 
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cmath>
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/features.hpp>
 #include <creditlib/detail/observer.hpp>
@@ -12,9 +15,6 @@
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/schedule/always.hpp>
 #include <creditlib/trainer_options.hpp>
-#include <torch/csrc/autograd/autograd.h>
-
-#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -26,12 +26,12 @@ namespace creditlib {
 /// Trains a network block by block from a credit signal.
 ///
 /// One step: one forward pass in which each block sees a detached h_l; the source's credits a_0..a_L; the local losses
-/// (block l: LocalLoss(f_l, a_{l+1}); embed: <h_0, a_0>; readout: the objective); one backward from all of them at once; one
-/// optimiser step. Nothing in it waits for the device. A trainer leaves the model's train/eval mode alone.
+/// (block l: LocalLoss(f_l, a_{l+1}); embed: <h_0, a_0>; readout: the objective); one backward from all of them at
+/// once; one optimiser step. Nothing in it waits for the device. A trainer leaves the model's train/eval mode alone.
 ///
-/// Model is a module holder or shared_ptr (BlockModel); the trainer shares it. All arguments but the first two may be left out
-/// or skipped with {}; the template arguments are deduced from them. Every failure is an Error, thrown before the parameters
-/// change. Trainers move and are not copied.
+/// Model is a module holder or shared_ptr (BlockModel); the trainer shares it. All arguments but the first two may be
+/// left out or skipped with {}; the template arguments are deduced from them. Every failure is an Error, thrown before
+/// the parameters change. Trainers move and are not copied.
 template <class Model, class Credit, class Schedule = Always, class Normalizer = RowRms, class LocalLoss = InnerProduct,
           class Objective = CrossEntropy>
 class LocalTrainer {
@@ -39,7 +39,8 @@ class LocalTrainer {
     if constexpr (detail::model_is_sound<Model>()) {
       return detail::SourceTraits<Credit, Model>::sound() &
              detail::schedule_is_sound<Schedule, detail::SourceTraits<Credit, Model>::count>() &
-             detail::normalizer_is_sound<Normalizer>() & detail::local_loss_is_sound<LocalLoss>() & detail::objective_is_sound<Objective>();
+             detail::normalizer_is_sound<Normalizer>() & detail::local_loss_is_sound<LocalLoss>() &
+             detail::objective_is_sound<Objective>();
     } else {
       return false;
     }
@@ -50,26 +51,29 @@ class LocalTrainer {
   using Weights = typename Sources::Weights;
 
  public:
-  explicit LocalTrainer(Model model, Credit credit = {}, TrainerOptions options = {}, Schedule schedule = {}, Normalizer normalizer = {},
-                        LocalLoss loss = {}, Objective objective = {})
+  explicit LocalTrainer(Model model, Credit credit = {}, TrainerOptions options = {}, Schedule schedule = {},
+                        Normalizer normalizer = {}, LocalLoss loss = {}, Objective objective = {})
       : training_(detail::translated([&] {
           if (model && model->blocks() < 1) {
-            detail::fail("LocalTrainer: the model has no blocks, so there is nothing to train locally; use BackpropTrainer.");
+            detail::fail(
+                "LocalTrainer: the model has no blocks, so there is nothing to train locally; use BackpropTrainer.");
           }
           return detail::Training<Model>(std::move(model), options);
         })),
-        sources_(detail::translated([&] {
-          return Sources(credit, training_.model(), training_.device(), training_.dtype(), options.seed);
-        })),
-        passes_(detail::translated([&] { return detail::Passes<Model>(training_.model(), options, training_.parameters()); })),
+        sources_(detail::translated(
+            [&] { return Sources(credit, training_.model(), training_.device(), training_.dtype(), options.seed); })),
+        passes_(detail::translated(
+            [&] { return detail::Passes<Model>(training_.model(), options, training_.parameters()); })),
         schedule_(std::move(schedule)),
         normalizer_(std::move(normalizer)),
         loss_(std::move(loss)),
         objective_(std::move(objective)) {
     weights();  // a schedule that cannot be meant says so now
     if (options.memory == Memory::Constant && !(keeps_factors && Sources::Traits::reads_error_only)) {
-      detail::fail("TrainerOptions: memory is Constant, which goes with credit that is told from the error alone and kept as factors (DFA under RowRms or ",
-                   "Raw, and InnerProduct); use Memory::Activations.");
+      detail::fail(
+          "TrainerOptions: memory is Constant, which goes with credit that is told from the error alone and kept as "
+          "factors (DFA under RowRms or ",
+          "Raw, and InnerProduct); use Memory::Activations.");
     }
   }
 
@@ -85,9 +89,10 @@ class LocalTrainer {
     return result;
   }
 
-  /// Calls `look(trainer, x, y)` after every `every`-th step of the run with that step's batch: for diagnostics. Its time is
-  /// kept apart, in observation_seconds().
-  void observe(std::int64_t every, std::function<void(LocalTrainer&, const torch::Tensor&, const torch::Tensor&)> look) {
+  /// Calls `look(trainer, x, y)` after every `every`-th step of the run with that step's batch: for diagnostics. Its
+  /// time is kept apart, in observation_seconds().
+  void observe(std::int64_t every,
+               std::function<void(LocalTrainer&, const torch::Tensor&, const torch::Tensor&)> look) {
     observer_.set(every, std::move(look));
   }
   double observation_seconds() const { return observer_.seconds(); }
@@ -106,8 +111,8 @@ class LocalTrainer {
     return preview(x, y, [&](const Trace& trace, detail::Pass&) { return mixed(trace); });
   }
 
-  /// The gradients that a step on this batch would apply (clipped), in the order of the model's parameters(); undefined for a
-  /// parameter that is frozen or that no gradient reaches. Nothing is changed.
+  /// The gradients that a step on this batch would apply (clipped), in the order of the model's parameters(); undefined
+  /// for a parameter that is frozen or that no gradient reaches. Nothing is changed.
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
     return preview(x, y, [&](const Trace& trace, detail::Pass& pass) {
       return training_.clipped(pass.gradients(output_gradients(trace, pass), training_.parameters()));
@@ -139,10 +144,13 @@ class LocalTrainer {
     const Weights weights = schedule_.weights(training_.progress());
     bool any = false;
     for (const double weight : weights) {
-      if (!std::isfinite(weight)) detail::fail("The schedule gives the weight ", weight, " in epoch ", epoch(), ", expected a finite number.");
+      if (!std::isfinite(weight))
+        detail::fail("The schedule gives the weight ", weight, " in epoch ", epoch(), ", expected a finite number.");
       any = any || weight != 0;
     }
-    if (!any) detail::fail("The schedule gives every credit source the weight 0 in epoch ", epoch(), "; one must train the network.");
+    if (!any)
+      detail::fail("The schedule gives every credit source the weight 0 in epoch ", epoch(),
+                   "; one must train the network.");
     return weights;
   }
 
@@ -231,17 +239,22 @@ class LocalTrainer {
       const auto credits = normalized(mixed(trace));
       from.readout = readout_gradient(trace, pass);
       if (credits[0].defined()) from.embed.dense = embed_loss().output_gradient(trace.hidden[0], credits[0]);
-      for (std::size_t l = 0; l + 1 < credits.size(); ++l) from.blocks.push_back({output_gradient(pass.branch(l), credits[l + 1]), {}});
+      for (std::size_t l = 0; l + 1 < credits.size(); ++l)
+        from.blocks.push_back({output_gradient(pass.branch(l), credits[l + 1]), {}});
     }
     return from;
   }
 
   /// The same from credit that is kept as factors, where source, normalizer and local loss can all keep it so.
-  std::optional<detail::OutputGradients> factored_gradients([[maybe_unused]] const Trace& trace, [[maybe_unused]] detail::Pass& pass) {
+  std::optional<detail::OutputGradients> factored_gradients([[maybe_unused]] const Trace& trace,
+                                                            [[maybe_unused]] detail::Pass& pass) {
     if constexpr (keeps_factors) {
       if (!pass.takes_factors()) return std::nullopt;
       if (!loss_.multiple_of_credit(pass.branch(0))) {
-        if (training_.options().memory == Memory::Constant) detail::fail("The local loss needs credit that is multiplied out, which Memory::Constant has no room for; use Memory::Activations.");
+        if (training_.options().memory == Memory::Constant)
+          detail::fail(
+              "The local loss needs credit that is multiplied out, which Memory::Constant has no room for; use "
+              "Memory::Activations.");
         return std::nullopt;
       }
       const auto credits = sources_.factored_credit(model(), trace, weights());
@@ -263,14 +276,15 @@ class LocalTrainer {
       return std::nullopt;
     }
   }
-  static constexpr bool keeps_factors = Sources::factors &&
-                                        requires(const Normalizer& normalizer, const LocalLoss& loss, FactoredCredit a, torch::Tensor f) {
-                                          normalizer.factored(a);
-                                          loss.multiple_of_credit(f);
-                                        };
+  static constexpr bool keeps_factors =
+      Sources::factors &&
+      requires(const Normalizer& normalizer, const LocalLoss& loss, FactoredCredit a, torch::Tensor f) {
+    normalizer.factored(a);
+    loss.multiple_of_credit(f);
+  };
 
-  /// The gradient of the objective's batch mean in the logits; where a source has local_inputs, those of the blocks and the readout run
-  /// again there, which the step then trains on.
+  /// The gradient of the objective's batch mean in the logits; where a source has local_inputs, those of the blocks and
+  /// the readout run again there, which the step then trains on.
   torch::Tensor readout_gradient(const Trace& trace, detail::Pass& pass) {
     auto error = trace.error;
     if (const auto states = sources_.local_inputs(model(), trace, weights())) {
@@ -290,7 +304,8 @@ class LocalTrainer {
       const torch::AutoGradMode grad(true);
       const auto leaf = f.detach().requires_grad_();
       const torch::Tensor loss = loss_(leaf, a);
-      if (loss.dim() != 0) detail::fail("The local loss is ", detail::tensor_text(loss), ", expected a scalar: the mean over the batch.");
+      if (loss.dim() != 0)
+        detail::fail("The local loss is ", detail::tensor_text(loss), ", expected a scalar: the mean over the batch.");
       if (!loss.requires_grad()) return torch::zeros_like(f);
       return torch::autograd::grad({loss}, {leaf})[0];
     }
@@ -306,7 +321,8 @@ class LocalTrainer {
 
   StepResult summary(const Trace& trace) const {
     const torch::NoGradGuard no_grad;
-    StepResult result{objective_.loss(trace.logits, trace.target).mean(), torch::zeros({}, trace.error.options().dtype(torch::kInt64))};
+    StepResult result{objective_.loss(trace.logits, trace.target).mean(),
+                      torch::zeros({}, trace.error.options().dtype(torch::kInt64))};
     if constexpr (requires { objective_.correct(trace.logits, trace.target); }) {
       result.correct = objective_.correct(trace.logits, trace.target);
     }

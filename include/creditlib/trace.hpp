@@ -1,8 +1,8 @@
 #pragma once
 
-#include <creditlib/error.hpp>
 #include <torch/types.h>
 
+#include <creditlib/error.hpp>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -32,7 +32,7 @@ class TracedPass {
 
 /// An objective, its type forgotten.
 struct AnyObjective {
-  std::function<torch::Tensor(const torch::Tensor& logits, const torch::Tensor& target)> loss, error;
+  std::function<torch::Tensor(const torch::Tensor&logits, const torch::Tensor&target)> loss, error;
 };
 
 struct TraceAccess;
@@ -41,8 +41,9 @@ struct TraceAccess;
 
 /// One finished forward pass, as a credit source sees it. Copies are cheap and share the graph.
 ///
-/// Everything in it is detached. What needs the step's own graph (no second forward is run: with BatchNorm or Dropout that
-/// would be another function) is reached through loss_gradient() and pullback(), until the step's backward has used the graph up.
+/// Everything in it is detached. What needs the step's own graph (no second forward is run: with BatchNorm or Dropout
+/// that would be another function) is reached through loss_gradient() and pullback(), until the step's backward has
+/// used the graph up.
 class Trace {
  public:
   torch::Tensor input;                ///< x, as given to step
@@ -50,10 +51,11 @@ class Trace {
   std::vector<torch::Tensor> hidden;  ///< h_0..h_L, each (B, hidden_shape(l)...)
   std::vector<torch::Tensor> branch;  ///< f_0..f_{L-1}, block l's output before the join
   torch::Tensor logits;               ///< (B, C)
-  torch::Tensor error;                ///< (B, C), dloss_i/dlogits per sample: softmax(logits) - onehot(target) for cross-entropy
+  torch::Tensor error;  ///< (B, C), dloss_i/dlogits per sample: softmax(logits) - onehot(target) for cross-entropy
 
-  /// dloss_i/dh_L, shape of h_L: the gradient of each sample's own loss (not divided by B) at the last hidden state; where
-  /// the readout has BatchNorm, of the batch's summed loss. One backward through the readout, at most once a step.
+  /// dloss_i/dh_L, shape of h_L: the gradient of each sample's own loss (not divided by B) at the last hidden state;
+  /// where the readout has BatchNorm, of the batch's summed loss. One backward through the readout, at most once a
+  /// step.
   ///
   /// Throws Error where this Trace has no graph, or the step's backward has used it up.
   torch::Tensor loss_gradient() const {
@@ -63,9 +65,9 @@ class Trace {
     return pass_->loss_gradient;
   }
 
-  /// The loss of each sample that the trainer's objective gives other logits, (B, C) to (B), for this batch's target; on a graph
-  /// where the logits are. Several sets of logits at once, (N B, C) to (N B), are each for the whole batch. Throws Error for a
-  /// Trace that no trainer made.
+  /// The loss of each sample that the trainer's objective gives other logits, (B, C) to (B), for this batch's target;
+  /// on a graph where the logits are. Several sets of logits at once, (N B, C) to (N B), are each for the whole batch.
+  /// Throws Error for a Trace that no trainer made.
   torch::Tensor loss(const torch::Tensor& other_logits) const {
     require_objective("loss");
     const auto sets = other_logits.size(0) / target.size(0);
@@ -83,12 +85,13 @@ class Trace {
 
   /// (dh_{l+1}/dh_l)^T v for l in 0..L-1, shape of h_l; v has the shape of h_{l+1}. One backward through block l.
   ///
-  /// Only for sources that declare `static constexpr bool wants_pullback = true`: for all others it throws Error, so that a
-  /// rule which may not look at the forward weights cannot.
+  /// Only for sources that declare `static constexpr bool wants_pullback = true`: for all others it throws Error, so
+  /// that a rule which may not look at the forward weights cannot.
   torch::Tensor pullback(std::int64_t l, const torch::Tensor& v) const {
     if (!may_pull_back_) {
-      detail::fail("Trace::pullback: this credit source does not declare `static constexpr bool wants_pullback = true`, so it ",
-                   "may not use the blocks' transposed Jacobians.");
+      detail::fail(
+          "Trace::pullback: this credit source does not declare `static constexpr bool wants_pullback = true`, so it ",
+          "may not use the blocks' transposed Jacobians.");
     }
     require_pass("pullback");
     if (l < 0 || l >= pass_->blocks()) {

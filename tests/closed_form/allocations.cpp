@@ -31,11 +31,13 @@ std::size_t largest_allocation_of_a_step(const Make& make) {
 }  // namespace
 
 // What is left are tensors of a few numbers a sample: errors, losses, factors of credit.
-TEST_CASE("after the first steps, a step by formula allocates nothing of a hidden state's or a parameter's size", "[closed_form]") {
+TEST_CASE("after the first steps, a step by formula allocates nothing of a hidden state's or a parameter's size",
+          "[closed_form]") {
   const std::size_t few = batch * 16 * sizeof(float);
   REQUIRE(few < batch * width * sizeof(float));
 
   CHECK(largest_allocation_of_a_step([](auto model) { return LocalTrainer(model, DFA{}); }) <= few);
   CHECK(largest_allocation_of_a_step([](auto model) { return BackpropTrainer(model); }) <= few);
-  CHECK(largest_allocation_of_a_step([](auto model) { return LocalTrainer(model, DFA{}, {.path = Path::Generic}); }) > few);
+  CHECK(largest_allocation_of_a_step([](auto model) { return LocalTrainer(model, DFA{}, {.path = Path::Generic}); }) >
+        few);
 }

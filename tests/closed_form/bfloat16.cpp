@@ -14,7 +14,8 @@ TEST_CASE("in bfloat16 gradients are those of float32 to three digits, and float
   auto model = lively(ResidualMLP({.input = 30, .width = 24, .classes = 4, .blocks = 3}), torch::kFloat32);
   const auto x = torch::randn({40, 30}), y = torch::randint(4, {40});
   const auto between = [&](auto&& make) {
-    const auto rounded = make(MatmulPrecision::BFloat16).gradients(x, y), exact = make(MatmulPrecision::Float32).gradients(x, y);
+    const auto rounded = make(MatmulPrecision::BFloat16).gradients(x, y),
+               exact = make(MatmulPrecision::Float32).gradients(x, y);
     for (const auto& gradient : rounded) CHECK(gradient.scalar_type() == torch::kFloat32);
     return distance(rounded, exact);
   };
@@ -28,7 +29,8 @@ TEST_CASE("in bfloat16 gradients are those of float32 to three digits, and float
   check(between([&](MatmulPrecision precision) { return LocalTrainer(model, FA{}, {.precision = precision}); }));
 }
 
-TEST_CASE("parameters stay float32 when products are of bfloat16, and take steps smaller than its resolution", "[closed_form]") {
+TEST_CASE("parameters stay float32 when products are of bfloat16, and take steps smaller than its resolution",
+          "[closed_form]") {
   auto model = small_model();
   const auto [x, y] = small_batch();
   const auto before = copies(model->parameters());
@@ -48,6 +50,8 @@ TEST_CASE("bfloat16 is refused where a step is not by formula in float32", "[clo
 
   CHECK(says(error_of([&] { LocalTrainer(stages(Kind::batch_norm), DFA{}, options); }), {"precision is BFloat16"}));
   CHECK(says(error_of([&] { LocalTrainer(small_model(torch::kFloat64), DFA{}, options); }), {"precision is BFloat16"}));
-  CHECK(says(error_of([&] { BackpropTrainer(small_model(), {.path = Path::Generic, .precision = MatmulPrecision::BFloat16}); }),
+  CHECK(says(error_of([&] {
+               BackpropTrainer(small_model(), {.path = Path::Generic, .precision = MatmulPrecision::BFloat16});
+             }),
              {"precision is BFloat16"}));
 }

@@ -1,9 +1,9 @@
+#include <algorithm>
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/loss/penalized_inner_product.hpp>
-#include <algorithm>
 #include <numeric>
 
 #include "../models.hpp"
@@ -24,7 +24,8 @@ TEST_CASE("a step in constant memory is the step that keeps all activations", "[
       trainer.step(other.x, other.y);
       return std::pair{gradients_of(*model), copies(model->parameters())};
     };
-    return kind == Kind::residual_mlp ? gradients(residual_mlp(torch::kFloat64)) : gradients(stages(kind, torch::kFloat64));
+    return kind == Kind::residual_mlp ? gradients(residual_mlp(torch::kFloat64))
+                                      : gradients(stages(kind, torch::kFloat64));
   };
 
   const auto constant = trained(Memory::Constant), activations = trained(Memory::Activations);
@@ -58,8 +59,10 @@ TEST_CASE("what constant memory does not go with says so", "[closed_form]") {
   const auto [x, y] = small_batch();
 
   CHECK(says(error_of([&] { LocalTrainer(norms, DFA{}, constant); }), {"memory is Constant", "no closed form"}));
-  CHECK(says(error_of([&] { LocalTrainer(mlp, FA{}, constant); }), {"told from the error alone", "Memory::Activations"}));
-  CHECK(says(error_of([&] { LocalTrainer(mlp, DFA{}, constant, {}, {}, PenalizedInnerProduct{}); }), {"kept as factors"}));
+  CHECK(
+      says(error_of([&] { LocalTrainer(mlp, FA{}, constant); }), {"told from the error alone", "Memory::Activations"}));
+  CHECK(says(error_of([&] { LocalTrainer(mlp, DFA{}, constant, {}, {}, PenalizedInnerProduct{}); }),
+             {"kept as factors"}));
   CHECK(says(error_of([&] { BackpropTrainer(mlp, constant); }), {"back-propagation needs the activations"}));
 }
 

@@ -68,7 +68,8 @@ struct PlainInnerProduct {
   torch::Tensor operator()(torch::Tensor f, torch::Tensor a) const { return (f * a).sum() / f.size(0); }
 };
 
-/// Distance of a step's gradients by formula to those by autograd, for a batch of this size and a model of so many classes.
+/// Distance of a step's gradients by formula to those by autograd, for a batch of this size and a model of so many
+/// classes.
 template <class... Policies>
 double between_paths(torch::Dtype dtype, std::int64_t batch, std::int64_t classes, const Policies&... policies) {
   torch::manual_seed(3);
@@ -94,7 +95,8 @@ TEST_CASE("a trainer says which path it takes, and options force it", "[closed_f
   CHECK(LocalTrainer(linear, DFA{}).path() == Path::ClosedForm);
   CHECK(LocalTrainer(norms, DFA{}).path() == Path::Generic);
   CHECK(LocalTrainer(tokens, DFA{}).path() == Path::Generic);
-  CHECK(says(error_of([&] { LocalTrainer(norms, DFA{}, {.path = Path::ClosedForm}); }), {"path is ClosedForm", "Path::Auto"}));
+  CHECK(says(error_of([&] { LocalTrainer(norms, DFA{}, {.path = Path::ClosedForm}); }),
+             {"path is ClosedForm", "Path::Auto"}));
 }
 
 TEST_CASE("layers without a closed form, and shapes with positions, leave a model to autograd", "[closed_form]") {
@@ -106,8 +108,8 @@ TEST_CASE("layers without a closed form, and shapes with positions, leave a mode
   };
 
   CHECK(path(Sequential(Linear(6, 5), ReLU())) == Path::ClosedForm);
-  CHECK(path(Sequential(Linear(LinearOptions(6, 5).bias(false)), LayerNorm(LayerNormOptions({5}).elementwise_affine(false)))) ==
-        Path::ClosedForm);
+  CHECK(path(Sequential(Linear(LinearOptions(6, 5).bias(false)),
+                        LayerNorm(LayerNormOptions({5}).elementwise_affine(false)))) == Path::ClosedForm);
   CHECK(path(Sequential(Linear(6, 5), ReLU(ReLUOptions(true)))) == Path::Generic);
   CHECK(path(Sequential(Linear(6, 5), Sigmoid())) == Path::Generic);
   CHECK(path(Sequential(Linear(6, 5), GELU(GELUOptions().approximate("tanh")))) == Path::Generic);
@@ -117,29 +119,36 @@ TEST_CASE("every kind of layer has autograd's gradients", "[closed_form]") {
   using namespace torch::nn;
   const auto dtype = GENERATE(torch::kFloat32, torch::kFloat64);
   torch::manual_seed(4);
-  auto model = lively(SequentialBlocks(SequentialBlocksOptions{
-                          .embed = Sequential(Flatten(), Linear(12, 19), LayerNorm(LayerNormOptions({19}))),
-                          .blocks = {Sequential(LayerNorm(LayerNormOptions({19})), Linear(19, 33), ReLU(), Linear(33, 19), Tanh()),
-                                     Sequential(Linear(LinearOptions(19, 19).bias(false)), GELU(),
-                                                LayerNorm(LayerNormOptions({19}).elementwise_affine(false))),
-                                     Sequential(Tanh(), LayerNorm(LayerNormOptions({19})), Linear(LinearOptions(19, 19).bias(false)))},
-                          .readout = Sequential(LayerNorm(LayerNormOptions({19})), Linear(19, 5)),
-                          .residual = true,
-                          .example = torch::zeros({1, 3, 4})}),
-                      dtype);
+  auto model = lively(
+      SequentialBlocks(SequentialBlocksOptions{
+          .embed = Sequential(Flatten(), Linear(12, 19), LayerNorm(LayerNormOptions({19}))),
+          .blocks = {Sequential(LayerNorm(LayerNormOptions({19})), Linear(19, 33), ReLU(), Linear(33, 19), Tanh()),
+                     Sequential(Linear(LinearOptions(19, 19).bias(false)), GELU(),
+                                LayerNorm(LayerNormOptions({19}).elementwise_affine(false))),
+                     Sequential(Tanh(), LayerNorm(LayerNormOptions({19})), Linear(LinearOptions(19, 19).bias(false)))},
+          .readout = Sequential(LayerNorm(LayerNormOptions({19})), Linear(19, 5)),
+          .residual = true,
+          .example = torch::zeros({1, 3, 4})}),
+      dtype);
   const auto x = torch::randn({9, 3, 4}).to(dtype), y = torch::randint(5, {9});
-  const auto between = [&](auto&& make) { return distance(make(Path::ClosedForm).gradients(x, y), make(Path::Generic).gradients(x, y)); };
+  const auto between = [&](auto&& make) {
+    return distance(make(Path::ClosedForm).gradients(x, y), make(Path::Generic).gradients(x, y));
+  };
 
   CHECK(between([&](Path path) { return BackpropTrainer(model, {.path = path}); }) < tolerance(dtype));
-  CHECK(between([&](Path path) { return BackpropTrainer(model, {.path = path}, CrossEntropy{}, 0.1); }) < tolerance(dtype));
+  CHECK(between([&](Path path) { return BackpropTrainer(model, {.path = path}, CrossEntropy{}, 0.1); }) <
+        tolerance(dtype));
   CHECK(between([&](Path path) { return LocalTrainer(model, DFA{}, {.path = path}); }) < tolerance(dtype));
   CHECK(between([&](Path path) { return LocalTrainer(model, FA{}, {.path = path}); }) < tolerance(dtype));
-  CHECK(between([&](Path path) { return LocalTrainer(model, Oracle{}, {.path = path}, {}, Raw{}); }) < tolerance(dtype));
+  CHECK(between([&](Path path) { return LocalTrainer(model, Oracle{}, {.path = path}, {}, Raw{}); }) <
+        tolerance(dtype));
 }
 
-TEST_CASE("the numbers are those of autograd under every normalizer and local loss, whether factors pay or not", "[closed_form]") {
+TEST_CASE("the numbers are those of autograd under every normalizer and local loss, whether factors pay or not",
+          "[closed_form]") {
   const auto dtype = GENERATE(torch::kFloat32, torch::kFloat64);
-  const auto [batch, classes] = GENERATE(std::pair{40, 3}, std::pair{4, 3}, std::pair{8, 60});  // pays; does not; more classes than features
+  const auto [batch, classes] =
+      GENERATE(std::pair{40, 3}, std::pair{4, 3}, std::pair{8, 60});  // pays; does not; more classes than features
   INFO("batch " << batch << ", " << classes << " classes");
 
   CHECK(between_paths(dtype, batch, classes, Always{}, RowRms{}) < tolerance(dtype));
@@ -149,7 +158,8 @@ TEST_CASE("the numbers are those of autograd under every normalizer and local lo
   CHECK(between_paths(dtype, batch, classes, Always{}, RowRms{}, PlainInnerProduct{}) < tolerance(dtype));
 }
 
-TEST_CASE("credit stays factors where source, normalizer and loss can keep it so, and is dense elsewhere", "[closed_form]") {
+TEST_CASE("credit stays factors where source, normalizer and loss can keep it so, and is dense elsewhere",
+          "[closed_form]") {
   auto model = small_model();
   const auto [x, y] = small_batch();
   const auto asked = [&](TrainerOptions options, auto... policies) {
@@ -177,7 +187,10 @@ TEST_CASE("scales of factored credit scale the step's gradients as they do the c
   auto model = small_model();
   const auto batch = small_batch();
   const auto scale = torch::linspace(-1, 2, 7).unsqueeze(1);
-  LocalTrainer factored(model, ChangedFactors{[&](auto& factors) { for (auto& a : factors) a = a.scaled(scale).scaled(3.0); }}, {}, {}, Raw{});
+  LocalTrainer factored(model, ChangedFactors{[&](auto& factors) {
+                          for (auto& a : factors) a = a.scaled(scale).scaled(3.0);
+                        }},
+                        {}, {}, Raw{});
   LocalTrainer dense(model, DFA{}, {}, {}, Raw{});
   auto credits = dense.credits(batch.x, batch.y);
   for (auto& a : credits) a = a * scale * 3;
@@ -192,9 +205,10 @@ TEST_CASE("frozen parameters are skipped, and the others train as they would", "
   auto model = residual_mlp(torch::kFloat64);
   const auto [x, y] = small_batch(torch::kFloat64);
   LocalTrainer fastest(model, DFA{}), generic(model, DFA{}, {.path = Path::Generic});
-  const auto frozen = GENERATE(std::vector<std::string>{"blocks.1.ln.weight", "blocks.1.ln.bias", "blocks.1.w1.weight", "blocks.1.w1.bias",
-                                                        "blocks.1.w2.weight", "blocks.1.w2.bias"},
-                               std::vector<std::string>{"blocks.0.w1.weight"}, std::vector<std::string>{"blocks.0.ln.bias", "blocks.2.w1.bias"},
+  const auto frozen = GENERATE(std::vector<std::string>{"blocks.1.ln.weight", "blocks.1.ln.bias", "blocks.1.w1.weight",
+                                                        "blocks.1.w1.bias", "blocks.1.w2.weight", "blocks.1.w2.bias"},
+                               std::vector<std::string>{"blocks.0.w1.weight"},
+                               std::vector<std::string>{"blocks.0.ln.bias", "blocks.2.w1.bias"},
                                std::vector<std::string>{"embed.weight", "embed.bias", "out_head.weight"});
   for (const auto& name : frozen) model->named_parameters()[name].requires_grad_(false);
 
@@ -258,8 +272,9 @@ TEST_CASE("an input of a wrong size is refused in the model's own words", "[clos
   LocalTrainer linear(stages(Kind::plain), DFA{});
   const auto y = torch::zeros({6}, torch::kInt64);
 
-  CHECK(error_of([&] { mlp.step(torch::zeros({6, 9}), y); }) ==
-        "ResidualMLP: the input is (6, 9), expected 6 numbers a sample (ResidualMLPOptions::input).");
+  CHECK(error_of([&] {
+          mlp.step(torch::zeros({6, 9}), y);
+        }) == "ResidualMLP: the input is (6, 9), expected 6 numbers a sample (ResidualMLPOptions::input).");
   CHECK(error_of([&] { linear.step(torch::zeros({6, 9}), y); }).find("nothing was thrown") == std::string::npos);
   CHECK(error_of([&] { linear.step(torch::zeros({6, 1, 6}), y); }).find("hidden_shape(0)") != std::string::npos);
 }
@@ -276,7 +291,8 @@ TEST_CASE("both paths train the digits alike for an epoch", "[closed_form]") {
     return loss / static_cast<double>(train.batches_per_epoch());
   };
   const auto check = [&](auto&& make) {
-    const double fastest = loss_after_an_epoch(Path::ClosedForm, make), generic = loss_after_an_epoch(Path::Generic, make);
+    const double fastest = loss_after_an_epoch(Path::ClosedForm, make),
+                 generic = loss_after_an_epoch(Path::Generic, make);
     CHECK(fastest < 2.2);  // it learns: an untrained network's is 2.3
     CHECK(fastest == Approx(generic).epsilon(1e-3));
   };

@@ -9,5 +9,6 @@ struct Halved {
 };
 
 int main() {
-  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), creditlib::DFA{}, {}, {}, Halved{});
+  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}),
+                                  creditlib::DFA{}, {}, {}, Halved{});
 }

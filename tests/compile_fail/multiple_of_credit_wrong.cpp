@@ -8,5 +8,6 @@ struct Halved : creditlib::InnerProduct {
 };
 
 int main() {
-  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), creditlib::DFA{}, {}, {}, {}, Halved{});
+  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}),
+                                  creditlib::DFA{}, {}, {}, {}, Halved{});
 }

@@ -1,8 +1,8 @@
 #include <creditlib/creditlib.hpp>
-
 #include <iostream>
 
-/// An outside program in full: a residual MLP learns, by direct feedback alignment, in which of eight places a number is largest.
+/// An outside program in full: a residual MLP learns, by direct feedback alignment, in which of eight places a number
+/// is largest.
 int main() {
   torch::set_num_threads(1);
   torch::manual_seed(7);

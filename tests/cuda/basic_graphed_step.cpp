@@ -22,8 +22,8 @@ using namespace creditlib::test;
 
 namespace {
 
-/// A device whose graphs are the steps themselves: a capture runs the step and puts the trainer back, a replay runs it again on the
-/// graph's own batch and writes the gradients into those that the capture made.
+/// A device whose graphs are the steps themselves: a capture runs the step and puts the trainer back, a replay runs it
+/// again on the graph's own batch and writes the gradients into those that the capture made.
 template <class Trainer>
 class FakeDevice {
  public:
@@ -72,14 +72,17 @@ class FakeDevice {
 
 template <class Credit>
 using TrainerOf = LocalTrainer<ResidualMLP, Credit>;
-static_assert(cuda::Graphable<BackpropTrainer<ResidualMLP>> && cuda::Graphable<TrainerOf<DFA>> && cuda::Graphable<TrainerOf<Oracle>>);
+static_assert(cuda::Graphable<BackpropTrainer<ResidualMLP>> && cuda::Graphable<TrainerOf<DFA>> &&
+              cuda::Graphable<TrainerOf<Oracle>>);
 static_assert(!cuda::Graphable<TrainerOf<Vec>> && !cuda::Graphable<TrainerOf<EquilibriumPropagation>>);
-static_assert(cuda::Graphable<LocalTrainer<ResidualMLP, Mix<DFA, FA>, SwitchAt>> && !cuda::Graphable<LocalTrainer<ResidualMLP, Mix<DFA, Vec>, SwitchAt>>);
+static_assert(cuda::Graphable<LocalTrainer<ResidualMLP, Mix<DFA, FA>, SwitchAt>> &&
+              !cuda::Graphable<LocalTrainer<ResidualMLP, Mix<DFA, Vec>, SwitchAt>>);
 
 template <class Trainer>
 struct Graphed : creditlib::detail::BasicGraphedStep<Trainer, FakeDevice<Trainer>> {
   explicit Graphed(Trainer& trainer, const cuda::GraphOptions& options = {})
-      : creditlib::detail::BasicGraphedStep<Trainer, FakeDevice<Trainer>>(trainer, FakeDevice<Trainer>(trainer), options) {}
+      : creditlib::detail::BasicGraphedStep<Trainer, FakeDevice<Trainer>>(trainer, FakeDevice<Trainer>(trainer),
+                                                                          options) {}
 };
 
 /// Five epochs of three batches and a short one; calls look(loss) after each step.
@@ -106,13 +109,15 @@ void check_same_run(Kind kind, const Make& make, std::int64_t captures) {
     observed_graphed.push_back(trainer.steps());
   });
   std::vector<torch::Tensor> expected, losses;
-  run(plain, kind, [&](const auto& x, const auto& y) { return plain.step(x, y); },
+  run(
+      plain, kind, [&](const auto& x, const auto& y) { return plain.step(x, y); },
       [&](const auto& loss) {
         expected.push_back(loss.clone());
         for (const auto& gradient : gradients_of(*plain.model())) expected.push_back(gradient);
       });
 
-  run(other, kind, [&](const auto& x, const auto& y) { return graphed.step(x, y); },
+  run(
+      other, kind, [&](const auto& x, const auto& y) { return graphed.step(x, y); },
       [&](const auto& loss) {
         losses.push_back(loss.clone());
         for (const auto& gradient : gradients_of(*other.model())) losses.push_back(gradient);
@@ -157,33 +162,45 @@ struct Failing {
 
 TEST_CASE("a run with graphs is the run without: DFA by formula and by autograd", "[cuda]") {
   for (const auto path : {Path::ClosedForm, Path::Generic}) {
-    check_same_run(Kind::residual_mlp, [&] { return LocalTrainer(residual_mlp(), DFA{}, {.epochs = 5, .path = path}); }, 2);
+    check_same_run(
+        Kind::residual_mlp, [&] { return LocalTrainer(residual_mlp(), DFA{}, {.epochs = 5, .path = path}); }, 2);
   }
 }
 
 TEST_CASE("a run with graphs is the run without: constant memory, clipping and SGD", "[cuda]") {
-  check_same_run(Kind::residual_mlp,
-                 [] {
-                   return LocalTrainer(residual_mlp(), DFA{},
-                                       {.lr = 1e-2, .clip_norm = 0.1, .epochs = 5, .optimizer = Optimizer::SGD, .memory = Memory::Constant});
-                 },
-                 2);
+  check_same_run(
+      Kind::residual_mlp,
+      [] {
+        return LocalTrainer(
+            residual_mlp(), DFA{},
+            {.lr = 1e-2, .clip_norm = 0.1, .epochs = 5, .optimizer = Optimizer::SGD, .memory = Memory::Constant});
+      },
+      2);
 }
 
 TEST_CASE("a run with graphs is the run without: the oracle under BatchNorm, FA on images", "[cuda]") {
-  check_same_run(Kind::batch_norm, [] { return LocalTrainer(stages(Kind::batch_norm), Oracle{}, {.epochs = 5}); }, 2);
-  check_same_run(Kind::conv, [] { return LocalTrainer(stages(Kind::conv), FA{}, {.epochs = 5}); }, 2);
+  check_same_run(
+      Kind::batch_norm, [] { return LocalTrainer(stages(Kind::batch_norm), Oracle{}, {.epochs = 5}); }, 2);
+  check_same_run(
+      Kind::conv, [] { return LocalTrainer(stages(Kind::conv), FA{}, {.epochs = 5}); }, 2);
 }
 
 TEST_CASE("a run with graphs is the run without: back-propagation", "[cuda]") {
-  check_same_run(Kind::residual_mlp, [] { return BackpropTrainer(residual_mlp(), {.epochs = 5}); }, 2);
-  check_same_run(Kind::tokens, [] { return BackpropTrainer(stages(Kind::tokens), {.epochs = 5}); }, 2);
+  check_same_run(
+      Kind::residual_mlp, [] { return BackpropTrainer(residual_mlp(), {.epochs = 5}); }, 2);
+  check_same_run(
+      Kind::tokens, [] { return BackpropTrainer(stages(Kind::tokens), {.epochs = 5}); }, 2);
 }
 
 TEST_CASE("a run with graphs is the run without: a schedule that switches", "[cuda]") {
-  // Full batches are captured before the switch and after it, the short one of an epoch not before it has been met four times.
-  check_same_run(Kind::residual_mlp,
-                 [] { return LocalTrainer(residual_mlp(), Mix{DFA{}, FA{}}, {.epochs = 5}, SwitchAt{.epoch = 2}); }, 2);
+  // Full batches are captured before the switch and after it, the short one of an epoch not before it has been met four
+  // times.
+  check_same_run(
+      Kind::residual_mlp,
+      [] {
+        return LocalTrainer(residual_mlp(), Mix{DFA{}, FA{}}, {.epochs = 5}, SwitchAt{.epoch = 2});
+      },
+      2);
 }
 
 TEST_CASE("a change between train and eval mode makes new graphs", "[cuda]") {

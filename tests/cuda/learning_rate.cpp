@@ -36,7 +36,8 @@ bool is_tensor(const creditlib::detail::LearningRate& rate) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("an optimiser has the same numbers, to the bit, with its rate in a tensor", "[optim][cuda]", optim::AdamW, optim::SGD) {
+TEMPLATE_TEST_CASE("an optimiser has the same numbers, to the bit, with its rate in a tensor", "[optim][cuda]",
+                   optim::AdamW, optim::SGD) {
   typename TestType::Options in_tensor;
   in_tensor.lr_in_tensor = true;
 
@@ -50,9 +51,12 @@ TEST_CASE("SGD without momentum takes a rate in a tensor too", "[optim][cuda]") 
   CHECK(same(ten_steps<optim::SGD>({.momentum = 0, .lr_in_tensor = true}), ten_steps<optim::SGD>({.momentum = 0})));
 }
 
-TEST_CASE("a learning rate is a number on the CPU and a float32 tensor on the parameters' device elsewhere", "[optim][cuda]") {
-  const creditlib::detail::LearningRate on_cpu(0.1, {torch::ones({2})}, false), without_parameters(0.1, {}, false), asked_for(0.1, {torch::ones({2})}, true);
-  const creditlib::detail::LearningRate elsewhere(0.1, {torch::ones({2}, torch::TensorOptions(torch::kFloat64).device(torch::kMeta))}, false);
+TEST_CASE("a learning rate is a number on the CPU and a float32 tensor on the parameters' device elsewhere",
+          "[optim][cuda]") {
+  const creditlib::detail::LearningRate on_cpu(0.1, {torch::ones({2})}, false), without_parameters(0.1, {}, false),
+      asked_for(0.1, {torch::ones({2})}, true);
+  const creditlib::detail::LearningRate elsewhere(
+      0.1, {torch::ones({2}, torch::TensorOptions(torch::kFloat64).device(torch::kMeta))}, false);
 
   CHECK_FALSE(is_tensor(on_cpu));
   CHECK_FALSE(is_tensor(without_parameters));

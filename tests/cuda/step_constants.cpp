@@ -47,7 +47,10 @@ TEST_CASE("a step's constants stay while a run goes on", "[cuda]") {
   }));
 }
 
-TEST_CASE("a step's constants change with the place of a parameter or a buffer, with what is trained, and with a module's mode", "[cuda]") {
+TEST_CASE(
+    "a step's constants change with the place of a parameter or a buffer, with what is trained, and with a module's "
+    "mode",
+    "[cuda]") {
   auto model = stages(Kind::batch_norm);
   LocalTrainer trainer(model, DFA{});
 

@@ -115,7 +115,8 @@ inline constexpr bool draws<OracleAtBlockInput> = false;
 template <bool centred>
 inline constexpr bool draws<ShortEquilibriumPropagation<centred>> = false;
 
-/// Whether a rule's credit is what is left between two states that are all but the same, so that float32 leaves few digits of it.
+/// Whether a rule's credit is what is left between two states that are all but the same, so that float32 leaves few
+/// digits of it.
 template <class Rule>
 inline constexpr bool magnifies_rounding = false;
 template <bool centred>

@@ -1,9 +1,9 @@
 #pragma once
 
-#include <creditlib/concepts.hpp>
 #include <torch/types.h>
 
 #include <concepts>
+#include <creditlib/concepts.hpp>
 #include <optional>
 #include <variant>
 #include <vector>
@@ -16,8 +16,8 @@ struct Linear {
   torch::Tensor weight, bias = {};
 };
 
-/// y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias over a sample's features; weight and bias are both (d) or both
-/// undefined.
+/// y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias over a sample's features; weight and bias are both (d) or
+/// both undefined.
 struct LayerNorm {
   torch::Tensor weight = {}, bias = {};
   double eps = 1e-5;
@@ -33,9 +33,9 @@ using Layer = std::variant<Linear, LayerNorm, GELU, ReLU, Tanh>;
 /// Layers one after the other, from (B, in) to (B, out).
 using Stage = std::vector<Layer>;
 
-/// A network in blocks: h_0 = embed(x), f_l = blocks[l](h_l), h_{l+1} = f_l or, residual, h_l + f_l, logits = readout(h_L).
-/// Its tensors are the module's own parameters. Where the embed is empty, h_0 is x. x is (B, in) or, where it is flattened first,
-/// of any shape with `in` numbers a sample.
+/// A network in blocks: h_0 = embed(x), f_l = blocks[l](h_l), h_{l+1} = f_l or, residual, h_l + f_l, logits =
+/// readout(h_L). Its tensors are the module's own parameters. Where the embed is empty, h_0 is x. x is (B, in) or,
+/// where it is flattened first, of any shape with `in` numbers a sample.
 struct Network {
   Stage embed;
   std::vector<Stage> blocks;
@@ -50,8 +50,8 @@ namespace creditlib {
 
 /// A BlockModel that can say what layers it is made of.
 ///
-/// Meaning: `closed_form()` gives the network that embed, block, join and readout compute, in train and in eval mode alike,
-/// with all hidden states (B, d); or std::nullopt where it has other layers, and autograd is used.
+/// Meaning: `closed_form()` gives the network that embed, block, join and readout compute, in train and in eval mode
+/// alike, with all hidden states (B, d); or std::nullopt where it has other layers, and autograd is used.
 template <class M>
 concept ClosedFormModel = BlockModel<M> && requires(M& model) {
   { model->closed_form() } -> std::same_as<std::optional<closed_form::Network>>;

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <creditlib/closed_form/network.hpp>
 #include <torch/nn/modules/activation.h>
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
 
+#include <creditlib/closed_form/network.hpp>
 #include <optional>
 
 namespace creditlib::closed_form {
@@ -15,8 +15,8 @@ inline LayerNorm layer_of(const torch::nn::LayerNormImpl& module) {
   return {module.weight, module.bias, module.options.eps()};
 }
 
-/// The layer that a module is, where it has a closed form: Linear, LayerNorm over one dimension, GELU (exact), ReLU (not in
-/// place), Tanh. std::nullopt for all others.
+/// The layer that a module is, where it has a closed form: Linear, LayerNorm over one dimension, GELU (exact), ReLU
+/// (not in place), Tanh. std::nullopt for all others.
 inline std::optional<Layer> layer_of(const torch::nn::Module& module) {
   if (const auto* linear = module.as<torch::nn::LinearImpl>()) return layer_of(*linear);
   if (const auto* norm = module.as<torch::nn::LayerNormImpl>()) {

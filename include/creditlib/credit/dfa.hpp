@@ -1,11 +1,10 @@
 #pragma once
 
+#include <cmath>
 #include <creditlib/credit/factored_credit.hpp>
 #include <creditlib/credit/features.hpp>
 #include <creditlib/credit/feedback.hpp>
 #include <creditlib/named_tensors.hpp>
-
-#include <cmath>
 
 namespace creditlib {
 
@@ -13,17 +12,17 @@ namespace creditlib {
 ///
 ///     a_l = e B_l^T,    B_l ~ N(0, 1) / sqrt(C), fixed
 ///
-/// e is the error dloss_i/dlogits (B, C), B_l is (size of h_l, C), a_l (B, size of h_l). For hidden states with positions B_l
-/// has one row a channel and a_l is the same at every position; with `by_element` it has one row an element. B_0 is a copy of
-/// B_1 where their sizes agree, so that embed and block 0 get the same credit. Costs B·d·C multiplications a hidden state and
-/// keeps d·C numbers for each; reads the error alone.
+/// e is the error dloss_i/dlogits (B, C), B_l is (size of h_l, C), a_l (B, size of h_l). For hidden states with
+/// positions B_l has one row a channel and a_l is the same at every position; with `by_element` it has one row an
+/// element. B_0 is a copy of B_1 where their sizes agree, so that embed and block 0 get the same credit. Costs B·d·C
+/// multiplications a hidden state and keeps d·C numbers for each; reads the error alone.
 ///
 /// Throws Error at bind if explicit feedback has another number of matrices or another shape.
-/// Source: Nøkland, "Direct feedback alignment provides learning in deep neural networks", NeurIPS 2016; the scale and the
-/// shared B_0 are train_methods'. One row an element is the CNN baseline script's way.
+/// Source: Nøkland, "Direct feedback alignment provides learning in deep neural networks", NeurIPS 2016; the scale and
+/// the shared B_0 are train_methods'. One row an element is the CNN baseline script's way.
 struct DFA {
-  /// B_0..B_L, each (size of h_l, C); copied, cast and moved to the model's dtype and device, and nothing is drawn. Where the
-  /// model has no embed parameters B_0 may be undefined. Empty: drawn at bind.
+  /// B_0..B_L, each (size of h_l, C); copied, cast and moved to the model's dtype and device, and nothing is drawn.
+  /// Where the model has no embed parameters B_0 may be undefined. Empty: drawn at bind.
   std::vector<torch::Tensor> feedback = {};
   /// For hidden states with positions: one row of B_l an element instead of one a channel.
   bool by_element = false;
@@ -63,14 +62,17 @@ struct DFA {
   State bind(Model& model, const BindContext& context) const {
     const auto shapes = detail::hidden_shapes(model);
     const std::int64_t classes = model->classes();
-    const auto rows = [&](std::size_t l) { return by_element ? detail::elements(shapes[l]) : detail::features(shapes[l]); };
+    const auto rows = [&](std::size_t l) {
+      return by_element ? detail::elements(shapes[l]) : detail::features(shapes[l]);
+    };
     const bool embed = detail::has_embed(model);
     std::vector<torch::Tensor> matrices(shapes.size());
 
     if (!feedback.empty()) {
       detail::check_feedback_count("DFA", feedback.size(), shapes.size(), "one for each of h_0..h_L");
       for (std::size_t l = embed ? 0 : 1; l < shapes.size(); ++l) {
-        const auto meaning = c10::str("one row for each of the ", rows(l), " features of h_", l, ", one column a class");
+        const auto meaning =
+            c10::str("one row for each of the ", rows(l), " features of h_", l, ", one column a class");
         matrices[l] = detail::explicit_feedback("DFA", l, feedback[l], {rows(l), classes}, meaning, context);
       }
       return {matrices, by_element};

@@ -1,10 +1,9 @@
 #pragma once
 
+#include <cmath>
 #include <creditlib/credit/features.hpp>
 #include <creditlib/credit/feedback.hpp>
 #include <creditlib/named_tensors.hpp>
-
-#include <cmath>
 
 namespace creditlib {
 
@@ -12,17 +11,17 @@ namespace creditlib {
 ///
 ///     a_L = dloss_i/dh_L,    a_l = a_{l+1} B_l,    B_l ~ N(0, 1) / sqrt(size of h_{l+1}), fixed
 ///
-/// B_l is (size of h_{l+1}, size of h_l), a_l (B, size of h_l). For hidden states with positions the matrices go between
-/// channels: they act on credit summed over positions, and a_l, l < L, is the same at every position. Costs B·d² multiplications
-/// a block and keeps d² numbers for each. Reads the gradient through the readout, no block's forward weights; the credit of the
-/// last block is exact by definition.
+/// B_l is (size of h_{l+1}, size of h_l), a_l (B, size of h_l). For hidden states with positions the matrices go
+/// between channels: they act on credit summed over positions, and a_l, l < L, is the same at every position. Costs
+/// B·d² multiplications a block and keeps d² numbers for each. Reads the gradient through the readout, no block's
+/// forward weights; the credit of the last block is exact by definition.
 ///
 /// Throws Error at bind if explicit feedback has another number of matrices or another shape.
 /// Source: Lillicrap, Cownden, Tweed, Akerman, "Random synaptic feedback weights support error backpropagation for deep
 /// learning", Nature Communications 7 (2016); one matrix a residual block, as here, is train_methods'.
 struct FA {
-  /// B_0..B_{L-1}; copied, cast and moved to the model's dtype and device, and nothing is drawn. Where the model has no embed
-  /// parameters B_0 may be undefined. Empty: drawn at bind.
+  /// B_0..B_{L-1}; copied, cast and moved to the model's dtype and device, and nothing is drawn. Where the model has no
+  /// embed parameters B_0 may be undefined. Empty: drawn at bind.
   std::vector<torch::Tensor> feedback = {};
 
   struct State {
@@ -54,8 +53,8 @@ struct FA {
     if (!feedback.empty()) {
       detail::check_feedback_count("FA", feedback.size(), blocks, "one a block");
       for (std::size_t l = first; l < blocks; ++l) {
-        const auto meaning = c10::str("one row for each of the ", size(l + 1), " features of h_", l + 1, ", one column for each of the ",
-                                      size(l), " of h_", l);
+        const auto meaning = c10::str("one row for each of the ", size(l + 1), " features of h_", l + 1,
+                                      ", one column for each of the ", size(l), " of h_", l);
         matrices[l] = detail::explicit_feedback("FA", l, feedback[l], {size(l + 1), size(l)}, meaning, context);
       }
       return {matrices};

@@ -1,13 +1,13 @@
 #pragma once
 
-#include <creditlib/concepts.hpp>
 #include <torch/types.h>
 
+#include <creditlib/concepts.hpp>
 #include <cstdint>
 #include <vector>
 
-/// What feedback matrices act on. A hidden state (d) has d features; one with positions has its channels, (C, H, W) first and
-/// (N, d) last, and credit for it may hold one value a channel.
+/// What feedback matrices act on. A hidden state (d) has d features; one with positions has its channels, (C, H, W)
+/// first and (N, d) last, and credit for it may hold one value a channel.
 namespace creditlib::detail {
 
 using Shape = std::vector<std::int64_t>;

@@ -10,9 +10,9 @@ namespace creditlib {
 ///
 ///     a_L = dloss_i/dh_L,    a_l = (dh_{l+1}/dh_l)^T a_{l+1}
 ///
-/// With Raw and InnerProduct a step has back-propagation's own gradients, on every model. a_l has the shape of h_l. Costs one
-/// backward through each block. With BatchNorm a_l is the gradient of the batch's summed loss. With `.at = BlockInput` slot
-/// l+1 holds dloss_i/dh_l (and slot 0 dloss_i/dh_0), as the oracle of the snapshot script does.
+/// With Raw and InnerProduct a step has back-propagation's own gradients, on every model. a_l has the shape of h_l.
+/// Costs one backward through each block. With BatchNorm a_l is the gradient of the batch's summed loss. With `.at =
+/// BlockInput` slot l+1 holds dloss_i/dh_l (and slot 0 dloss_i/dh_0), as the oracle of the snapshot script does.
 ///
 /// A trainer throws Error at the first step with BlockInput where hidden states differ in shape.
 /// Source: the chain rule; BlockInput is snapshot_time_sweep's.
@@ -28,7 +28,8 @@ struct Oracle {
     const std::size_t first = detail::has_embed(model) || at == CreditPoint::BlockInput ? 0 : 1;
     std::vector<torch::Tensor> credits(blocks + 1);
     credits[blocks] = trace.loss_gradient();
-    for (std::size_t l = blocks; l-- > first;) credits[l] = trace.pullback(static_cast<std::int64_t>(l), credits[l + 1]);
+    for (std::size_t l = blocks; l-- > first;)
+      credits[l] = trace.pullback(static_cast<std::int64_t>(l), credits[l + 1]);
     if (at == CreditPoint::BlockInput) {
       for (std::size_t l = blocks; l > 0; --l) credits[l] = credits[l - 1];
     }

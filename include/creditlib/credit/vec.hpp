@@ -27,9 +27,9 @@ namespace creditlib {
 ///
 /// Credit costs one pass of the net for each hidden state and reads the hidden states and the error alone; learning
 /// runs the network from h_l on 2 M times (models with closed_form() as one batch), without gradients, and reads the
-/// gradient through the readout. Those passes run in the model's present mode, leave its running statistics and LibTorch's
-/// global generators as they were, and share their Dropout masks. With BatchNorm the samples of a batch are moved together, so a target also holds what the
-/// others do to this sample's loss.
+/// gradient through the readout. Those passes run in the model's present mode, leave its running statistics and
+/// LibTorch's global generators as they were, and share their Dropout masks. With BatchNorm the samples of a batch are
+/// moved together, so a target also holds what the others do to this sample's loss.
 ///
 /// Throws Error at bind for options that cannot be meant, and for BlockInput where blocks change the shape.
 /// Source: VectorCreditNet of schedule_timing and snapshot_time_sweep, which drive block l with the estimate at its
@@ -127,7 +127,8 @@ struct Vec::State {
     }
     const auto step = v * epsilon.unsqueeze(1);
     const auto losses = losses_at(model, trace, l, at::cat({h + step, h - step}));
-    return (losses.narrow(0, 0, config.directions) - losses.narrow(0, config.directions, config.directions)) / (2 * epsilon);
+    return (losses.narrow(0, 0, config.directions) - losses.narrow(0, config.directions, config.directions)) /
+           (2 * epsilon);
   }
 
   /// The loss of each sample from other states on, (N, B, size of h_l) to (N, B).
@@ -172,7 +173,12 @@ Vec::State Vec::bind(Model& model, const BindContext& context) const {
                                        .time = time},
                       context);
   }
-  return {*this, context, first, std::move(net_of), detail::CreditNets(std::move(nets), lr, clip), closed_form::of(model).has_value()};
+  return {*this,
+          context,
+          first,
+          std::move(net_of),
+          detail::CreditNets(std::move(nets), lr, clip),
+          closed_form::of(model).has_value()};
 }
 
 }  // namespace creditlib

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <ATen/Context.h>
+#include <torch/types.h>
+
 #include <creditlib/cuda/graph_cache.hpp>
 #include <creditlib/cuda/graphable.hpp>
 #include <creditlib/cuda/step_constants.hpp>
@@ -8,8 +10,6 @@
 #include <creditlib/detail/untouched.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/trainer_options.hpp>
-#include <torch/types.h>
-
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -18,9 +18,9 @@
 
 namespace creditlib::detail {
 
-/// cuda::GraphedStep but for CUDA. Device has a type Graph with replay(), `eagerly(action)`, which runs the action and returns what
-/// it returns, and `capture(action)`, which gives a std::unique_ptr<Graph> that repeats at each replay what the action would have done
-/// on the device; capturing itself does none of it.
+/// cuda::GraphedStep but for CUDA. Device has a type Graph with replay(), `eagerly(action)`, which runs the action and
+/// returns what it returns, and `capture(action)`, which gives a std::unique_ptr<Graph> that repeats at each replay
+/// what the action would have done on the device; capturing itself does none of it.
 template <class Trainer, class Device>
 class BasicGraphedStep {
   using Requirements = std::bool_constant<TrainersCredit<Trainer>::graphable()>;  // says in sentences what does not fit
@@ -34,7 +34,8 @@ class BasicGraphedStep {
   /// One training step on the batch x (B, ...), y (B).
   StepResult step(const torch::Tensor& x, const torch::Tensor& y) {
     auto result = translated([&] {
-      if (!x.defined() || !y.defined()) return TrainerAccess::step(*trainer_, x, y);  // which says what is wrong with it
+      if (!x.defined() || !y.defined())
+        return TrainerAccess::step(*trainer_, x, y);  // which says what is wrong with it
       return cache_.step(
           BatchKind(x, y), constants_.of(*trainer_), [&] { return eager(x, y); }, [&] { return captured(x, y); },
           [&](Captured& step) { return replayed(step, x, y); });
@@ -49,7 +50,12 @@ class BasicGraphedStep {
  private:
   struct BatchKind {
     BatchKind(const torch::Tensor& x, const torch::Tensor& y)
-        : x_sizes(x.sizes().vec()), y_sizes(y.sizes().vec()), x_dtype(x.scalar_type()), y_dtype(y.scalar_type()), x_device(x.device()), y_device(y.device()) {}
+        : x_sizes(x.sizes().vec()),
+          y_sizes(y.sizes().vec()),
+          x_dtype(x.scalar_type()),
+          y_dtype(y.scalar_type()),
+          x_device(x.device()),
+          y_device(y.device()) {}
     bool operator==(const BatchKind&) const = default;
 
     std::vector<std::int64_t> x_sizes, y_sizes;
@@ -57,8 +63,8 @@ class BasicGraphedStep {
     torch::Device x_device, y_device;
   };
 
-  /// A step's graph and the tensors that it reads and writes: it must own them all, or they would be somebody else's memory by the
-  /// next replay. (The optimiser's and the model's are their owners', for good.)
+  /// A step's graph and the tensors that it reads and writes: it must own them all, or they would be somebody else's
+  /// memory by the next replay. (The optimiser's and the model's are their owners', for good.)
   struct Captured {
     torch::Tensor x, y;
     StepResult result;
@@ -113,7 +119,8 @@ class BasicGraphedStep {
     return gradients;
   }
   void set_gradients(const std::vector<torch::Tensor>& gradients) const {
-    for (std::size_t i = 0; i < gradients.size(); ++i) torch::Tensor(constants_.parameters()[i]).mutable_grad() = gradients[i];
+    for (std::size_t i = 0; i < gradients.size(); ++i)
+      torch::Tensor(constants_.parameters()[i]).mutable_grad() = gradients[i];
   }
 
   /// Those of the host that a step could draw from.
@@ -126,14 +133,17 @@ class BasicGraphedStep {
   /// Finds out whether a capture has drawn from generators of the host, and puts them back.
   class HostDraws {
    public:
-    explicit HostDraws(const std::vector<torch::Generator>& generators) : generators_(generators), restored_(generators), before_(states()) {}
+    explicit HostDraws(const std::vector<torch::Generator>& generators)
+        : generators_(generators), restored_(generators), before_(states()) {}
 
     void refuse() const {
       const auto now = states();
       for (std::size_t i = 0; i < now.size(); ++i) {
         if (torch::equal(now[i], before_[i])) continue;
-        fail("cuda::GraphedStep: the step draws random numbers on the host (in a layer or a credit source), and a CUDA graph would "
-             "repeat those that it was captured with; use trainer.step.");
+        fail(
+            "cuda::GraphedStep: the step draws random numbers on the host (in a layer or a credit source), and a CUDA "
+            "graph would "
+            "repeat those that it was captured with; use trainer.step.");
       }
     }
 

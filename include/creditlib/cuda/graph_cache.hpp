@@ -1,8 +1,7 @@
 #pragma once
 
-#include <creditlib/error.hpp>
-
 #include <algorithm>
+#include <creditlib/error.hpp>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -11,7 +10,8 @@
 namespace creditlib::cuda {
 
 struct GraphOptions {
-  /// Steps of a kind that run eagerly before one is captured: libraries set themselves up in them, which a capture must not see.
+  /// Steps of a kind that run eagerly before one is captured: libraries set themselves up in them, which a capture must
+  /// not see.
   std::int64_t warm_up = 3;
   /// How many graphs are kept, one for each shape of batch; the one that was used longest ago makes room.
   std::int64_t graphs = 2;
@@ -21,11 +21,12 @@ struct GraphOptions {
 
 namespace creditlib::detail {
 
-/// Decides for each step whether it runs eagerly, is captured, or is the replay of a captured one. It knows nothing of CUDA.
+/// Decides for each step whether it runs eagerly, is captured, or is the replay of a captured one. It knows nothing of
+/// CUDA.
 ///
-/// Steps of one kind (the shape of the batch) are alike. The first `warm_up` of them run eagerly, then one is captured and
-/// replayed, and all that follow are replays. What a graph has taken for constant is told with each step; once that changes,
-/// all graphs are thrown away and every kind starts anew.
+/// Steps of one kind (the shape of the batch) are alike. The first `warm_up` of them run eagerly, then one is captured
+/// and replayed, and all that follow are replays. What a graph has taken for constant is told with each step; once that
+/// changes, all graphs are thrown away and every kind starts anew.
 template <class Kind, class Graph>
 class GraphCache {
  public:
@@ -34,10 +35,11 @@ class GraphCache {
     if (options.graphs < 1) fail("GraphOptions: graphs is ", options.graphs, ", expected at least 1.");
   }
 
-  /// One step, by exactly one of `eager()` and `replay(Graph&)`, which return the same type; before the first replay of a kind
-  /// `capture()` gives the std::unique_ptr<Graph>. Where one of them throws, the step does not count.
+  /// One step, by exactly one of `eager()` and `replay(Graph&)`, which return the same type; before the first replay of
+  /// a kind `capture()` gives the std::unique_ptr<Graph>. Where one of them throws, the step does not count.
   template <class Eager, class Capture, class Replay>
-  auto step(const Kind& kind, const std::vector<std::uint64_t>& constants, const Eager& eager, const Capture& capture, const Replay& replay) {
+  auto step(const Kind& kind, const std::vector<std::uint64_t>& constants, const Eager& eager, const Capture& capture,
+            const Replay& replay) {
     if (constants != constants_) {
       known_.clear();
       constants_ = constants;
@@ -75,7 +77,8 @@ class GraphCache {
 
   Known& remember(const Kind& kind) {
     if (known_.size() == static_cast<std::size_t>(options_.graphs)) {
-      known_.erase(std::min_element(known_.begin(), known_.end(), [](const Known& a, const Known& b) { return a.last_used < b.last_used; }));
+      known_.erase(std::min_element(known_.begin(), known_.end(),
+                                    [](const Known& a, const Known& b) { return a.last_used < b.last_used; }));
     }
     known_.push_back({kind});
     return known_.back();

@@ -3,36 +3,41 @@
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/sources.hpp>
 #include <creditlib/local_trainer.hpp>
-
 #include <tuple>
 #include <type_traits>
 #include <utility>
 
 namespace creditlib::detail {
 
-/// Whether a graph can hold the steps of a credit source: not where they change something on the host, which a replay would leave as it was.
+/// Whether a graph can hold the steps of a credit source: not where they change something on the host, which a replay
+/// would leave as it was.
 template <class State, class Model>
-constexpr bool graphable_source = !Learns<State, Model> && !SeesUpdates<State, Model> && !HasLocalInputs<State, Model> && GivesCreditConst<State, Model>;
+constexpr bool graphable_source = !Learns<State, Model> && !SeesUpdates<State, Model> &&
+                                  !HasLocalInputs<State, Model> && GivesCreditConst<State, Model>;
 
 /// The sentences that say why not.
 template <class State, class Model>
 consteval bool source_is_graphable() {
   constexpr bool learns = Learns<State, Model>;
   static_assert(!learns,
-                "creditlib: this credit source learns, and a CUDA graph would repeat what it drew and counted on the host when it "
+                "creditlib: this credit source learns, and a CUDA graph would repeat what it drew and counted on the "
+                "host when it "
                 "was captured; use trainer.step instead of cuda::GraphedStep");
   constexpr bool sees_updates = SeesUpdates<State, Model>;
-  static_assert(!sees_updates,
-                "creditlib: this credit source has after_step, which a CUDA graph cannot call; use trainer.step instead of "
-                "cuda::GraphedStep");
+  static_assert(
+      !sees_updates,
+      "creditlib: this credit source has after_step, which a CUDA graph cannot call; use trainer.step instead of "
+      "cuda::GraphedStep");
   constexpr bool has_local_inputs = HasLocalInputs<State, Model>;
   static_assert(!has_local_inputs,
-                "creditlib: this credit source has local_inputs, for which random generators are put back on the host, and a CUDA "
+                "creditlib: this credit source has local_inputs, for which random generators are put back on the host, "
+                "and a CUDA "
                 "graph cannot do that; use trainer.step instead of cuda::GraphedStep");
   constexpr bool stays = GivesCreditConst<State, Model>;
-  static_assert(stays,
-                "creditlib: credit() of this source is not const, and a CUDA graph would not repeat what it changes on the host; "
-                "make it const, or use trainer.step instead of cuda::GraphedStep");
+  static_assert(
+      stays,
+      "creditlib: credit() of this source is not const, and a CUDA graph would not repeat what it changes on the host; "
+      "make it const, or use trainer.step instead of cuda::GraphedStep");
   return graphable_source<State, Model>;
 }
 
@@ -56,7 +61,9 @@ struct TrainersCredit<LocalTrainer<Model, Credit, Schedule, Normalizer, LocalLos
   }(std::type_identity<States>{});
   /// The same, with a sentence where it is not so.
   static consteval bool graphable() {
-    return []<class... S>(std::type_identity<std::tuple<S&...>>) { return (source_is_graphable<S, Model>() & ...); }(std::type_identity<States>{});
+    return []<class... S>(std::type_identity<std::tuple<S&...>>) {
+      return (source_is_graphable<S, Model>() & ...);
+    }(std::type_identity<States>{});
   }
 
   /// What the sources keep, feedback matrices above all.

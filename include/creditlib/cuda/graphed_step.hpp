@@ -6,10 +6,10 @@
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
+
 #include <creditlib/cuda/basic_graphed_step.hpp>
 #include <creditlib/cuda/graph_cache.hpp>
 #include <creditlib/error.hpp>
-
 #include <exception>
 #include <memory>
 #include <optional>
@@ -50,7 +50,8 @@ class CapturingStream {
     std::unique_ptr<at::cuda::CUDAGraph> graph_;
   };
 
-  explicit CapturingStream(torch::Device device) : stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())) {}
+  explicit CapturingStream(torch::Device device)
+      : stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())) {}
 
   template <class Action>
   auto eagerly(const Action& action) {
@@ -72,8 +73,10 @@ class CapturingStream {
       });
     } catch (const Error& error) {
       graph->abandon(stream_.device_index());
-      fail("cuda::GraphedStep: the step cannot be captured in a CUDA graph, since something in it waits for the device or moves data ",
-           "between host and device; use trainer.step. (", first_line(error.what()), ")");
+      fail(
+          "cuda::GraphedStep: the step cannot be captured in a CUDA graph, since something in it waits for the device "
+          "or moves data ",
+          "between host and device; use trainer.step. (", first_line(error.what()), ")");
     } catch (...) {
       graph->abandon(stream_.device_index());
       throw;
@@ -82,10 +85,12 @@ class CapturingStream {
   }
 
  private:
-  /// In its scope the capturing stream is the present one: it goes on after what was queued before, which waits for it afterwards.
+  /// In its scope the capturing stream is the present one: it goes on after what was queued before, which waits for it
+  /// afterwards.
   class Switched {
    public:
-    explicit Switched(c10::cuda::CUDAStream stream) : stream_(stream), before_(c10::cuda::getCurrentCUDAStream(stream.device_index())) {
+    explicit Switched(c10::cuda::CUDAStream stream)
+        : stream_(stream), before_(c10::cuda::getCurrentCUDAStream(stream.device_index())) {
       wait(stream_, before_);
       guard_.emplace(stream_.unwrap());
     }
@@ -127,7 +132,8 @@ class CapturingStream {
 template <class Trainer>
 torch::Device cuda_device(const Trainer& trainer) {
   const auto device = trainer.model()->parameters().at(0).device();
-  if (!device.is_cuda()) fail("cuda::GraphedStep: the model is on ", device, ", expected a CUDA device; use trainer.step elsewhere.");
+  if (!device.is_cuda())
+    fail("cuda::GraphedStep: the model is on ", device, ", expected a CUDA device; use trainer.step elsewhere.");
   return device;
 }
 
@@ -135,27 +141,29 @@ torch::Device cuda_device(const Trainer& trainer) {
 
 namespace creditlib::cuda {
 
-/// A trainer's step in a CUDA graph: after a few eager steps it is captured once, and from then on a step is one launch.
+/// A trainer's step in a CUDA graph: after a few eager steps it is captured once, and from then on a step is one
+/// launch.
 ///
 ///     cuda::GraphedStep graphed(trainer);
 ///     for (const auto& [x, y] : batches) const auto result = graphed.step(x, y);    // instead of trainer.step(x, y)
 ///     trainer.end_epoch();                                                          // and all else as ever
 ///
-/// step(x, y) does what trainer.step(x, y) does: it counts in steps(), leaves the step's gradients in .grad(), and calls the observer
-/// afterwards, outside the graph. What it returns belongs to the graph and is written over by the next step of that shape: clone
-/// what you keep. Each shape of batch has a graph; at most GraphOptions::graphs are kept. A new learning rate needs no new graph. Where
-/// parameters have moved, a module has changed between train and eval mode, or the schedule's weights are others, the graphs are
-/// thrown away and made anew.
+/// step(x, y) does what trainer.step(x, y) does: it counts in steps(), leaves the step's gradients in .grad(), and
+/// calls the observer afterwards, outside the graph. What it returns belongs to the graph and is written over by the
+/// next step of that shape: clone what you keep. Each shape of batch has a graph; at most GraphOptions::graphs are
+/// kept. A new learning rate needs no new graph. Where parameters have moved, a module has changed between train and
+/// eval mode, or the schedule's weights are others, the graphs are thrown away and made anew.
 ///
-/// The trainer must outlive it and stay where it is. Credit sources that learn, see updates, have local inputs or change in credit()
-/// are an error at compile time. Throws Error for a model that is not on CUDA, and where a step waits for the device or draws on the
-/// host. Costs the memory of a step's temporaries again, in a private pool.
+/// The trainer must outlive it and stay where it is. Credit sources that learn, see updates, have local inputs or
+/// change in credit() are an error at compile time. Throws Error for a model that is not on CUDA, and where a step
+/// waits for the device or draws on the host. Costs the memory of a step's temporaries again, in a private pool.
 template <class Trainer>
 class GraphedStep : public detail::BasicGraphedStep<Trainer, detail::CapturingStream> {
  public:
   explicit GraphedStep(Trainer& trainer, const GraphOptions& options = {})
       : detail::BasicGraphedStep<Trainer, detail::CapturingStream>(
-            trainer, detail::translated([&] { return detail::CapturingStream(detail::cuda_device(trainer)); }), options) {}
+            trainer, detail::translated([&] { return detail::CapturingStream(detail::cuda_device(trainer)); }),
+            options) {}
 };
 
 }  // namespace creditlib::cuda

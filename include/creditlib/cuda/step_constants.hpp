@@ -1,23 +1,25 @@
 #pragma once
 
-#include <creditlib/cuda/graphable.hpp>
 #include <torch/nn/module.h>
 #include <torch/types.h>
 
 #include <bit>
+#include <creditlib/cuda/graphable.hpp>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 namespace creditlib::detail {
 
-/// What a captured step takes for constant and a program can change: where parameters, buffers and the credit sources' tensors
-/// are, which parameters are trained, each module's train or eval mode, and the schedule's weights.
+/// What a captured step takes for constant and a program can change: where parameters, buffers and the credit sources'
+/// tensors are, which parameters are trained, each module's train or eval mode, and the schedule's weights.
 class StepConstants {
  public:
   template <class Trainer>
   explicit StepConstants(const Trainer& trainer)
-      : parameters_(trainer.model()->parameters()), buffers_(trainer.model()->buffers()), modules_(trainer.model()->modules()) {}
+      : parameters_(trainer.model()->parameters()),
+        buffers_(trainer.model()->buffers()),
+        modules_(trainer.model()->modules()) {}
 
   /// The model's parameters, in its order.
   const std::vector<torch::Tensor>& parameters() const { return parameters_; }

@@ -1,8 +1,8 @@
 #pragma once
 
-#include <creditlib/trainer_options.hpp>
 #include <torch/types.h>
 
+#include <creditlib/trainer_options.hpp>
 #include <cstdint>
 #include <vector>
 

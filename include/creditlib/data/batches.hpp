@@ -22,7 +22,8 @@ struct BatchOptions {
   bool augment = false;    ///< random crop with padding 4 and horizontal flip, see crop_and_flip
   bool flatten = false;    ///< (B, C H W) instead of (B, C, H, W)
   bool drop_last = false;  ///< leave out a last batch that is not full
-  bool prefetch = false;   ///< on the CPU, make the next batch on another thread while this one is used: the same batches
+  bool prefetch =
+      false;  ///< on the CPU, make the next batch on another thread while this one is used: the same batches
   std::int64_t seed = 42;
   torch::Dtype dtype = torch::kFloat32;
 };
@@ -42,7 +43,8 @@ struct Batch {
 /// own, and moved to the data set's device: CPU and CUDA get the same batches, torch's global generator is left alone,
 /// and on CUDA no batch waits for a copy. Without shuffle and augment it is what evaluation wants, and draws nothing.
 ///
-/// An epoch's iterator moves and is not copied. A batch is new memory. On the CPU its images are picked, cropped, flipped and normalised in one pass over them.
+/// An epoch's iterator moves and is not copied. A batch is new memory. On the CPU its images are picked, cropped,
+/// flipped and normalised in one pass over them.
 class Batches {
  public:
   class Iterator;
@@ -155,7 +157,8 @@ class Batches::Iterator {
     if (*this == std::default_sentinel) return;
     batch_ = next_.valid() ? next_.get() : batches_->batch(draws_, index_);
     if (!batches_->prefetches() || index_ + 1 == batches_->batches_per_epoch()) return;
-    next_ = std::async(std::launch::async, [batches = batches_, draws = draws_, next = index_ + 1] { return batches->batch(draws, next); });
+    next_ = std::async(std::launch::async,
+                       [batches = batches_, draws = draws_, next = index_ + 1] { return batches->batch(draws, next); });
   }
 
   const Batches* batches_;

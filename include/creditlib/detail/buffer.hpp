@@ -20,8 +20,9 @@ class Buffer {
 
  private:
   bool free_for(torch::IntArrayRef sizes, const torch::TensorOptions& options) const {
-    return tensor_.defined() && tensor_.use_count() == 1 && tensor_.storage().use_count() == 1 && tensor_.sizes() == sizes &&
-           tensor_.scalar_type() == c10::typeMetaToScalarType(options.dtype()) && tensor_.device() == options.device();
+    return tensor_.defined() && tensor_.use_count() == 1 && tensor_.storage().use_count() == 1 &&
+           tensor_.sizes() == sizes && tensor_.scalar_type() == c10::typeMetaToScalarType(options.dtype()) &&
+           tensor_.device() == options.device();
   }
 
   torch::Tensor tensor_;

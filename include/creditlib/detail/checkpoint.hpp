@@ -1,11 +1,11 @@
 #pragma once
 
+#include <torch/csrc/jit/serialization/pickle.h>
+
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/io/atomic_file.hpp>
 #include <creditlib/named_tensors.hpp>
-#include <torch/csrc/jit/serialization/pickle.h>
-
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -16,8 +16,8 @@
 
 namespace creditlib::detail {
 
-/// Writes the tensors, whole or not at all, as a tuple of (name, tensor) in LibTorch's own format, which Python reads with
-/// `dict(torch.load(path))`.
+/// Writes the tensors, whole or not at all, as a tuple of (name, tensor) in LibTorch's own format, which Python reads
+/// with `dict(torch.load(path))`.
 inline void save_tensors(const std::filesystem::path& path, const NamedTensors& named) {
   std::set<std::string> names;
   std::vector<c10::IValue> entries;
@@ -46,28 +46,31 @@ inline std::map<std::string, torch::Tensor> load_tensors(const std::filesystem::
   return named;
 }
 
-/// Copies a checkpoint's tensors in place into a trainer's, after it has made sure that all of them fit: nothing is half done.
-/// `required` are matched by name and shape, and nothing else may be in the file.
+/// Copies a checkpoint's tensors in place into a trainer's, after it has made sure that all of them fit: nothing is
+/// half done. `required` are matched by name and shape, and nothing else may be in the file.
 inline void restore_tensors(const std::filesystem::path& path, const NamedTensors& required) {
   const auto saved = load_tensors(path);
   std::set<std::string> known;
   for (const auto& [name, tensor] : required) {
     known.insert(name);
-    if (!saved.count(name)) fail("Checkpoint ", path.string(), " has no ", name, "; it is of another model or another credit source.");
+    if (!saved.count(name))
+      fail("Checkpoint ", path.string(), " has no ", name, "; it is of another model or another credit source.");
   }
   for (const auto& [name, tensor] : saved) {
     if (!known.count(name)) {
-      fail("Checkpoint ", path.string(), " has ", name, ", which the trainer has not; it is of another model or another credit source.");
+      fail("Checkpoint ", path.string(), " has ", name,
+           ", which the trainer has not; it is of another model or another credit source.");
     }
   }
   for (const auto& [name, tensor] : required) {
     const auto& found = saved.at(name);
     if (found.sizes() != tensor.sizes()) {
-      fail("Checkpoint ", path.string(), " has ", name, " as ", shape_text(found.sizes()), ", the trainer as ", shape_text(tensor.sizes()),
-           "; it is of another model or another credit source.");
+      fail("Checkpoint ", path.string(), " has ", name, " as ", shape_text(found.sizes()), ", the trainer as ",
+           shape_text(tensor.sizes()), "; it is of another model or another credit source.");
     }
     if (found.is_floating_point() != tensor.is_floating_point()) {
-      fail("Checkpoint ", path.string(), " has ", name, " as ", tensor_text(found), ", the trainer as ", tensor_text(tensor), ".");
+      fail("Checkpoint ", path.string(), " has ", name, " as ", tensor_text(found), ", the trainer as ",
+           tensor_text(tensor), ".");
     }
   }
   const torch::NoGradGuard no_grad;

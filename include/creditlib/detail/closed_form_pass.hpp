@@ -4,7 +4,6 @@
 #include <creditlib/detail/closed_form_stage.hpp>
 #include <creditlib/detail/pass.hpp>
 #include <creditlib/detail/side_by_side.hpp>
-
 #include <utility>
 #include <vector>
 
@@ -13,8 +12,13 @@ namespace creditlib::detail {
 /// A pass by formula, in buffers that the next one uses again.
 class ClosedFormPass final : public Pass {
  public:
-  ClosedFormPass(const closed_form::Network& network, const std::vector<torch::Tensor>& parameters, MatmulPrecision precision)
-      : embed_(network.embed, precision), readout_(network.readout, precision), residual_(network.residual), sums_(network.blocks.size()), gradients_(parameters) {
+  ClosedFormPass(const closed_form::Network& network, const std::vector<torch::Tensor>& parameters,
+                 MatmulPrecision precision)
+      : embed_(network.embed, precision),
+        readout_(network.readout, precision),
+        residual_(network.residual),
+        sums_(network.blocks.size()),
+        gradients_(parameters) {
     for (const auto& stage : network.blocks) blocks_.emplace_back(stage, precision);
     branch_.resize(blocks_.size());
   }
@@ -46,7 +50,8 @@ class ClosedFormPass final : public Pass {
   torch::Tensor branch(std::size_t l) const override { return branch_[l]; }
   torch::Tensor logits() const override { return logits_; }
 
-  std::vector<torch::Tensor> gradients(const OutputGradients& from, const std::vector<torch::Tensor>& parameters) override {
+  std::vector<torch::Tensor> gradients(const OutputGradients& from,
+                                       const std::vector<torch::Tensor>& parameters) override {
     const torch::NoGradGuard no_grad;
     gradients_.clear();
     const auto readout = blocks_.size() + 1;
@@ -62,15 +67,17 @@ class ClosedFormPass final : public Pass {
     return finished(parameters);
   }
 
-  /// The gradients of a loss whose gradient in the logits is `error`, plus `branch_penalty` times the batch mean of ||f_l||^2 for
-  /// each block: back-propagation.
-  std::vector<torch::Tensor> backpropagate(const torch::Tensor& error, double branch_penalty, const std::vector<torch::Tensor>& parameters) {
+  /// The gradients of a loss whose gradient in the logits is `error`, plus `branch_penalty` times the batch mean of
+  /// ||f_l||^2 for each block: back-propagation.
+  std::vector<torch::Tensor> backpropagate(const torch::Tensor& error, double branch_penalty,
+                                           const std::vector<torch::Tensor>& parameters) {
     const torch::NoGradGuard no_grad;
     gradients_.clear();
     auto g = readout_.backward({error, {}}, /*input_too=*/true, gradients_);
     for (std::size_t l = blocks_.size(); l-- > 0;) {
       auto in_branch = g;
-      if (branch_penalty != 0) in_branch = at::add(g, branch_[l], 2 * branch_penalty / static_cast<double>(error.size(0)));
+      if (branch_penalty != 0)
+        in_branch = at::add(g, branch_[l], 2 * branch_penalty / static_cast<double>(error.size(0)));
       const bool input_too = l > 0 || !embed_.empty();
       const auto pulled = blocks_[l].backward({in_branch, {}}, input_too, gradients_);
       if (input_too) g = residual_ ? g.add_(pulled) : pulled;
@@ -86,7 +93,8 @@ class ClosedFormPass final : public Pass {
     return readout_.pullback(error).clone();  // a credit: the trainer's backward writes over the buffer
   }
   torch::Tensor pullback(std::int64_t l, const torch::Tensor& v) override {
-    const auto pulled = blocks_[static_cast<std::size_t>(l)].pullback(v.expand_as(branch_[static_cast<std::size_t>(l)]));
+    const auto pulled =
+        blocks_[static_cast<std::size_t>(l)].pullback(v.expand_as(branch_[static_cast<std::size_t>(l)]));
     return residual_ ? pulled + v : pulled.clone();
   }
 

@@ -5,14 +5,14 @@
 #include <creditlib/detail/output_gradients.hpp>
 #include <creditlib/detail/row_kernels.hpp>
 #include <creditlib/trainer_options.hpp>
-
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 namespace creditlib::detail {
 
-/// Where closed-form gradients of parameters are written: one buffer for each parameter. Without parameters nothing is written.
+/// Where closed-form gradients of parameters are written: one buffer for each parameter. Without parameters nothing is
+/// written.
 class GradientBuffers {
  public:
   explicit GradientBuffers(const std::vector<torch::Tensor>& parameters) {
@@ -24,7 +24,8 @@ class GradientBuffers {
     for (auto& [key, slot] : slots_) {
       slot.gradient.reset();
       // The last step's gradient is in the parameter's grad, and only there: it is written over.
-      if (slot.parameter.grad().defined() && slot.parameter.grad().is_same(slot.buffer.tensor())) slot.parameter.mutable_grad().reset();
+      if (slot.parameter.grad().defined() && slot.parameter.grad().is_same(slot.buffer.tensor()))
+        slot.parameter.mutable_grad().reset();
     }
   }
 
@@ -43,7 +44,8 @@ class GradientBuffers {
   std::vector<torch::Tensor> gradients(const std::vector<torch::Tensor>& parameters) {
     std::vector<torch::Tensor> all;
     all.reserve(parameters.size());
-    for (const auto& parameter : parameters) all.push_back(std::move(slots_.at(parameter.unsafeGetTensorImpl()).gradient));
+    for (const auto& parameter : parameters)
+      all.push_back(std::move(slots_.at(parameter.unsafeGetTensorImpl()).gradient));
     return all;
   }
 
@@ -60,7 +62,8 @@ class GradientBuffers {
 ///
 ///     linear       dW = g^T x,  db = sum_b g,  dx = g W;    with g = left right^T of low rank
 ///                  dW = right (left^T x),  db = right (sum_b left),  dx = left (right^T W)
-///     layer norm   dx = rstd (v - mean(v) - z mean(v z)),  v = g * weight,  z the normalised x;  dweight = sum_b g z,  dbias = sum_b g;
+///     layer norm   dx = rstd (v - mean(v) - z mean(v z)),  v = g * weight,  z the normalised x;  dweight = sum_b g z,
+///     dbias = sum_b g;
 ///                  below a linear layer and where no dx is asked for, without a product of its own: with G = g^T z
 ///                  dW = G * weight + db bias^T,  dweight = sum_rows W * G,  dbias = W^T db
 class ClosedFormStage {
@@ -101,8 +104,8 @@ class ClosedFormStage {
     return backward({g, {}}, /*input_too=*/true, none);
   }
 
-  /// From the gradient in the stage's output: writes the gradients of its trainable parameters, and returns that in its input if
-  /// `input_too`. Undefined g: nothing arrives.
+  /// From the gradient in the stage's output: writes the gradients of its trainable parameters, and returns that in its
+  /// input if `input_too`. Undefined g: nothing arrives.
   torch::Tensor backward(OutputGradient g, bool input_too, GradientBuffers& gradients) {
     if (!g.defined()) return {};
     if (g.factors.scale.defined()) g.factors = unscaled(g.factors);
@@ -117,7 +120,9 @@ class ClosedFormStage {
         g = {backward(*linear, work_[i], g, below, gradients), {}};
       } else {
         const auto dense = multiplied_out(g, work_[i]);
-        g = {std::visit([&](const auto& layer) { return backward(layer, work_[i], dense, below, gradients); }, stage_[i]), {}};
+        g = {std::visit([&](const auto& layer) { return backward(layer, work_[i], dense, below, gradients); },
+                        stage_[i]),
+             {}};
       }
     }
     return g.dense;
@@ -179,7 +184,8 @@ class ClosedFormStage {
 
   // ---- Backward ----
 
-  /// Whether low rank r saves work in a linear layer from `in` to `out`: r (B + out) multiplications for each input instead of B out.
+  /// Whether low rank r saves work in a linear layer from `in` to `out`: r (B + out) multiplications for each input
+  /// instead of B out.
   static bool factors_pay(std::int64_t batch, std::int64_t out, std::int64_t rank) {
     return 4 * rank * (batch + out) <= 3 * batch * out;
   }
@@ -223,7 +229,8 @@ class ClosedFormStage {
     }
   }
 
-  torch::Tensor backward(const closed_form::Linear& layer, Work& work, const OutputGradient& given, bool below, GradientBuffers& gradients) {
+  torch::Tensor backward(const closed_form::Linear& layer, Work& work, const OutputGradient& given, bool below,
+                         GradientBuffers& gradients) {
     const auto g = in_best_form(given, work);
     if (gradients.wants(layer.weight)) product_with(work.x, g, work, gradients.of(layer.weight));
     if (gradients.wants(layer.bias)) sum_over_batch(g, gradients.of(layer.bias));
@@ -235,7 +242,8 @@ class ClosedFormStage {
     return at::mm_out(pulled, g.factors.left, thin);
   }
 
-  torch::Tensor backward(const closed_form::LayerNorm& layer, Work& work, const torch::Tensor& g, bool below, GradientBuffers& gradients) {
+  torch::Tensor backward(const closed_form::LayerNorm& layer, Work& work, const torch::Tensor& g, bool below,
+                         GradientBuffers& gradients) {
     if (gradients.wants(layer.bias)) at::sum_out(gradients.of(layer.bias), g, 0);
     if (gradients.wants(layer.weight)) {
       auto product = work.product.like(g);
@@ -258,7 +266,8 @@ class ClosedFormStage {
     auto pulled = work.pulled.like(g);
     return at::tanh_backward_out(pulled, g, work.output);
   }
-  torch::Tensor backward(const closed_form::Linear& layer, Work& work, const torch::Tensor& g, bool below, GradientBuffers& gradients) {
+  torch::Tensor backward(const closed_form::Linear& layer, Work& work, const torch::Tensor& g, bool below,
+                         GradientBuffers& gradients) {
     return backward(layer, work, OutputGradient{g, {}}, below, gradients);
   }
 
@@ -270,8 +279,8 @@ class ClosedFormStage {
     return std::holds_alternative<closed_form::LayerNorm>(stage_[i - 1]);
   }
 
-  void through_normalised(const closed_form::Linear& linear, const closed_form::LayerNorm& norm, std::size_t i, const OutputGradient& given,
-                          GradientBuffers& gradients) {
+  void through_normalised(const closed_form::Linear& linear, const closed_form::LayerNorm& norm, std::size_t i,
+                          const OutputGradient& given, GradientBuffers& gradients) {
     auto& work = work_[i];
     const auto g = in_best_form(given, work);
     auto product = work.product.like(linear.weight.detach());  // G, then W * G

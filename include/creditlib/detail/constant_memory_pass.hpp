@@ -3,18 +3,18 @@
 #include <creditlib/closed_form/network.hpp>
 #include <creditlib/detail/closed_form_stage.hpp>
 #include <creditlib/detail/pass.hpp>
-
 #include <utility>
 #include <vector>
 
 namespace creditlib::detail {
 
-/// A pass by formula whose activations take the memory of one block, however many there are: the forward pass keeps h_0 and the
-/// logits; gradients() walks up again from h_0, block by block. For credit that can be told from the error alone. Its Trace has
-/// no hidden states.
+/// A pass by formula whose activations take the memory of one block, however many there are: the forward pass keeps h_0
+/// and the logits; gradients() walks up again from h_0, block by block. For credit that can be told from the error
+/// alone. Its Trace has no hidden states.
 class ConstantMemoryPass final : public Pass {
  public:
-  ConstantMemoryPass(const closed_form::Network& network, const std::vector<torch::Tensor>& parameters, MatmulPrecision precision)
+  ConstantMemoryPass(const closed_form::Network& network, const std::vector<torch::Tensor>& parameters,
+                     MatmulPrecision precision)
       : network_(network),
         embed_(network.embed, precision),
         block_(network.blocks.front(), precision),
@@ -32,7 +32,8 @@ class ConstantMemoryPass final : public Pass {
     return {};
   }
 
-  std::vector<torch::Tensor> gradients(const OutputGradients& from, const std::vector<torch::Tensor>& parameters) override {
+  std::vector<torch::Tensor> gradients(const OutputGradients& from,
+                                       const std::vector<torch::Tensor>& parameters) override {
     const torch::NoGradGuard no_grad;
     gradients_.clear();
     readout_.backward({from.readout, {}}, /*input_too=*/false, gradients_);

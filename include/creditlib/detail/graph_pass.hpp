@@ -1,8 +1,8 @@
 #pragma once
 
-#include <creditlib/detail/pass.hpp>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <creditlib/detail/pass.hpp>
 #include <memory>
 #include <string>
 #include <utility>
@@ -29,7 +29,8 @@ torch::Tensor branch_of(Model& model, std::int64_t l, const torch::Tensor& h) {
   return f;
 }
 
-/// Where one backward starts: outputs on several graphs, each with the gradient of the loss in it (undefined: 1, for a scalar).
+/// Where one backward starts: outputs on several graphs, each with the gradient of the loss in it (undefined: 1, for a
+/// scalar).
 class Roots {
  public:
   /// Outputs that nothing trainable reaches are left out.
@@ -55,8 +56,8 @@ class Roots {
   }
 
  private:
-  /// The gradient in its output's memory layout: backward kernels are slow where an output is channels-last and its gradient is not
-  /// (a quarter of a SmallCNN step).
+  /// The gradient in its output's memory layout: backward kernels are slow where an output is channels-last and its
+  /// gradient is not (a quarter of a SmallCNN step).
   static torch::Tensor in_layout_of(const torch::Tensor& output, const torch::Tensor& gradient) {
     if (!gradient.defined() || gradient.strides() == output.strides()) return gradient;
     return torch::empty_like(output.detach()).copy_(gradient);
@@ -98,14 +99,16 @@ class GraphPass final : public Pass {
 
   void rerun(const std::vector<torch::Tensor>& states) override {
     const torch::AutoGradMode grad(true);
-    for (std::size_t l = 0; l < branch_.size(); ++l) branch_[l] = branch_of(model_, static_cast<std::int64_t>(l), states[l].detach());
+    for (std::size_t l = 0; l < branch_.size(); ++l)
+      branch_[l] = branch_of(model_, static_cast<std::int64_t>(l), states[l].detach());
     logits_ = model_->readout(states.back().detach());
   }
 
   torch::Tensor branch(std::size_t l) const override { return branch_[l].detach(); }
   torch::Tensor logits() const override { return logits_.detach(); }
 
-  std::vector<torch::Tensor> gradients(const OutputGradients& from, const std::vector<torch::Tensor>& parameters) override {
+  std::vector<torch::Tensor> gradients(const OutputGradients& from,
+                                       const std::vector<torch::Tensor>& parameters) override {
     Roots roots;
     if (from.embed.defined()) roots.add(embedded_, from.embed.dense);
     for (std::size_t l = 0; l < branch_.size(); ++l) {
@@ -122,7 +125,9 @@ class GraphPass final : public Pass {
   bool takes_factors() const override { return false; }
 
   std::int64_t blocks() const override { return static_cast<std::int64_t>(branch_.size()); }
-  torch::Tensor readout_pullback(const torch::Tensor& error) override { return pulled(traced_logits_, entered_.back(), error); }
+  torch::Tensor readout_pullback(const torch::Tensor& error) override {
+    return pulled(traced_logits_, entered_.back(), error);
+  }
   torch::Tensor pullback(std::int64_t l, const torch::Tensor& v) override {
     const auto at = static_cast<std::size_t>(l);
     return pulled(left_[at], entered_[at], v.expand_as(left_[at]));
@@ -131,7 +136,8 @@ class GraphPass final : public Pass {
  private:
   static torch::Tensor pulled(const torch::Tensor& of, const torch::Tensor& by, const torch::Tensor& v) {
     if (!of.requires_grad()) return torch::zeros_like(by);
-    const auto found = torch::autograd::grad({of}, {by}, {v}, /*retain_graph=*/true, /*create_graph=*/false, /*allow_unused=*/true);
+    const auto found =
+        torch::autograd::grad({of}, {by}, {v}, /*retain_graph=*/true, /*create_graph=*/false, /*allow_unused=*/true);
     return found[0].defined() ? found[0] : torch::zeros_like(by);
   }
 

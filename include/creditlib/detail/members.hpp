@@ -2,23 +2,24 @@
 
 #include <type_traits>
 
-// Whether a class has a member of a given name, whatever its type, overloads or template parameters: a class that inherits
-// both from it and from one that has the name finds the name ambiguous. (A final class cannot be asked so; it then only has
-// the members that are called with the right signature.)
-#define CREDITLIB_DETECT_MEMBER(member)                                                    \
-  namespace creditlib::detail {                                                            \
-  struct Has_##member {                                                                    \
-    int member;                                                                            \
-  };                                                                                       \
-  template <class T>                                                                       \
-  struct Both_##member : T, Has_##member {};                                               \
-  template <class T, bool = std::is_class_v<T> && !std::is_final_v<T>>                     \
-  struct Names_##member : std::false_type {};                                              \
-  template <class T>                                                                       \
-  struct Names_##member<T, true>                                                           \
-      : std::bool_constant<!requires { &Both_##member<T>::member; }> {};                   \
-  template <class T>                                                                       \
-  inline constexpr bool names_##member = Names_##member<T>::value;                         \
+// Whether a class has a member of a given name, whatever its type, overloads or template parameters: a class that
+// inherits both from it and from one that has the name finds the name ambiguous. (A final class cannot be asked so; it
+// then only has the members that are called with the right signature.)
+#define CREDITLIB_DETECT_MEMBER(member)                                 \
+  namespace creditlib::detail {                                         \
+  struct Has_##member {                                                 \
+    int member;                                                         \
+  };                                                                    \
+  template <class T>                                                    \
+  struct Both_##member : T, Has_##member {};                            \
+  template <class T, bool = std::is_class_v<T> && !std::is_final_v<T>>  \
+  struct Names_##member : std::false_type {};                           \
+  template <class T>                                                    \
+      struct Names_##member<T, true> : std::bool_constant < !requires { \
+    &Both_##member<T>::member;                                          \
+  } > {};                                                               \
+  template <class T>                                                    \
+  inline constexpr bool names_##member = Names_##member<T>::value;      \
   }
 
 CREDITLIB_DETECT_MEMBER(bind)

@@ -1,9 +1,9 @@
 #pragma once
 
-#include <creditlib/error.hpp>
 #include <torch/types.h>
 
 #include <chrono>
+#include <creditlib/error.hpp>
 #include <cstdint>
 #include <functional>
 #include <utility>

@@ -1,8 +1,8 @@
 #pragma once
 
-#include <creditlib/credit/factored_credit.hpp>
 #include <torch/types.h>
 
+#include <creditlib/credit/factored_credit.hpp>
 #include <vector>
 
 namespace creditlib::detail {

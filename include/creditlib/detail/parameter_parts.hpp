@@ -3,7 +3,6 @@
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
-
 #include <map>
 #include <string>
 #include <vector>
@@ -32,8 +31,8 @@ ParameterParts parameter_parts(Model& model) {
   for (std::size_t i = 0; i < parts.all.size(); ++i) {
     const auto &first = parts.all[0], &other = parts.all[i];
     if (other.scalar_type() != first.scalar_type() || other.device() != first.device()) {
-      fail("Parameter ", parts.names[i], " is ", tensor_text(other), ", but ", parts.names[0], " is ", tensor_text(first),
-           "; move the whole model to one dtype and device before making a trainer.");
+      fail("Parameter ", parts.names[i], " is ", tensor_text(other), ", but ", parts.names[0], " is ",
+           tensor_text(first), "; move the whole model to one dtype and device before making a trainer.");
     }
   }
 
@@ -43,7 +42,8 @@ ParameterParts parameter_parts(Model& model) {
     for (const auto& parameter : parameters) {
       const auto found = position.find(parameter.unsafeGetTensorImpl());
       if (found == position.end()) {
-        fail(part, " lists a parameter ", tensor_text(parameter), " that is not among the model's parameters(); register it.");
+        fail(part, " lists a parameter ", tensor_text(parameter),
+             " that is not among the model's parameters(); register it.");
       }
       auto& owner = part_of[found->second];
       if (!owner.empty()) {
@@ -62,7 +62,8 @@ ParameterParts parameter_parts(Model& model) {
   claim("readout_parameters()", model->readout_parameters());
   for (std::size_t i = 0; i < parts.all.size(); ++i) {
     if (part_of[i].empty()) {
-      fail("Parameter ", parts.names[i], " is in no part of the model; list it in embed_parameters(), block_parameters(l) or "
+      fail("Parameter ", parts.names[i],
+           " is in no part of the model; list it in embed_parameters(), block_parameters(l) or "
            "readout_parameters().");
     }
   }

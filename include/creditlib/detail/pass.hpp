@@ -5,14 +5,13 @@
 #include <creditlib/detail/output_gradients.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/trace.hpp>
-
 #include <memory>
 #include <vector>
 
 namespace creditlib::detail {
 
-/// One step's forward pass, cut at every hidden state, and its backward. Two classes of it give the same numbers: GraphPass by
-/// autograd, for any model, and ClosedFormPass by formula.
+/// One step's forward pass, cut at every hidden state, and its backward. Two classes of it give the same numbers:
+/// GraphPass by autograd, for any model, and ClosedFormPass by formula.
 class Pass : public TracedPass {
  public:
   /// Runs blocks and readout again, at other states h'_0..h'_L: what a source with local_inputs trains on.
@@ -23,7 +22,8 @@ class Pass : public TracedPass {
   virtual torch::Tensor logits() const = 0;
 
   /// The gradients of these parameters, undefined for one that is frozen or that none reaches. Uses the pass up.
-  virtual std::vector<torch::Tensor> gradients(const OutputGradients& from, const std::vector<torch::Tensor>& parameters) = 0;
+  virtual std::vector<torch::Tensor> gradients(const OutputGradients& from,
+                                               const std::vector<torch::Tensor>& parameters) = 0;
 
   /// Whether an OutputGradient may be given as factors.
   virtual bool takes_factors() const = 0;
@@ -35,11 +35,12 @@ struct ForwardPass {
   std::shared_ptr<Pass> pass;
 };
 
-inline void check_hidden(const char* whose, std::size_t l, const torch::Tensor& h, std::vector<std::int64_t> shape, std::int64_t batch) {
+inline void check_hidden(const char* whose, std::size_t l, const torch::Tensor& h, std::vector<std::int64_t> shape,
+                         std::int64_t batch) {
   shape.insert(shape.begin(), batch);
   if (h.defined() && h.sizes() == torch::IntArrayRef(shape)) return;
-  fail(whose, l, " is ", h.defined() ? shape_text(h.sizes()) : "undefined", ", expected ", shape_text(shape), ": hidden_shape(",
-       l, ") for each sample of the batch.");
+  fail(whose, l, " is ", h.defined() ? shape_text(h.sizes()) : "undefined", ", expected ", shape_text(shape),
+       ": hidden_shape(", l, ") for each sample of the batch.");
 }
 
 inline void check_logits(const torch::Tensor& logits, std::int64_t batch, std::int64_t classes) {

@@ -5,14 +5,14 @@
 #include <creditlib/detail/constant_memory_pass.hpp>
 #include <creditlib/detail/graph_pass.hpp>
 #include <creditlib/trainer_options.hpp>
-
 #include <memory>
 #include <optional>
 #include <vector>
 
 namespace creditlib::detail {
 
-/// Makes a trainer's passes: by formula where the model offers that and the options do not forbid it, by autograd elsewhere.
+/// Makes a trainer's passes: by formula where the model offers that and the options do not forbid it, by autograd
+/// elsewhere.
 template <class Model>
 class Passes {
  public:
@@ -20,13 +20,20 @@ class Passes {
       : parameters_(std::move(parameters)), memory_(options.memory), precision_(options.precision) {
     if (options.path != Path::Generic) network_ = closed_form::of(model);
     if (options.path == Path::ClosedForm && !network_) {
-      fail("TrainerOptions: path is ClosedForm, but the model does not say its layers, or has some without a closed form; use Path::Auto.");
+      fail(
+          "TrainerOptions: path is ClosedForm, but the model does not say its layers, or has some without a closed "
+          "form; use Path::Auto.");
     }
     if (memory_ == Memory::Constant && !network_) {
-      fail("TrainerOptions: memory is Constant, but the step is not computed by formula: the model has no closed form, or path is Generic.");
+      fail(
+          "TrainerOptions: memory is Constant, but the step is not computed by formula: the model has no closed form, "
+          "or path is Generic.");
     }
-    if (precision_ == MatmulPrecision::BFloat16 && (!network_ || parameters_.front().scalar_type() != torch::kFloat32)) {
-      fail("TrainerOptions: precision is BFloat16, which goes with float32 models whose steps are computed by formula (Path::ClosedForm); use Float32.");
+    if (precision_ == MatmulPrecision::BFloat16 &&
+        (!network_ || parameters_.front().scalar_type() != torch::kFloat32)) {
+      fail(
+          "TrainerOptions: precision is BFloat16, which goes with float32 models whose steps are computed by formula "
+          "(Path::ClosedForm); use Float32.");
     }
   }
 
@@ -45,7 +52,8 @@ class Passes {
     kept_constant_.reset();
   }
 
-  /// x as the closed form takes it, (B, in). Throws Error for a shape that the model cannot take: the model's own, where it has one.
+  /// x as the closed form takes it, (B, in). Throws Error for a shape that the model cannot take: the model's own,
+  /// where it has one.
   torch::Tensor input(Model& model, const torch::Tensor& x) const {
     const auto flat = network_->flatten ? x.flatten(1) : x;
     if (flat.dim() == 2 && flat.size(1) == inputs()) return flat.contiguous();
@@ -56,7 +64,8 @@ class Passes {
 
   /// The forward pass of a step. With `pullbacks` gradients can reach h_0..h_{L-1}.
   template <class Objective>
-  ForwardPass forward_for_step(Model& model, const Objective& objective, const torch::Tensor& x, const torch::Tensor& y, bool pullbacks) {
+  ForwardPass forward_for_step(Model& model, const Objective& objective, const torch::Tensor& x, const torch::Tensor& y,
+                               bool pullbacks) {
     if (memory_ == Memory::Activations) return forward(model, objective, x, y, pullbacks, closed_form_for_step());
     const auto pass = reused(kept_constant_);
     return traced(pass, pass->forward(input(model, x)), objective, x, y);
@@ -64,8 +73,8 @@ class Passes {
 
   /// A forward pass whose Trace credit sources see, by formula where `closed` is given.
   template <class Objective>
-  ForwardPass forward(Model& model, const Objective& objective, const torch::Tensor& x, const torch::Tensor& y, bool pullbacks,
-                      const std::shared_ptr<ClosedFormPass>& closed) const {
+  ForwardPass forward(Model& model, const Objective& objective, const torch::Tensor& x, const torch::Tensor& y,
+                      bool pullbacks, const std::shared_ptr<ClosedFormPass>& closed) const {
     if (closed) return traced(closed, closed->forward(input(model, x)), objective, x, y);
     const auto graph = std::make_shared<GraphPass<Model>>(model);
     return traced(graph, graph->forward(x, pullbacks), objective, x, y);

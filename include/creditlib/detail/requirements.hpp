@@ -2,7 +2,6 @@
 
 #include <creditlib/closed_form/network.hpp>
 #include <creditlib/concepts.hpp>
-
 #include <optional>
 
 /// The sentences that a compiler prints where a user's type falls short: one a
@@ -87,7 +86,8 @@ consteval bool model_is_sound() {
     static_assert(has_readout_parameters,
                   "creditlib: the model needs `std::vector<torch::Tensor> "
                   "readout_parameters() const`");
-    constexpr bool closed_form = ClosedFormModel<M> || !names_closed_form<std::remove_cvref_t<decltype(*std::declval<M&>())>>;
+    constexpr bool closed_form =
+        ClosedFormModel<M> || !names_closed_form<std::remove_cvref_t<decltype(*std::declval<M&>())>>;
     static_assert(closed_form,
                   "creditlib: closed_form is there but not callable as "
                   "`std::optional<creditlib::closed_form::Network> closed_form()`");

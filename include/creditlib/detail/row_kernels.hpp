@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <cstring>
 
-// The loops of this file in versions for AVX-512, AVX2 and any x86-64, chosen when the program starts: user programs are
-// compiled for any. Sanitizers do not go with that choice, which comes before they are set up.
+// The loops of this file in versions for AVX-512, AVX2 and any x86-64, chosen when the program starts: user programs
+// are compiled for any. Sanitizers do not go with that choice, which comes before they are set up.
 #if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #if defined(__has_feature)
 #if !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer) && !__has_feature(memory_sanitizer)
@@ -23,8 +23,8 @@
 #define CREDITLIB_FOR_EACH_CPU
 #endif
 
-/// LayerNorm and GELU over rows, into tensors that are there already, and norms of factored rows: one pass over memory each for
-/// float32 on the CPU, LibTorch's own kernels elsewhere.
+/// LayerNorm and GELU over rows, into tensors that are there already, and norms of factored rows: one pass over memory
+/// each for float32 on the CPU, LibTorch's own kernels elsewhere.
 namespace creditlib::detail {
 
 namespace rows {
@@ -77,8 +77,9 @@ CREDITLIB_INLINE void exp_of_negative(Floats& x) {
   x = p * two_to_n;
 }
 
-CREDITLIB_FOR_EACH_CPU inline void layer_norm(const float* x, const float* weight, const float* bias, float eps, std::int64_t count,
-                                              std::int64_t width, float* normal, float* rstd, float* y) {
+CREDITLIB_FOR_EACH_CPU inline void layer_norm(const float* x, const float* weight, const float* bias, float eps,
+                                              std::int64_t count, std::int64_t width, float* normal, float* rstd,
+                                              float* y) {
   for (std::int64_t row = 0; row < count; ++row, x += width, normal += width, y += width) {
     Floats total{}, square{};
     in_lanes(width, [&](std::int64_t i, std::int64_t n) CREDITLIB_INLINE_LAMBDA {
@@ -110,8 +111,9 @@ CREDITLIB_FOR_EACH_CPU inline void layer_norm(const float* x, const float* weigh
   }
 }
 
-CREDITLIB_FOR_EACH_CPU inline void layer_norm_pullback(const float* gradient, const float* weight, const float* normal, const float* rstd,
-                                                       std::int64_t count, std::int64_t width, float* pulled) {
+CREDITLIB_FOR_EACH_CPU inline void layer_norm_pullback(const float* gradient, const float* weight, const float* normal,
+                                                       const float* rstd, std::int64_t count, std::int64_t width,
+                                                       float* pulled) {
   for (std::int64_t row = 0; row < count; ++row, gradient += width, normal += width, pulled += width) {
     Floats total{}, along{}, g, z, w;
     const auto weighted = [&](std::int64_t i, std::int64_t n) CREDITLIB_INLINE_LAMBDA {
@@ -158,9 +160,10 @@ CREDITLIB_FOR_EACH_CPU inline void gelu(const float* x, std::int64_t count, floa
 /// The largest rank that factored_squares takes.
 constexpr std::int64_t most_rank = 4 * lanes;
 
-/// squares (count): left_b G left_b^T for each row of left (count, rank), with G = right^T right of right (width, rank); at least 0.
-CREDITLIB_FOR_EACH_CPU inline void factored_squares(const float* left, const float* right, std::int64_t count, std::int64_t width,
-                                                    std::int64_t rank, float* squares) {
+/// squares (count): left_b G left_b^T for each row of left (count, rank), with G = right^T right of right (width,
+/// rank); at least 0.
+CREDITLIB_FOR_EACH_CPU inline void factored_squares(const float* left, const float* right, std::int64_t count,
+                                                    std::int64_t width, std::int64_t rank, float* squares) {
   Floats gram[most_rank][most_rank / lanes] = {}, v[most_rank / lanes] = {}, product;
   const std::int64_t chunks = (rank + lanes - 1) / lanes;
   const auto bytes = sizeof(float) * static_cast<std::size_t>(rank);
@@ -193,8 +196,8 @@ inline const float* floats_or_null(const torch::Tensor& x) { return x.defined() 
 inline void layer_norm_into(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, double eps,
                             torch::Tensor& normal, torch::Tensor& rstd, torch::Tensor& y) {
   if (in_rows_of_float(x)) {
-    rows::layer_norm(x.const_data_ptr<float>(), floats_or_null(weight), floats_or_null(bias), static_cast<float>(eps), x.size(0),
-                     x.size(1), normal.mutable_data_ptr<float>(), rstd.mutable_data_ptr<float>(),
+    rows::layer_norm(x.const_data_ptr<float>(), floats_or_null(weight), floats_or_null(bias), static_cast<float>(eps),
+                     x.size(0), x.size(1), normal.mutable_data_ptr<float>(), rstd.mutable_data_ptr<float>(),
                      weight.defined() ? y.mutable_data_ptr<float>() : nullptr);
     return;
   }
@@ -205,24 +208,25 @@ inline void layer_norm_into(const torch::Tensor& x, const torch::Tensor& weight,
 }
 
 /// The gradient in x of <y(x), gradient>.
-inline void layer_norm_pullback_into(const torch::Tensor& gradient, const torch::Tensor& weight, const torch::Tensor& normal,
-                                     const torch::Tensor& rstd, torch::Tensor& pulled) {
+inline void layer_norm_pullback_into(const torch::Tensor& gradient, const torch::Tensor& weight,
+                                     const torch::Tensor& normal, const torch::Tensor& rstd, torch::Tensor& pulled) {
   if (in_rows_of_float(gradient)) {
     rows::layer_norm_pullback(gradient.const_data_ptr<float>(), floats_or_null(weight), normal.const_data_ptr<float>(),
-                              rstd.const_data_ptr<float>(), gradient.size(0), gradient.size(1), pulled.mutable_data_ptr<float>());
+                              rstd.const_data_ptr<float>(), gradient.size(0), gradient.size(1),
+                              pulled.mutable_data_ptr<float>());
     return;
   }
   const auto g = weight.defined() ? gradient * weight : gradient;
   at::mul_out(pulled, g - g.mean(1, true) - normal * (g * normal).mean(1, true), rstd.unsqueeze(1));
 }
 
-/// (B, 1): the squared norm of each row of left right^T, for left (B, r), right (d, r), without that product; never below 0, which in
-/// float32 a sum of numbers that cancel may be.
+/// (B, 1): the squared norm of each row of left right^T, for left (B, r), right (d, r), without that product; never
+/// below 0, which in float32 a sum of numbers that cancel may be.
 inline torch::Tensor factored_squares(const torch::Tensor& left, const torch::Tensor& right) {
   if (in_rows_of_float(left) && in_rows_of_float(right) && left.size(1) <= rows::most_rank) {
     auto squares = torch::empty({left.size(0), 1}, left.options());
-    rows::factored_squares(left.const_data_ptr<float>(), right.const_data_ptr<float>(), left.size(0), right.size(0), left.size(1),
-                           squares.mutable_data_ptr<float>());
+    rows::factored_squares(left.const_data_ptr<float>(), right.const_data_ptr<float>(), left.size(0), right.size(0),
+                           left.size(1), squares.mutable_data_ptr<float>());
     return squares;
   }
   return left.mm(right.t().mm(right)).mul_(left).sum(1, /*keepdim=*/true).clamp_min_(0);

@@ -10,9 +10,10 @@
 
 namespace creditlib::detail {
 
-/// Runs pieces of work that need nothing of each other: on CUDA each on a stream of its own, so that small kernels share the device;
-/// elsewhere one after the other. It begins after what was queued on the present stream, and what is queued there next waits for
-/// all of it, which is why memory may go from one stream to another. A CUDA graph that captures the present stream holds all of them.
+/// Runs pieces of work that need nothing of each other: on CUDA each on a stream of its own, so that small kernels
+/// share the device; elsewhere one after the other. It begins after what was queued on the present stream, and what is
+/// queued there next waits for all of it, which is why memory may go from one stream to another. A CUDA graph that
+/// captures the present stream holds all of them.
 class SideBySide {
  public:
   /// Calls work(0), ..., work(count - 1), which queue the pieces.

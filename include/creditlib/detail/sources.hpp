@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/features.hpp>
 #include <creditlib/credit/mix.hpp>
@@ -8,8 +9,6 @@
 #include <creditlib/detail/untouched.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/normalizer/row_rms.hpp>
-
-#include <array>
 #include <optional>
 #include <tuple>
 #include <vector>
@@ -22,7 +21,8 @@ struct SourceTraits {
   static constexpr std::size_t count = 1;
   using State = CreditState<Credit, Model>;
   static constexpr bool gives_factors = GivesFactors<State, Model>;
-  static constexpr bool reads_error_only = gives_factors && ReadsErrorOnly<State> && !Learns<State, Model> && !SeesUpdates<State, Model>;
+  static constexpr bool reads_error_only =
+      gives_factors && ReadsErrorOnly<State> && !Learns<State, Model> && !SeesUpdates<State, Model>;
 
   static consteval bool sound() { return credit_is_sound<Credit, Model>(); }
   static constexpr std::array<bool, 1> pullback() { return {wants_pullback<Credit, State>()}; }
@@ -55,7 +55,9 @@ struct SourceTraits<Mix<First, Second>, Model> {
   static consteval bool sound() {
     if constexpr (A::sound() & B::sound()) {
       constexpr bool both = HasLocalInputs<typename A::State, Model> && HasLocalInputs<typename B::State, Model>;
-      static_assert(!both, "creditlib: both sources of this Mix have local_inputs, and a step can train at one set of states only");
+      static_assert(
+          !both,
+          "creditlib: both sources of this Mix have local_inputs, and a step can train at one set of states only");
       return !both;
     } else {
       return false;
@@ -116,7 +118,8 @@ class Sources {
   /// Whether any source can give its credit as factors.
   static constexpr bool factors = Traits::gives_factors;
 
-  /// The credit of the one source with a weight, before the normalizer, as factors, where it can give it so. Called with grad mode off.
+  /// The credit of the one source with a weight, before the normalizer, as factors, where it can give it so. Called
+  /// with grad mode off.
   std::optional<std::vector<FactoredCredit>> factored_credit(Model& model, const Trace& trace, const Weights& weights) {
     std::optional<std::vector<FactoredCredit>> factored;
     if (active(weights) != 1) return factored;
@@ -142,11 +145,13 @@ class Sources {
 
   void after_step(Model& model, const Trace& trace) {
     each([&]<class S>(std::size_t i, S& state) {
-      if constexpr (SeesUpdates<S, Model>) state.after_step(model, TraceAccess::restricted(trace, Traits::pullback()[i]));
+      if constexpr (SeesUpdates<S, Model>)
+        state.after_step(model, TraceAccess::restricted(trace, Traits::pullback()[i]));
     });
   }
 
-  /// The states at which the local step is to be run, where a source with a weight asks for other ones than the trace's.
+  /// The states at which the local step is to be run, where a source with a weight asks for other ones than the
+  /// trace's.
   std::optional<std::vector<torch::Tensor>> local_inputs(Model& model, const Trace& trace, const Weights& weights) {
     std::optional<std::vector<torch::Tensor>> inputs;
     each([&]<class S>(std::size_t i, S& state) {
@@ -161,7 +166,8 @@ class Sources {
   NamedTensors named_tensors() const {
     NamedTensors named;
     std::size_t i = 0;
-    std::apply([&](const auto&... states) { (append(named, Traits::prefix(i++), states), ...); }, Traits::states(state_));
+    std::apply([&](const auto&... states) { (append(named, Traits::prefix(i++), states), ...); },
+               Traits::states(state_));
     return named;
   }
 
@@ -182,7 +188,8 @@ class Sources {
     std::array<torch::Generator, count> generators;
     for (std::size_t i = 0; i < count; ++i) {
       // Far apart for neighbouring seeds; the first source draws as it would alone.
-      generators[i] = torch::make_generator<at::CPUGeneratorImpl>(static_cast<std::uint64_t>(seed) + i * 0x9E3779B97F4A7C15u);
+      generators[i] =
+          torch::make_generator<at::CPUGeneratorImpl>(static_cast<std::uint64_t>(seed) + i * 0x9E3779B97F4A7C15u);
     }
     return generators;
   }
@@ -224,17 +231,20 @@ class Sources {
     }
   }
 
-  /// Throws Error unless there is one credit a hidden state, each of a shape, dtype and device that fit. a_0 may be undefined.
+  /// Throws Error unless there is one credit a hidden state, each of a shape, dtype and device that fit. a_0 may be
+  /// undefined.
   static void check(const std::vector<torch::Tensor>& credits, const Trace& trace, std::size_t source) {
-    const auto name = [&] { return count == 1 ? std::string("The credit source") : "Credit source " + std::to_string(source) + " of the Mix"; };
+    const auto name = [&] {
+      return count == 1 ? std::string("The credit source") : "Credit source " + std::to_string(source) + " of the Mix";
+    };
     if (credits.size() != trace.hidden.size()) {
       fail(name(), " gave ", credits.size(), " credits, expected ", trace.hidden.size(), ": one for each of h_0..h_L.");
     }
     for (std::size_t l = 0; l < credits.size(); ++l) {
       const auto &a = credits[l], &output = l == 0 ? trace.hidden[0] : trace.branch[l - 1];
       if (l == 0 && !a.defined()) continue;
-      bool fits = a.defined() && a.dim() == output.dim() && a.size(0) == output.size(0) && a.scalar_type() == output.scalar_type() &&
-                  a.device() == output.device();
+      bool fits = a.defined() && a.dim() == output.dim() && a.size(0) == output.size(0) &&
+                  a.scalar_type() == output.scalar_type() && a.device() == output.device();
       for (std::int64_t d = 1; fits && d < a.dim(); ++d) fits = a.size(d) == output.size(d) || a.size(d) == 1;
       if (!fits) {
         fail(name(), " gave credit ", l, " as ", tensor_text(a), ", expected ", tensor_text(output), " like ",
@@ -254,12 +264,15 @@ class Sources {
       if (l == 0 && !left.defined()) continue;
       const auto features = elements(model->hidden_shape(static_cast<std::int64_t>(l)));
       const auto fits = [&](const torch::Tensor& factor, std::int64_t rows) {
-        return factor.defined() && factor.dim() == 2 && factor.size(0) == rows && factor.options().type_equal(trace.error.options());
+        return factor.defined() && factor.dim() == 2 && factor.size(0) == rows &&
+               factor.options().type_equal(trace.error.options());
       };
       const bool scales = !scale.defined() || (fits(scale, batch) && scale.size(1) == 1);
       if (!fits(left, batch) || !fits(right, features) || !scales || left.size(1) != right.size(1)) {
-        fail("factored_credit gave credit ", l, " as ", tensor_text(left), " times ", tensor_text(right), " transposed, scaled by ",
-             scale.defined() ? tensor_text(scale) : "1", "; expected (", batch, ", r), (", features, ", r) and 1 or (", batch, ", 1), ", trace.error.scalar_type(), " on ", trace.error.device(), ".");
+        fail("factored_credit gave credit ", l, " as ", tensor_text(left), " times ", tensor_text(right),
+             " transposed, scaled by ", scale.defined() ? tensor_text(scale) : "1", "; expected (", batch, ", r), (",
+             features, ", r) and 1 or (", batch, ", 1), ", trace.error.scalar_type(), " on ", trace.error.device(),
+             ".");
       }
     }
   }

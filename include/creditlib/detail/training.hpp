@@ -11,7 +11,6 @@
 #include <creditlib/optim/rate.hpp>
 #include <creditlib/optim/sgd.hpp>
 #include <creditlib/trainer_options.hpp>
-
 #include <filesystem>
 #include <numeric>
 #include <utility>
@@ -28,7 +27,10 @@ template <class Model>
 class Training {
  public:
   Training(Model model, const TrainerOptions& options)
-      : model_((options.check(), std::move(model))), options_(options), parts_(parameter_parts(model_)), optimizer_(make_optimizer()) {
+      : model_((options.check(), std::move(model))),
+        options_(options),
+        parts_(parameter_parts(model_)),
+        optimizer_(make_optimizer()) {
     set_rate();
   }
 
@@ -60,7 +62,8 @@ class Training {
     if (!y.defined() || y.dim() == 0 || y.size(0) != x.size(0)) {
       fail("The target is ", tensor_text(y), ", expected one for each of the ", x.size(0), " samples of x.");
     }
-    const auto like_logits = torch::zeros({1, 1}, x.options().dtype(dtype_)).expand({x.size(0), std::int64_t{model_->classes()}});
+    const auto like_logits =
+        torch::zeros({1, 1}, x.options().dtype(dtype_)).expand({x.size(0), std::int64_t{model_->classes()}});
     objective.check(like_logits, y);
   }
 
@@ -77,7 +80,8 @@ class Training {
 
   /// One optimiser step with these gradients, which the parameters' .grad() hold afterwards.
   void apply(std::vector<torch::Tensor> gradients) {
-    for (std::size_t i = 0; i < gradients.size(); ++i) torch::Tensor(parts_.all[i]).mutable_grad() = std::move(gradients[i]);
+    for (std::size_t i = 0; i < gradients.size(); ++i)
+      torch::Tensor(parts_.all[i]).mutable_grad() = std::move(gradients[i]);
     std::visit([](auto& optimizer) { optimizer.step(); }, optimizer_);
     ++step_;
   }
@@ -88,7 +92,8 @@ class Training {
   }
 
   /// `extra` and `generators` are the credit source's.
-  void save(const std::filesystem::path& path, const NamedTensors& extra, const std::vector<torch::Generator>& generators) const {
+  void save(const std::filesystem::path& path, const NamedTensors& extra,
+            const std::vector<torch::Generator>& generators) const {
     auto [named, counters] = checkpoint(extra, generators);
     save_tensors(path, named);
   }
@@ -113,7 +118,8 @@ class Training {
   };
 
   /// All that a checkpoint keeps, by name; what is no tensor in the trainer as a tensor of its own.
-  std::pair<NamedTensors, Counters> checkpoint(const NamedTensors& extra, const std::vector<torch::Generator>& generators) const {
+  std::pair<NamedTensors, Counters> checkpoint(const NamedTensors& extra,
+                                               const std::vector<torch::Generator>& generators) const {
     NamedTensors named;
     for (std::size_t i = 0; i < parts_.all.size(); ++i) named.emplace_back("model." + parts_.names[i], parts_.all[i]);
     for (const auto& buffer : model_->named_buffers()) {
@@ -132,7 +138,8 @@ class Training {
 
   std::variant<optim::AdamW, optim::SGD> make_optimizer() {
     if (options_.optimizer == Optimizer::SGD) {
-      return optim::SGD(parts_.all, {.lr = options_.lr, .weight_decay = options_.weight_decay, .momentum = options_.momentum});
+      return optim::SGD(parts_.all,
+                        {.lr = options_.lr, .weight_decay = options_.weight_decay, .momentum = options_.momentum});
     }
     return optim::AdamW(parts_.all, {.lr = options_.lr, .weight_decay = options_.weight_decay});
   }
@@ -145,8 +152,8 @@ class Training {
   void check_model_unmoved() const {
     for (std::size_t i = 0; i < parts_.all.size(); ++i) {
       if (parts_.all[i].scalar_type() == dtype_ && parts_.all[i].device() == device_) continue;
-      fail("Parameter ", parts_.names[i], " is ", tensor_text(parts_.all[i]), ", but the trainer was made for ", c10::toString(dtype_),
-           " on ", device_, "; move the model first and make a new trainer then.");
+      fail("Parameter ", parts_.names[i], " is ", tensor_text(parts_.all[i]), ", but the trainer was made for ",
+           c10::toString(dtype_), " on ", device_, "; move the model first and make a new trainer then.");
     }
   }
 

@@ -10,8 +10,8 @@
 
 namespace creditlib::detail {
 
-/// Puts tensors back as they were when it goes out of scope. It writes through the tensors' data, so that a graph that has
-/// saved them does not take them for changed.
+/// Puts tensors back as they were when it goes out of scope. It writes through the tensors' data, so that a graph that
+/// has saved them does not take them for changed.
 class RestoredTensors {
  public:
   explicit RestoredTensors(std::vector<torch::Tensor> tensors) : tensors_(std::move(tensors)) {
@@ -54,8 +54,8 @@ class RestoredGenerators {
   std::vector<torch::Tensor> states_;
 };
 
-/// A forward pass in its scope leaves no trace: the module's buffers (running statistics) and LibTorch's global generators,
-/// of the CPU and of `device`, are put back.
+/// A forward pass in its scope leaves no trace: the module's buffers (running statistics) and LibTorch's global
+/// generators, of the CPU and of `device`, are put back.
 class Untouched {
  public:
   Untouched(torch::nn::Module& module, torch::Device device)

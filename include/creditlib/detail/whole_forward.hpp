@@ -1,10 +1,10 @@
 #pragma once
 
+#include <torch/csrc/autograd/autograd.h>
+
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/features.hpp>
 #include <creditlib/detail/graph_pass.hpp>
-#include <torch/csrc/autograd/autograd.h>
-
 #include <vector>
 
 namespace creditlib::detail {
@@ -36,14 +36,16 @@ WholePass forward_whole(Model& model, const torch::Tensor& x, bool from_h0) {
   return pass;
 }
 
-/// dloss_i/dh_l for l = 0..L: the gradient of each sample's own loss at every hidden state, by back-propagation, in the model's
-/// present mode. It changes running statistics and torch's generators as a forward pass does.
+/// dloss_i/dh_l for l = 0..L: the gradient of each sample's own loss at every hidden state, by back-propagation, in the
+/// model's present mode. It changes running statistics and torch's generators as a forward pass does.
 template <BlockModel Model, class Objective>
-std::vector<torch::Tensor> hidden_gradients(Model& model, const Objective& objective, const torch::Tensor& x, const torch::Tensor& y) {
+std::vector<torch::Tensor> hidden_gradients(Model& model, const Objective& objective, const torch::Tensor& x,
+                                            const torch::Tensor& y) {
   const auto pass = forward_whole(model, x, /*from_h0=*/true);
   const torch::AutoGradMode grad(true);
-  auto gradients = torch::autograd::grad({objective.loss(pass.logits, y).sum()}, pass.hidden, {}, /*retain_graph=*/false,
-                                         /*create_graph=*/false, /*allow_unused=*/true);
+  auto gradients =
+      torch::autograd::grad({objective.loss(pass.logits, y).sum()}, pass.hidden, {}, /*retain_graph=*/false,
+                            /*create_graph=*/false, /*allow_unused=*/true);
   for (std::size_t l = 0; l < gradients.size(); ++l) {
     if (!gradients[l].defined()) gradients[l] = torch::zeros_like(pass.hidden[l]).detach();
   }

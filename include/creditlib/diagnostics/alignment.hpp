@@ -1,10 +1,10 @@
 #pragma once
 
+#include <torch/types.h>
+
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/diagnostics/measured.hpp>
 #include <creditlib/error.hpp>
-#include <torch/types.h>
-
 #include <vector>
 
 namespace creditlib::diagnostics {
@@ -13,10 +13,10 @@ namespace creditlib::diagnostics {
 ///
 ///     Gamma = mean_b <a_b, g_b> / (|a_b| |g_b|)
 ///
-/// a has the shape of g, (B, ...), or one that broadcasts to it. Each side is divided by its own norm in float64, with no
-/// epsilon, so that it is exact at |g| ~ 1e-10 too. A sample with a norm that is 0 or not finite has no cosine and is left out;
-/// where all are, there is no value. Waits for the device. Throws Error where shapes do not fit.
-/// Source: the reference scripts' Gamma, whose cosine has an epsilon.
+/// a has the shape of g, (B, ...), or one that broadcasts to it. Each side is divided by its own norm in float64, with
+/// no epsilon, so that it is exact at |g| ~ 1e-10 too. A sample with a norm that is 0 or not finite has no cosine and
+/// is left out; where all are, there is no value. Waits for the device. Throws Error where shapes do not fit. Source:
+/// the reference scripts' Gamma, whose cosine has an epsilon.
 inline Measured alignment(const torch::Tensor& a, const torch::Tensor& g) {
   if (!a.defined() || !g.defined()) return {.reason = "there is no credit or no gradient here"};
   return creditlib::detail::translated([&]() -> Measured {
@@ -36,9 +36,11 @@ inline Measured alignment(const torch::Tensor& a, const torch::Tensor& g) {
 }
 
 /// alignment() of each credit with the gradient in the same place. Throws Error unless there are as many of both.
-inline std::vector<Measured> alignment(const std::vector<torch::Tensor>& credits, const std::vector<torch::Tensor>& gradients) {
+inline std::vector<Measured> alignment(const std::vector<torch::Tensor>& credits,
+                                       const std::vector<torch::Tensor>& gradients) {
   if (credits.size() != gradients.size()) {
-    creditlib::detail::fail("alignment: ", credits.size(), " credits and ", gradients.size(), " gradients, expected one for each hidden state.");
+    creditlib::detail::fail("alignment: ", credits.size(), " credits and ", gradients.size(),
+                            " gradients, expected one for each hidden state.");
   }
   std::vector<Measured> aligned;
   for (std::size_t l = 0; l < credits.size(); ++l) aligned.push_back(alignment(credits[l], gradients[l]));

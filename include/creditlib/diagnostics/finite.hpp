@@ -1,18 +1,18 @@
 #pragma once
 
+#include <torch/types.h>
+
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/untouched.hpp>
 #include <creditlib/error.hpp>
-#include <torch/types.h>
-
 #include <cstdint>
 #include <optional>
 #include <string>
 
 namespace creditlib::diagnostics {
 
-/// Finds the first step whose loss was not finite without waiting for the device at every step: observe() queues its work,
-/// first() waits.
+/// Finds the first step whose loss was not finite without waiting for the device at every step: observe() queues its
+/// work, first() waits.
 class FiniteLosses {
  public:
   /// `loss` is a scalar tensor, `step` any number of the caller's, >= 0.
@@ -33,8 +33,9 @@ class FiniteLosses {
   torch::Tensor first_;
 };
 
-/// The first part of the network whose parameters or, on this batch, output is not finite, from the input up: "the input",
-/// "the embed", "block 2", "the readout"; nothing where all are finite. Nothing is changed. Waits for the device.
+/// The first part of the network whose parameters or, on this batch, output is not finite, from the input up: "the
+/// input", "the embed", "block 2", "the readout"; nothing where all are finite. Nothing is changed. Waits for the
+/// device.
 template <BlockModel Model>
 std::optional<std::string> first_not_finite(Model& model, const torch::Tensor& x) {
   return creditlib::detail::translated([&]() -> std::optional<std::string> {

@@ -5,7 +5,6 @@
 #include <creditlib/detail/whole_forward.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
-
 #include <vector>
 
 namespace creditlib::diagnostics {
@@ -22,11 +21,13 @@ std::vector<torch::Tensor> hidden_states(Model& model, const torch::Tensor& x) {
   });
 }
 
-/// dloss_i/dh_l for l = 0..L, in the shapes of the hidden states, by back-propagation through the whole network: of each
-/// sample's own loss (of the batch's summed loss where BatchNorm runs in train mode), in the model's present mode. Nothing is
-/// changed. One forward and one backward pass. Throws Error for a batch that the model or the objective does not take.
+/// dloss_i/dh_l for l = 0..L, in the shapes of the hidden states, by back-propagation through the whole network: of
+/// each sample's own loss (of the batch's summed loss where BatchNorm runs in train mode), in the model's present mode.
+/// Nothing is changed. One forward and one backward pass. Throws Error for a batch that the model or the objective does
+/// not take.
 template <BlockModel Model, class Objective = CrossEntropy>
-std::vector<torch::Tensor> true_gradients(Model& model, const torch::Tensor& x, const torch::Tensor& y, const Objective& objective = {}) {
+std::vector<torch::Tensor> true_gradients(Model& model, const torch::Tensor& x, const torch::Tensor& y,
+                                          const Objective& objective = {}) {
   return creditlib::detail::translated([&] {
     const creditlib::detail::Untouched untouched(*model, x.device());
     return creditlib::detail::hidden_gradients(model, objective, x, y);

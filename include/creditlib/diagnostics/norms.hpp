@@ -1,9 +1,9 @@
 #pragma once
 
-#include <creditlib/diagnostics/measured.hpp>
-#include <creditlib/error.hpp>
 #include <torch/types.h>
 
+#include <creditlib/diagnostics/measured.hpp>
+#include <creditlib/error.hpp>
 #include <vector>
 
 namespace creditlib::diagnostics {

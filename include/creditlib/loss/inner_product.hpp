@@ -30,7 +30,9 @@ struct InnerProduct {
   torch::Tensor operator()(const torch::Tensor& f, const torch::Tensor& a) const { return (f * a).sum() / divisor(f); }
 
   /// d/df of the above, shape of f.
-  torch::Tensor output_gradient(const torch::Tensor& f, const torch::Tensor& a) const { return (a / divisor(f)).expand_as(f); }
+  torch::Tensor output_gradient(const torch::Tensor& f, const torch::Tensor& a) const {
+    return (a / divisor(f)).expand_as(f);
+  }
 
   /// The number k for which that is k a, whatever f: credit that is kept as factors then need not be multiplied out.
   std::optional<double> multiple_of_credit(const torch::Tensor& f) const { return 1 / divisor(f); }

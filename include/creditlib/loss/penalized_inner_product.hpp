@@ -1,9 +1,8 @@
 #pragma once
 
+#include <cmath>
 #include <creditlib/error.hpp>
 #include <creditlib/loss/inner_product.hpp>
-
-#include <cmath>
 
 namespace creditlib {
 
@@ -33,7 +32,8 @@ struct PenalizedInnerProduct {
 
  private:
   void check() const {
-    if (!(lambda >= 0) || std::isinf(lambda)) detail::fail("PenalizedInnerProduct: lambda is ", lambda, ", expected a finite number >= 0.");
+    if (!(lambda >= 0) || std::isinf(lambda))
+      detail::fail("PenalizedInnerProduct: lambda is ", lambda, ", expected a finite number >= 0.");
   }
 };
 

@@ -1,14 +1,14 @@
 #pragma once
 
-#include <creditlib/closed_form/stage_of.hpp>
-#include <creditlib/detail/describe.hpp>
-#include <creditlib/error.hpp>
 #include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
 #include <torch/nn/pimpl.h>
 
 #include <concepts>
+#include <creditlib/closed_form/stage_of.hpp>
+#include <creditlib/detail/describe.hpp>
+#include <creditlib/error.hpp>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -18,10 +18,10 @@
 namespace creditlib {
 
 struct ResidualMLPOptions {
-  std::int64_t input = 3072;   ///< features of a sample
-  std::int64_t width = 256;    ///< d, of every hidden state
-  std::int64_t classes = 10;   ///< C
-  std::int64_t blocks = 4;     ///< L; 0 is the readout on the embed, for back-propagation alone
+  std::int64_t input = 3072;  ///< features of a sample
+  std::int64_t width = 256;   ///< d, of every hidden state
+  std::int64_t classes = 10;  ///< C
+  std::int64_t blocks = 4;    ///< L; 0 is the readout on the embed, for back-propagation alone
 };
 
 /// The branch of one residual block: f = w2(GELU(w1(ln(h)))), (B, d) to (B, d).
@@ -93,7 +93,9 @@ class ResidualMLPImpl : public torch::nn::Module {
   }
 
   std::vector<torch::Tensor> embed_parameters() const { return embed_->parameters(); }
-  std::vector<torch::Tensor> block_parameters(std::int64_t l) const { return blocks_->ptr(static_cast<std::size_t>(l))->parameters(); }
+  std::vector<torch::Tensor> block_parameters(std::int64_t l) const {
+    return blocks_->ptr(static_cast<std::size_t>(l))->parameters();
+  }
   std::vector<torch::Tensor> readout_parameters() const {
     auto parameters = out_ln_->parameters();
     for (auto& parameter : out_head_->parameters()) parameters.push_back(parameter);
@@ -103,12 +105,14 @@ class ResidualMLPImpl : public torch::nn::Module {
  private:
   static ResidualMLPOptions checked(const ResidualMLPOptions& options) {
     if (options.input < 1 || options.width < 1 || options.classes < 2 || options.blocks < 0) {
-      detail::fail("ResidualMLP: input ", options.input, ", width ", options.width, ", classes ", options.classes, ", blocks ",
-                   options.blocks, "; expected at least 1, 1, 2 and 0.");
+      detail::fail("ResidualMLP: input ", options.input, ", width ", options.width, ", classes ", options.classes,
+                   ", blocks ", options.blocks, "; expected at least 1, 1, 2 and 0.");
     }
     return options;
   }
-  ResidualMLPBlockImpl* at_block(std::int64_t l) { return blocks_[static_cast<std::size_t>(l)]->as<ResidualMLPBlockImpl>(); }
+  ResidualMLPBlockImpl* at_block(std::int64_t l) {
+    return blocks_[static_cast<std::size_t>(l)]->as<ResidualMLPBlockImpl>();
+  }
 
   ResidualMLPOptions options_;
   torch::nn::Linear embed_ = nullptr;
@@ -121,9 +125,9 @@ class ResidualMLPImpl : public torch::nn::Module {
 ///
 ///     h_0 = embed(x),  f_l = w2(GELU(w1(ln(h_l)))),  h_{l+1} = h_l + f_l,  logits = out_head(out_ln(h_L))
 ///
-/// All hidden states are (B, d). w2.weight starts from N(0, 0.01^2), w2.bias from 0, all else as LibTorch initialises it, from
-/// its global generator. Parameters: embed.*, blocks.<l>.{ln,w1,w2}.*, out_ln.*, out_head.*. A forward pass costs
-/// B (input d + 2 L d^2 + d C) multiplications.
+/// All hidden states are (B, d). w2.weight starts from N(0, 0.01^2), w2.bias from 0, all else as LibTorch initialises
+/// it, from its global generator. Parameters: embed.*, blocks.<l>.{ln,w1,w2}.*, out_ln.*, out_head.*. A forward pass
+/// costs B (input d + 2 L d^2 + d C) multiplications.
 ///
 /// Throws Error for sizes that make no network and for an input of another number of features. Source: train_methods.
 class ResidualMLP : public torch::nn::ModuleHolder<ResidualMLPImpl> {

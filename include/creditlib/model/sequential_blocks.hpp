@@ -1,17 +1,17 @@
 #pragma once
 
-#include <creditlib/closed_form/stage_of.hpp>
-#include <creditlib/detail/describe.hpp>
-#include <creditlib/diagnostics/eval_mode.hpp>
-#include <creditlib/error.hpp>
 #include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/pimpl.h>
 
 #include <concepts>
+#include <creditlib/closed_form/stage_of.hpp>
+#include <creditlib/detail/describe.hpp>
+#include <creditlib/diagnostics/eval_mode.hpp>
+#include <creditlib/error.hpp>
 #include <cstdint>
-#include <optional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,27 +20,31 @@ namespace creditlib {
 
 /// A user's own stages as a network in blocks.
 struct SequentialBlocksOptions {
-  torch::nn::Sequential embed = {};                 ///< may be left out: h_0 is then the input itself
-  std::vector<torch::nn::Sequential> blocks = {};   ///< block l's branch f_l
-  torch::nn::Sequential readout = {};               ///< h_L to the logits (B, C)
-  bool residual = false;                            ///< h_{l+1} = h_l + f_l instead of f_l
-  torch::Tensor example = {};                       ///< an input, (1, ...): it runs once, in eval mode, to find the shapes
+  torch::nn::Sequential embed = {};                ///< may be left out: h_0 is then the input itself
+  std::vector<torch::nn::Sequential> blocks = {};  ///< block l's branch f_l
+  torch::nn::Sequential readout = {};              ///< h_L to the logits (B, C)
+  bool residual = false;                           ///< h_{l+1} = h_l + f_l instead of f_l
+  torch::Tensor example = {};  ///< an input, (1, ...): it runs once, in eval mode, to find the shapes
 };
 
 class SequentialBlocksImpl : public torch::nn::Module {
  public:
-  explicit SequentialBlocksImpl(const SequentialBlocksOptions& options) : embed_(options.embed), residual_(options.residual) {
-    if (options.blocks.empty()) detail::fail("SequentialBlocks: no blocks were given, expected at least one stage in .blocks.");
+  explicit SequentialBlocksImpl(const SequentialBlocksOptions& options)
+      : embed_(options.embed), residual_(options.residual) {
+    if (options.blocks.empty())
+      detail::fail("SequentialBlocks: no blocks were given, expected at least one stage in .blocks.");
     if (!options.readout || options.readout->is_empty()) {
       detail::fail("SequentialBlocks: .readout is empty, expected a stage that gives the logits.");
     }
     if (!options.example.defined() || options.example.dim() == 0 || options.example.size(0) == 0) {
-      detail::fail("SequentialBlocks: .example is ", detail::tensor_text(options.example), ", expected an input such as torch::zeros({1, 64}).");
+      detail::fail("SequentialBlocks: .example is ", detail::tensor_text(options.example),
+                   ", expected an input such as torch::zeros({1, 64}).");
     }
     if (has_embed()) register_module("embed", embed_);
     blocks_ = register_module("blocks", torch::nn::ModuleList());
     for (std::size_t l = 0; l < options.blocks.size(); ++l) {
-      if (!options.blocks[l] || options.blocks[l]->is_empty()) detail::fail("SequentialBlocks: block ", l, " is empty, expected at least one layer.");
+      if (!options.blocks[l] || options.blocks[l]->is_empty())
+        detail::fail("SequentialBlocks: block ", l, " is empty, expected at least one layer.");
       blocks_->push_back(options.blocks[l]);
     }
     readout_ = register_module("readout", options.readout);
@@ -67,14 +71,15 @@ class SequentialBlocksImpl : public torch::nn::Module {
     return readout(h);
   }
 
-  /// Where all hidden states are (B, d) and all layers have a closed form (see closed_form::layer_of; the embed may begin with a
-  /// Flatten), trainers compute gradients by formula.
+  /// Where all hidden states are (B, d) and all layers have a closed form (see closed_form::layer_of; the embed may
+  /// begin with a Flatten), trainers compute gradients by formula.
   std::optional<closed_form::Network> closed_form() {
     closed_form::Network network{.embed = {}, .blocks = {}, .readout = {}, .residual = residual_, .flatten = false};
     for (const auto& shape : shapes_) {
       if (shape.size() != 1) return std::nullopt;
     }
-    const auto describe = [](const torch::nn::SequentialImpl& modules, closed_form::Stage& stage, std::size_t first = 0) {
+    const auto describe = [](const torch::nn::SequentialImpl& modules, closed_form::Stage& stage,
+                             std::size_t first = 0) {
       auto found = closed_form::stage_of(modules, first);
       if (found) stage = std::move(*found);
       return found.has_value();
@@ -90,8 +95,12 @@ class SequentialBlocksImpl : public torch::nn::Module {
     return network;
   }
 
-  std::vector<torch::Tensor> embed_parameters() const { return has_embed() ? embed_->parameters() : std::vector<torch::Tensor>{}; }
-  std::vector<torch::Tensor> block_parameters(std::int64_t l) const { return blocks_->ptr(static_cast<std::size_t>(l))->parameters(); }
+  std::vector<torch::Tensor> embed_parameters() const {
+    return has_embed() ? embed_->parameters() : std::vector<torch::Tensor>{};
+  }
+  std::vector<torch::Tensor> block_parameters(std::int64_t l) const {
+    return blocks_->ptr(static_cast<std::size_t>(l))->parameters();
+  }
   std::vector<torch::Tensor> readout_parameters() const { return readout_->parameters(); }
 
  private:
@@ -108,8 +117,8 @@ class SequentialBlocksImpl : public torch::nn::Module {
       try {
         return action();
       } catch (const c10::Error& error) {
-        detail::fail("SequentialBlocks: ", stage, " cannot take the ", detail::shape_text(input.sizes()), " that it gets from the example: ",
-                     error.what_without_backtrace());
+        detail::fail("SequentialBlocks: ", stage, " cannot take the ", detail::shape_text(input.sizes()),
+                     " that it gets from the example: ", error.what_without_backtrace());
       }
     };
     auto h = sizes(run(".embed", example, [&] { return embed(example); }));
@@ -117,14 +126,16 @@ class SequentialBlocksImpl : public torch::nn::Module {
       const auto at = static_cast<std::int64_t>(l);
       const auto f = run("block " + std::to_string(l), h, [&] { return block(at, h); });
       if (residual_ && f.sizes() != h.sizes()) {
-        detail::fail("SequentialBlocks: block ", l, " turns ", detail::shape_text(h.sizes()), " into ", detail::shape_text(f.sizes()),
+        detail::fail("SequentialBlocks: block ", l, " turns ", detail::shape_text(h.sizes()), " into ",
+                     detail::shape_text(f.sizes()),
                      ", but with .residual = true its output is added to its input and must have the same shape.");
       }
       h = sizes(join(at, h, f));
     }
     const auto logits = run(".readout", h, [&] { return readout(h); });
     if (logits.dim() != 2) {
-      detail::fail("SequentialBlocks: the readout gives ", detail::shape_text(logits.sizes()), ", expected logits (B, classes).");
+      detail::fail("SequentialBlocks: the readout gives ", detail::shape_text(logits.sizes()),
+                   ", expected logits (B, classes).");
     }
     classes_ = logits.size(1);
   }
@@ -141,12 +152,13 @@ class SequentialBlocksImpl : public torch::nn::Module {
 ///
 ///     h_0 = embed(x) or x,  f_l = blocks[l](h_l),  h_{l+1} = f_l or, residual, h_l + f_l,  logits = readout(h_L)
 ///
-/// Hidden states may be (B, d), (B, C, H, W) or (B, N, d). The stages are shared, not copied. Parameters: embed.*, blocks.<l>.*,
-/// readout.*. Throws Error where there are no blocks or no readout, where a stage is empty, and where the stages do not fit
-/// together on the example.
+/// Hidden states may be (B, d), (B, C, H, W) or (B, N, d). The stages are shared, not copied. Parameters: embed.*,
+/// blocks.<l>.*, readout.*. Throws Error where there are no blocks or no readout, where a stage is empty, and where the
+/// stages do not fit together on the example.
 class SequentialBlocks : public torch::nn::ModuleHolder<SequentialBlocksImpl> {
  public:
-  explicit SequentialBlocks(const SequentialBlocksOptions& options) : ModuleHolder(std::make_shared<SequentialBlocksImpl>(options)) {}
+  explicit SequentialBlocks(const SequentialBlocksOptions& options)
+      : ModuleHolder(std::make_shared<SequentialBlocksImpl>(options)) {}
   /// Holds that module, or none (nullptr). A template, because SequentialBlocks({}) would be no module otherwise.
   template <std::convertible_to<std::shared_ptr<SequentialBlocksImpl>> Pointer>
   SequentialBlocks(Pointer module) : ModuleHolder(std::shared_ptr<SequentialBlocksImpl>(std::move(module))) {}

@@ -1,7 +1,8 @@
 #pragma once
 
-#include <creditlib/credit/factored_credit.hpp>
 #include <torch/types.h>
+
+#include <creditlib/credit/factored_credit.hpp>
 
 namespace creditlib {
 

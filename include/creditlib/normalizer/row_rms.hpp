@@ -1,8 +1,9 @@
 #pragma once
 
+#include <torch/types.h>
+
 #include <creditlib/credit/factored_credit.hpp>
 #include <creditlib/detail/row_kernels.hpp>
-#include <torch/types.h>
 
 namespace creditlib {
 
@@ -10,8 +11,8 @@ namespace creditlib {
 ///
 ///     a_b / (sqrt(mean(a_b^2)) + eps)
 ///
-/// eps is absolute: a credit with an RMS far below it is not normalised any more but scaled by 1/eps. The scripts' FA takes
-/// the gradient of the batch mean under 1e-6; on creditlib's per-sample credit the same is eps = 1e-6 * B.
+/// eps is absolute: a credit with an RMS far below it is not normalised any more but scaled by 1/eps. The scripts' FA
+/// takes the gradient of the batch mean under 1e-6; on creditlib's per-sample credit the same is eps = 1e-6 * B.
 /// Source: train_methods and dfa_residual_penalty_test.
 struct RowRms {
   double eps = 1e-6;

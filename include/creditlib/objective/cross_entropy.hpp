@@ -1,8 +1,9 @@
 #pragma once
 
+#include <torch/types.h>
+
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
-#include <torch/types.h>
 
 namespace creditlib {
 
@@ -27,8 +28,8 @@ struct CrossEntropy {
 
   /// Throws Error unless target is int64, (B), on the logits' device, and, where that is the CPU, in 0..C-1.
   void check(const torch::Tensor& logits, const torch::Tensor& target) const {
-    if (!target.defined() || target.dim() != 1 || target.size(0) != logits.size(0) || target.scalar_type() != torch::kInt64 ||
-        target.device() != logits.device()) {
+    if (!target.defined() || target.dim() != 1 || target.size(0) != logits.size(0) ||
+        target.scalar_type() != torch::kInt64 || target.device() != logits.device()) {
       detail::fail("CrossEntropy: the target is ", detail::tensor_text(target), ", expected ",
                    detail::shape_text({logits.size(0)}), " Long on ", logits.device(), ": one class index a sample.");
     }

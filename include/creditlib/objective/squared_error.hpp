@@ -1,8 +1,9 @@
 #pragma once
 
+#include <torch/types.h>
+
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
-#include <torch/types.h>
 
 namespace creditlib {
 
@@ -20,7 +21,8 @@ struct SquaredError {
   void check(const torch::Tensor& logits, const torch::Tensor& target) const {
     if (!target.defined() || target.sizes() != logits.sizes() || target.scalar_type() != logits.scalar_type() ||
         target.device() != logits.device()) {
-      detail::fail("SquaredError: the target is ", detail::tensor_text(target), ", expected ", detail::tensor_text(logits), ".");
+      detail::fail("SquaredError: the target is ", detail::tensor_text(target), ", expected ",
+                   detail::tensor_text(logits), ".");
     }
   }
 };

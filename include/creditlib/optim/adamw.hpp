@@ -1,17 +1,17 @@
 #pragma once
 
+#include <torch/types.h>
+
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/optim/learning_rate.hpp>
 #include <creditlib/optim/parameters.hpp>
-#include <torch/types.h>
-
 #include <vector>
 
 namespace creditlib::optim {
 
-/// AdamW (Adam with decoupled weight decay; weight_decay 0 is Adam) over LibTorch's fused kernel, on the CPU and on CUDA.
-/// The same numbers as torch.optim.AdamW, to rounding.
+/// AdamW (Adam with decoupled weight decay; weight_decay 0 is Adam) over LibTorch's fused kernel, on the CPU and on
+/// CUDA. The same numbers as torch.optim.AdamW, to rounding.
 class AdamW {
  public:
   struct Options {
@@ -30,7 +30,8 @@ class AdamW {
         lr_(options.lr, parameters_, options.lr_in_tensor),
         means_(zeros_like(parameters_)),
         squares_(zeros_like(parameters_)) {
-    for (const auto& parameter : parameters_) steps_.push_back(torch::zeros({}, parameter.options().dtype(torch::kFloat32)));
+    for (const auto& parameter : parameters_)
+      steps_.push_back(torch::zeros({}, parameter.options().dtype(torch::kFloat32)));
   }
   explicit AdamW(std::vector<torch::Tensor> parameters) : AdamW(std::move(parameters), Options{}) {}
 
@@ -55,8 +56,8 @@ class AdamW {
       if (parameters.empty()) return;
       count(steps);
       lr_.pass_to([&](const auto& lr) {
-        at::_fused_adamw_(parameters, gradients, means, squares, {}, steps, lr, options_.beta1, options_.beta2, options_.weight_decay,
-                          options_.eps, /*amsgrad=*/false, /*maximize=*/false);
+        at::_fused_adamw_(parameters, gradients, means, squares, {}, steps, lr, options_.beta1, options_.beta2,
+                          options_.weight_decay, options_.eps, /*amsgrad=*/false, /*maximize=*/false);
       });
     });
   }

@@ -6,14 +6,16 @@
 
 namespace creditlib::detail {
 
-/// A learning rate as LibTorch's fused kernels take it: a number on the CPU, a tensor where the parameters are on CUDA, so that a
-/// step in a CUDA graph reads the rate that is set when it is replayed. (The kernels want that tensor in float32.)
+/// A learning rate as LibTorch's fused kernels take it: a number on the CPU, a tensor where the parameters are on CUDA,
+/// so that a step in a CUDA graph reads the rate that is set when it is replayed. (The kernels want that tensor in
+/// float32.)
 class LearningRate {
  public:
   /// `in_tensor`: on the CPU too.
   LearningRate(double value, const std::vector<torch::Tensor>& parameters, bool in_tensor) : value_(value) {
     const auto device = parameters.empty() ? torch::Device(torch::kCPU) : parameters.front().device();
-    if (in_tensor || !device.is_cpu()) tensor_ = torch::full({}, value, torch::TensorOptions(torch::kFloat32).device(device));
+    if (in_tensor || !device.is_cpu())
+      tensor_ = torch::full({}, value, torch::TensorOptions(torch::kFloat32).device(device));
   }
 
   /// No host synchronisation.

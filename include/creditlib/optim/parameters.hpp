@@ -1,21 +1,22 @@
 #pragma once
 
-#include <creditlib/detail/describe.hpp>
-#include <creditlib/error.hpp>
 #include <torch/types.h>
 
+#include <creditlib/detail/describe.hpp>
+#include <creditlib/error.hpp>
 #include <vector>
 
 namespace creditlib::optim {
 
-/// The gradient of a parameter in the parameter's own memory layout, as the fused kernels need it; undefined where there is none.
-/// Throws Error where it has another shape, dtype or device than the parameter: the kernels do not look.
+/// The gradient of a parameter in the parameter's own memory layout, as the fused kernels need it; undefined where
+/// there is none. Throws Error where it has another shape, dtype or device than the parameter: the kernels do not look.
 inline torch::Tensor aligned_gradient(const torch::Tensor& parameter) {
   const auto& gradient = parameter.grad();
   if (!gradient.defined()) return gradient;
-  if (gradient.sizes() != parameter.sizes() || gradient.scalar_type() != parameter.scalar_type() || gradient.device() != parameter.device()) {
-    detail::fail("The gradient of a parameter is ", detail::tensor_text(gradient), ", expected ", detail::tensor_text(parameter),
-                 " like the parameter.");
+  if (gradient.sizes() != parameter.sizes() || gradient.scalar_type() != parameter.scalar_type() ||
+      gradient.device() != parameter.device()) {
+    detail::fail("The gradient of a parameter is ", detail::tensor_text(gradient), ", expected ",
+                 detail::tensor_text(parameter), " like the parameter.");
   }
   if (gradient.strides() == parameter.strides()) return gradient;
   return torch::empty_like(parameter).copy_(gradient);

@@ -1,17 +1,17 @@
 #pragma once
 
+#include <torch/types.h>
+
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/optim/learning_rate.hpp>
 #include <creditlib/optim/parameters.hpp>
-#include <torch/types.h>
-
 #include <vector>
 
 namespace creditlib::optim {
 
-/// Stochastic gradient descent with momentum and (coupled) weight decay over LibTorch's fused kernel, on the CPU and on CUDA.
-/// The same numbers as torch.optim.SGD without dampening, to rounding.
+/// Stochastic gradient descent with momentum and (coupled) weight decay over LibTorch's fused kernel, on the CPU and on
+/// CUDA. The same numbers as torch.optim.SGD without dampening, to rounding.
 class SGD {
  public:
   struct Options {
@@ -48,7 +48,8 @@ class SGD {
       if (parameters.empty()) return;
       // Velocities start at 0, so the first step is like every other.
       lr_.pass_to([&](const auto& lr) {
-        at::_fused_sgd_(parameters, gradients, velocities, options_.weight_decay, options_.momentum, lr, /*dampening=*/0,
+        at::_fused_sgd_(parameters, gradients, velocities, options_.weight_decay, options_.momentum, lr,
+                        /*dampening=*/0,
                         /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false);
       });
     });

@@ -1,8 +1,7 @@
 #pragma once
 
-#include <creditlib/schedule/progress.hpp>
-
 #include <array>
+#include <creditlib/schedule/progress.hpp>
 
 namespace creditlib {
 

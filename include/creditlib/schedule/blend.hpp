@@ -1,9 +1,8 @@
 #pragma once
 
+#include <array>
 #include <creditlib/error.hpp>
 #include <creditlib/schedule/progress.hpp>
-
-#include <array>
 
 namespace creditlib {
 

@@ -1,16 +1,16 @@
 #pragma once
 
-#include <creditlib/schedule/progress.hpp>
-
 #include <array>
+#include <creditlib/schedule/progress.hpp>
 #include <cstdint>
 
 namespace creditlib {
 
-/// The first source before `epoch` (counted from 0), the second from then on; the second learns from `lead` epochs earlier.
+/// The first source before `epoch` (counted from 0), the second from then on; the second learns from `lead` epochs
+/// earlier.
 ///
-/// Source: the schedules DFA_then_Vec_T{k} and Vec_early_then_DFA_T{k} of the schedule-timing script, whose vector net learns in
-/// the six epochs before it is used (lead 6).
+/// Source: the schedules DFA_then_Vec_T{k} and Vec_early_then_DFA_T{k} of the schedule-timing script, whose vector net
+/// learns in the six epochs before it is used (lead 6).
 struct SwitchAt {
   std::int64_t epoch = 0;
   std::int64_t lead = 0;

@@ -1,15 +1,15 @@
 #pragma once
 
-#include <creditlib/error.hpp>
-#include <creditlib/schedule/progress.hpp>
-
 #include <algorithm>
 #include <array>
+#include <creditlib/error.hpp>
+#include <creditlib/schedule/progress.hpp>
 #include <cstdint>
 
 namespace creditlib {
 
-/// The first source alone for `epochs` epochs, then the second's weight grows to 1 over `ramp` epochs; both learn throughout.
+/// The first source alone for `epochs` epochs, then the second's weight grows to 1 over `ramp` epochs; both learn
+/// throughout.
 ///
 ///     w = min(1, max(0, (epoch + 1 - epochs) / ramp)),   weights (1 - w, w),   epoch from 0
 ///

@@ -1,6 +1,7 @@
-#include <creditlib/creditlib.hpp>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
+
+#include <creditlib/creditlib.hpp>
 
 /// A program that prints with an fmt of its own, as a linked library, beside creditlib.
 int main() {
