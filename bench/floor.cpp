@@ -1,9 +1,10 @@
 // What no training step on the residual MLP can go below: its bare matrix products, and the optimiser's pass over all
 // parameters.
 //
-//   floor [--batch N] [--classes N] [--threads N] [--matmul mkl|onednn] [--device cuda] [--benchmark_…]     Google
-//   Benchmark floor --serve --rule bp|dfa|dfa_dense|fa|oracle|adamw --width 256 --blocks 4 …                   takes
-//   turns (support/serve.hpp)
+//   floor [--batch N] [--classes N] [--threads N] [--matmul mkl|onednn] [--device cuda] [--benchmark_…]
+//                     Google Benchmark
+//   floor --serve --rule bp|dfa|dfa_dense|fa|oracle|adamw --width 256 --blocks 4 …
+//                     takes turns (support/serve.hpp)
 
 #include <benchmark/benchmark.h>
 #include <torch/types.h>

@@ -245,8 +245,7 @@ void run_all(const Settings& s) {
 int main(int argc, char** argv) {
   CLI::App app(
       "Trains a residual MLP with back-propagation and with local credit rules, and measures how well each rule's "
-      "credit\n"
-      "aligns with the true gradient.",
+      "credit\naligns with the true gradient.",
       "train_methods");
   Settings settings;
   add_flags(app, settings);

@@ -19,8 +19,7 @@ namespace bench {
 ///
 ///   Forward    from the start of the step to the first call of the objective
 ///   Credit     to the last call of the normalizer or the local loss: the error, credit and, for sources that train at
-///   other states, the
-///              second run of the blocks; in back-propagation the error alone
+///              other states, the second run of the blocks; in back-propagation the error alone
 ///   Learning   to the end of the source's learn()
 ///   Backward   to the optimiser's kernel: all gradients, and clipping
 ///   Optimiser  the kernel (the last aten::_fused_adam… or aten::_fused_sgd… of the step)

@@ -6,9 +6,8 @@
 
 #include <algorithm>
 #include <creditlib/error.hpp>
+#include <creditlib/process/matmul.hpp>
 #include <utility>
-
-#include "support/matmul.hpp"
 
 namespace bench {
 namespace {
@@ -47,7 +46,8 @@ void Settings::apply() const {
     throw creditlib::Error("--device " + device + ": LibTorch sees no CUDA device here; use cpu");
   }
   at::set_num_threads(static_cast<int>(threads));
-  use_matmul(matmul);
+  creditlib::process::use_matmul(matmul == "onednn" ? creditlib::process::Matmul::OneDNN
+                                                    : creditlib::process::Matmul::Default);
 }
 
 bool take_switch(std::vector<std::string>& arguments, const std::string& flag) {

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <creditlib/process/memory.hpp>
 #include <csignal>
 #include <cstdio>
 
@@ -52,6 +53,7 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<void()
     std::fprintf(stderr, "%s --help lists the flags.\n", app.get_name().c_str());
     return 2;
   }
+  creditlib::process::keep_freed_memory();
   std::signal(SIGINT, ask_to_stop);
   std::signal(SIGTERM, ask_to_stop);
   try {

@@ -66,7 +66,7 @@ Workbench::Workbench(const RunFlags& flags) : flags_(flags), device_(chosen_devi
   if (flags.cuda_graph && device_ == "cpu")
     throw UsageError("--cuda-graph is of CUDA devices, and this run is on the CPU: leave it out, or use --device cuda");
   if (flags.threads > 0) at::set_num_threads(flags.threads);
-  choose_matmul(flags.matmul, flags.quiet);
+  set_matmul(flags.matmul, flags.quiet);
   const std::string folder = !flags.data_dir.empty()     ? flags.data_dir
                              : flags.dataset == "digits" ? CREDITLIB_DATA_DIR "/digits"
                                                          : "data";

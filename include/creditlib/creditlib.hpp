@@ -77,6 +77,8 @@
 #include <creditlib/optim/parameters.hpp>
 #include <creditlib/optim/rate.hpp>
 #include <creditlib/optim/sgd.hpp>
+#include <creditlib/process/matmul.hpp>
+#include <creditlib/process/memory.hpp>
 #include <creditlib/protocol/check.hpp>
 #include <creditlib/protocol/depth_utility.hpp>
 #include <creditlib/protocol/gradient_stability.hpp>

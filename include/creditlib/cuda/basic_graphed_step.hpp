@@ -142,8 +142,7 @@ class BasicGraphedStep {
         if (torch::equal(now[i], before_[i])) continue;
         fail(
             "cuda::GraphedStep: the step draws random numbers on the host (in a layer or a credit source), and a CUDA "
-            "graph would "
-            "repeat those that it was captured with; use trainer.step.");
+            "graph would repeat those that it was captured with; use trainer.step.");
       }
     }
 

@@ -21,8 +21,7 @@ consteval bool source_is_graphable() {
   constexpr bool learns = Learns<State, Model>;
   static_assert(!learns,
                 "creditlib: this credit source learns, and a CUDA graph would repeat what it drew and counted on the "
-                "host when it "
-                "was captured; use trainer.step instead of cuda::GraphedStep");
+                "host when it was captured; use trainer.step instead of cuda::GraphedStep");
   constexpr bool sees_updates = SeesUpdates<State, Model>;
   static_assert(
       !sees_updates,
@@ -31,8 +30,7 @@ consteval bool source_is_graphable() {
   constexpr bool has_local_inputs = HasLocalInputs<State, Model>;
   static_assert(!has_local_inputs,
                 "creditlib: this credit source has local_inputs, for which random generators are put back on the host, "
-                "and a CUDA "
-                "graph cannot do that; use trainer.step instead of cuda::GraphedStep");
+                "and a CUDA graph cannot do that; use trainer.step instead of cuda::GraphedStep");
   constexpr bool stays = GivesCreditConst<State, Model>;
   static_assert(
       stays,

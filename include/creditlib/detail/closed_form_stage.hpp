@@ -62,8 +62,8 @@ class GradientBuffers {
 ///
 ///     linear       dW = g^T x,  db = sum_b g,  dx = g W;    with g = left right^T of low rank
 ///                  dW = right (left^T x),  db = right (sum_b left),  dx = left (right^T W)
-///     layer norm   dx = rstd (v - mean(v) - z mean(v z)),  v = g * weight,  z the normalised x;  dweight = sum_b g z,
-///     dbias = sum_b g;
+///     layer norm   dx = rstd (v - mean(v) - z mean(v z)),  v = g * weight,  z the normalised x;
+///                  dweight = sum_b g z,  dbias = sum_b g;
 ///                  below a linear layer and where no dx is asked for, without a product of its own: with G = g^T z
 ///                  dW = G * weight + db bias^T,  dweight = sum_rows W * G,  dbias = W^T db
 class ClosedFormStage {

@@ -28,9 +28,7 @@ consteval bool model_is_sound() {
     constexpr bool has_blocks = requires(M & model) {
       { model->blocks() } -> std::convertible_to<std::int64_t>;
     };
-    static_assert(has_blocks,
-                  "creditlib: the model needs `std::int64_t "
-                  "blocks() const`: how many blocks there are");
+    static_assert(has_blocks, "creditlib: the model needs `std::int64_t blocks() const`: how many blocks there are");
     constexpr bool has_block = requires(M & model, const torch::Tensor& t, std::int64_t l) {
       { model->block(l, t) } -> std::convertible_to<torch::Tensor>;
     };
@@ -58,9 +56,7 @@ consteval bool model_is_sound() {
     constexpr bool has_classes = requires(M & model) {
       { model->classes() } -> std::convertible_to<std::int64_t>;
     };
-    static_assert(has_classes,
-                  "creditlib: the model needs `std::int64_t "
-                  "classes() const`: the width of the logits");
+    static_assert(has_classes, "creditlib: the model needs `std::int64_t classes() const`: the width of the logits");
     constexpr bool has_hidden_shape = requires(M & model, std::int64_t l) {
       { model->hidden_shape(l) } -> std::convertible_to<std::vector<std::int64_t>>;
     };
@@ -117,9 +113,7 @@ consteval bool credit_is_sound() {
                   "run state must return std::vector<torch::Tensor>, "
                   "one credit for each of h_0..h_L");
     constexpr bool learn = Learns<S, M> || !names_learn<S>;
-    static_assert(learn,
-                  "creditlib: learn is there but not callable as "
-                  "`learn(model, const creditlib::Trace&)`");
+    static_assert(learn, "creditlib: learn is there but not callable as `learn(model, const creditlib::Trace&)`");
     constexpr bool after = SeesUpdates<S, M> || !names_after_step<S>;
     static_assert(after,
                   "creditlib: after_step is there but not callable as "
@@ -141,8 +135,7 @@ consteval bool credit_is_sound() {
     constexpr bool pullback =
         (DeclaresPullback<S> || !names_wants_pullback<S>)&&(DeclaresPullback<C> || !names_wants_pullback<C>);
     static_assert(pullback,
-                  "creditlib: wants_pullback must be declared as "
-                  "`static constexpr bool wants_pullback = true;`");
+                  "creditlib: wants_pullback must be declared as `static constexpr bool wants_pullback = true;`");
     return std::copyable<C> && credits && learn && after && local && factors && named && pullback;
   }
 }
@@ -150,8 +143,7 @@ consteval bool credit_is_sound() {
 template <class S, std::size_t Sources>
 consteval bool schedule_is_sound() {
   static_assert(weight_count<S>() > 0,
-                "creditlib: a schedule needs `std::array<double, N> "
-                "weights(const creditlib::Progress&) const`, one "
+                "creditlib: a schedule needs `std::array<double, N> weights(const creditlib::Progress&) const`, one "
                 "weight a credit source");
   constexpr bool fits = weight_count<S>() == 0 || weight_count<S>() == Sources;
   static_assert(fits,
@@ -159,9 +151,9 @@ consteval bool schedule_is_sound() {
                 "sources than there are: one source goes with Always, a "
                 "Mix of two with SwitchAt, Blend or Warmup");
   constexpr bool learns = SaysWhatLearns<S> || !names_learns<S>;
-  static_assert(learns,
-                "creditlib: learns is there but not callable as "
-                "`std::array<bool, N> learns(const creditlib::Progress&) const`");
+  static_assert(
+      learns,
+      "creditlib: learns is there but not callable as `std::array<bool, N> learns(const creditlib::Progress&) const`");
   return weight_count<S>() == Sources && learns;
 }
 
@@ -175,8 +167,8 @@ consteval bool normalizer_is_sound() {
     { normalizer.factored(a) } -> std::same_as<FactoredCredit>;
   };
   static_assert(factors,
-                "creditlib: factored is there but not callable as "
-                "`creditlib::FactoredCredit factored(const creditlib::FactoredCredit&) const`");
+                "creditlib: factored is there but not callable as `creditlib::FactoredCredit factored(const "
+                "creditlib::FactoredCredit&) const`");
   return Normalizer<N> && factors;
 }
 
@@ -213,15 +205,14 @@ template <class O>
 consteval bool objective_is_sound() {
   constexpr bool is_objective = Objective<O>;
   static_assert(is_objective,
-                "creditlib: an objective needs `loss(logits, target)` -> (B), "
-                "`error(logits, target)` -> (B, C) and "
+                "creditlib: an objective needs `loss(logits, target)` -> (B), `error(logits, target)` -> (B, C) and "
                 "`check(logits, target)`, all const");
   constexpr bool counts = !names_correct<O> || requires(const O& objective, torch::Tensor t) {
     { objective.correct(t, t) } -> std::convertible_to<torch::Tensor>;
   };
-  static_assert(counts,
-                "creditlib: correct is there but not callable as "
-                "`torch::Tensor correct(logits, target) const`, a scalar");
+  static_assert(
+      counts,
+      "creditlib: correct is there but not callable as `torch::Tensor correct(logits, target) const`, a scalar");
   return Objective<O> && counts;
 }
 

@@ -1,0 +1,65 @@
+#include <creditlib/process/matmul.hpp>
+
+#include "../test.hpp"
+
+using namespace creditlib;
+using namespace creditlib::test;
+
+namespace {
+
+/// Puts the process's choice back when a test ends.
+struct Restored {
+  bool onednn = detail::multiplies_by_onednn();
+  ~Restored() { detail::multiply_by_onednn(onednn); }
+};
+
+/// Relative distance of a float32 product to that in float64.
+double error_of_a_product() {
+  torch::manual_seed(3);
+  const auto a = torch::randn({64, 512}), b = torch::randn({512, 96});
+  const auto exact = a.to(torch::kFloat64).mm(b.to(torch::kFloat64));
+  return (a.mm(b) - exact).norm().item<double>() / exact.norm().item<double>();
+}
+
+}  // namespace
+
+TEST_CASE("the process multiplies as it was told", "[process]") {
+  const Restored restored;
+
+  process::use_matmul(process::Matmul::BFloat16);
+  CHECK(process::matmul_in_use() == process::Matmul::OneDNN);
+  process::use_matmul(process::Matmul::Default);
+  CHECK(process::matmul_in_use() == process::Matmul::Default);
+  CHECK(error_of_a_product() < 1e-5);
+}
+
+TEST_CASE("oneDNN is taken only where its products are float32's", "[process]") {
+  const Restored restored;
+  process::use_matmul(process::Matmul::BFloat16);
+  const bool rounds = error_of_a_product() > 1e-5;
+  process::use_matmul(process::Matmul::Default);
+
+  const auto said = error_of([] { process::use_matmul(process::Matmul::OneDNN); });
+
+  if (rounds) {
+    CHECK(says(said, {"oneDNN rounds float32 matrices to bfloat16", "use LibTorch's own"}));
+    CHECK(process::matmul_in_use() == process::Matmul::Default);
+  } else {
+    CHECK(said == "(nothing was thrown)");
+    CHECK(process::matmul_in_use() == process::Matmul::OneDNN);
+  }
+}
+
+TEST_CASE("a choice by timing is one of the two that it timed, in float32, and is in use then", "[process]") {
+  const Restored restored;
+
+  const auto trial = process::choose_matmul();
+
+  CHECK(trial.chosen != process::Matmul::BFloat16);
+  CHECK(process::matmul_in_use() == trial.chosen);
+  CHECK(trial.default_milliseconds > 0);
+  CHECK(trial.onednn_milliseconds > 0);
+  CHECK(trial.default_error > 0);
+  CHECK(trial.default_error < 1e-5);
+  CHECK(error_of_a_product() < 1e-5);
+}
