@@ -1,5 +1,6 @@
 #include <creditlib/process/matmul.hpp>
 
+#include "../models.hpp"
 #include "../test.hpp"
 
 using namespace creditlib;
@@ -9,8 +10,8 @@ namespace {
 
 /// Puts the process's choice back when a test ends.
 struct Restored {
-  bool onednn = detail::multiplies_by_onednn();
-  ~Restored() { detail::multiply_by_onednn(onednn); }
+  bool onednn = creditlib::detail::multiplies_by_onednn();
+  ~Restored() { creditlib::detail::multiply_by_onednn(onednn); }
 };
 
 /// Relative distance of a float32 product to that in float64.
