@@ -30,7 +30,7 @@ struct Settings {
   std::vector<std::string> methods{"bp", "fa", "dfa"};
   std::vector<std::int64_t> seeds{42, 123, 456};
   std::int64_t epochs = 100, num_blocks = 0, d_hidden = 0;
-  std::string output_dir = "results/reproduce", precision = "float32";
+  std::string output_dir = "results/reproduce", precision = "float32", credit_point = "output";
   double penalty_lam = 0, clip = 0;
   std::string init_from = {};
   double lr = 1e-3, wd = 0.01;
@@ -77,6 +77,11 @@ void add_flags(CLI::App& app, Settings& s) {
                  "of large matrix products: float32, or bf16 with float32 weights (residual MLPs)")
       ->check(CLI::IsMember({"float32", "bf16"}))
       ->capture_default_str();
+  app.add_option(flag("credit_point"), s.credit_point,
+                 "where oracle, vec, value_net and state_predictor estimate block l's credit: at its output, or at its "
+                 "input (networks whose hidden states have one shape)")
+      ->check(CLI::IsMember({"output", "input"}))
+      ->capture_default_str();
   support::add_retrain_flag(app, s.retrain);
   support::add_run_flags(app, s.run);
 }
@@ -98,7 +103,8 @@ Json config(const Settings& s) {
           {"wd", s.wd},
           {"limit_train", s.run.limit_train},
           {"init_from", s.init_from},
-          {"precision", s.precision}};
+          {"precision", s.precision},
+          {"credit_point", s.credit_point}};
 }
 
 /// On the first samples of the test set, in eval mode: the rule's own credit against the network's own gradients.
@@ -141,6 +147,7 @@ void run(const std::string& method, std::int64_t seed, const Settings& s, const 
   support::MethodSettings settings{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = seed},
                                    .penalty = s.penalty_lam,
                                    .batch_size = s.run.batch_size};
+  if (s.credit_point == "input") settings.estimate_at(creditlib::CreditPoint::BlockInput);
   if (s.clip > 0) settings.options.clip_norm = s.clip;
   if (s.precision == "bf16") settings.options.precision = creditlib::MatmulPrecision::BFloat16;
   const auto trainer = support::make_trainer(s.arch, method, bench, settings, s.init_from, s.d_hidden, s.num_blocks);

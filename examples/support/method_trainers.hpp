@@ -5,7 +5,6 @@
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/mix.hpp>
-#include <creditlib/credit/oracle.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/loss/penalized_inner_product.hpp>
 #include <creditlib/normalizer/raw.hpp>
@@ -66,7 +65,7 @@ std::unique_ptr<AnyTrainer> method_trainer(const std::string& method, Model mode
   if (method == "dfa" || method == "frozen") return local(dfa, Always{}, RowRms{});
   // The script's FA credit is the gradient of the batch mean under an absolute 1e-6: B times that at per-sample scale.
   if (method == "fa") return local(FA{s.feedback}, Always{}, RowRms{.eps = 1e-6 * static_cast<double>(s.batch_size)});
-  if (method == "oracle") return local(Oracle{}, Always{}, RowRms{});
+  if (method == "oracle") return local(s.oracle, Always{}, RowRms{});
   if (method == "vec") return local(s.vec, Always{}, RowRms{});
   if (method == "state_predictor") return local(s.state_predictor, Always{}, RowRms{});
   if (method == "value_net") {

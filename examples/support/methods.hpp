@@ -2,6 +2,7 @@
 
 #include <creditlib/credit/credit_point.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
+#include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/credit/value_net.hpp>
 #include <creditlib/credit/vec.hpp>
@@ -36,6 +37,7 @@ struct MethodSettings {
   Tensors feedback = {};
   /// DFA with one row of feedback an element of a hidden state with positions, not one a channel.
   bool by_element = false;
+  creditlib::Oracle oracle = {};
   creditlib::Vec vec = {};
   creditlib::ValueNet value_net = {};
   /// DFA's epochs before the value net's credit begins to be mixed in, over as many again; a fifth of all where it is <
@@ -43,6 +45,9 @@ struct MethodSettings {
   std::int64_t warmup = -1;
   creditlib::StatePredictor state_predictor = {};
   creditlib::EquilibriumPropagation ep = {};
+
+  /// Where the rules that estimate a gradient do so.
+  void estimate_at(creditlib::CreditPoint at) { oracle.at = vec.at = value_net.at = state_predictor.at = at; }
 };
 
 /// A network of `arch` for the workbench's data, initialised from LibTorch's global generator, with `width` and

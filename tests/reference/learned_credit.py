@@ -2,7 +2,8 @@
 
 They learn before they give credit, as in the scripts; creditlib's give credit first. On the ResidualMLP, which no
 script trains them on in this form, nets and credit points are those of creditlib's train_methods: an estimate for each
-of h_0..h_L, that of h_{l+1} drives block l, that of h_0 the embed. Shapes: B batch, C classes, d width, L blocks.
+of h_0..h_L, that of h_{l+1} drives block l, that of h_0 the embed. at_input=True drives block l with the estimate at
+its input h_l instead, as schedule_timing does. Shapes: B batch, C classes, d width, L blocks.
 """
 
 import copy
@@ -43,8 +44,8 @@ class CreditNet(nn.Module):
 class LearnedCredit(CreditSource):
     """Nets under one Adam without schedule; each net's gradient norm is clipped to clip_norm, if given."""
 
-    def __init__(self, nets, lr, clip_norm, fused):
-        self.nets, self.clip_norm = nn.ModuleList(nets), clip_norm
+    def __init__(self, nets, lr, clip_norm, fused, at_input):
+        self.nets, self.clip_norm, self.at_input = nn.ModuleList(nets), clip_norm, at_input
         self.optimizer = torch.optim.Adam(self.nets.parameters(), lr=lr, fused=fused)
 
     def learn(self, trace):
@@ -55,12 +56,16 @@ class LearnedCredit(CreditSource):
                 nn.utils.clip_grad_norm_(net.parameters(), self.clip_norm)
         self.optimizer.step()
 
+    def credits(self, trace):
+        estimates = self.estimates(trace)
+        return [estimates[0], *estimates[:-1]] if self.at_input else estimates
+
 
 class StatePredictor(LearnedCredit):
     """The state bridge: net l predicts h_L from h_l; credit is the gradient of the loss of that prediction."""
 
-    def __init__(self, width, classes, blocks, fused):
-        super().__init__([CreditNet(width, classes, width, 2) for _ in range(blocks + 1)], 3e-4, None, fused)
+    def __init__(self, width, classes, blocks, fused, at_input=False):
+        super().__init__([CreditNet(width, classes, width, 2) for _ in range(blocks + 1)], 3e-4, None, fused, at_input)
 
     def _predicted(self, l, h, e):
         return self.nets[l](h, l / len(self.nets), e)
@@ -72,7 +77,7 @@ class StatePredictor(LearnedCredit):
         predicted = [self._predicted(l, h, trace.error) for l, h in enumerate(trace.hidden)]
         return sum((((p - wanted) / scale) ** 2).sum(-1).mean() for p in predicted)
 
-    def credits(self, trace):
+    def estimates(self, trace):
         states = [h.detach().requires_grad_() for h in trace.hidden]
         logits = [trace.model.readout(self._predicted(l, h, trace.error)) for l, h in enumerate(states)]
         return torch.autograd.grad(sum(F.cross_entropy(z, trace.y, reduction="sum") for z in logits), states)
@@ -86,8 +91,8 @@ class ValueNet(LearnedCredit):
 
     SAMPLES, SIGMA, LAMBDA, EMA = 4, 0.01, 0.1, 0.99
 
-    def __init__(self, width, classes, blocks, fused):
-        super().__init__([CreditNet(width, classes, 1, 3) for _ in range(blocks + 1)], 3e-4, 1.0, fused)
+    def __init__(self, width, classes, blocks, fused, at_input=False):
+        super().__init__([CreditNet(width, classes, 1, 3) for _ in range(blocks + 1)], 3e-4, 1.0, fused, at_input)
         self.slow = copy.deepcopy(self.nets).requires_grad_(False)
 
     def _values(self, nets, l, h, e):
@@ -113,24 +118,20 @@ class ValueNet(LearnedCredit):
             for slow, new in zip(self.slow.parameters(), self.nets.parameters()):
                 slow.lerp_(new, 1 - self.EMA)
 
-    def credits(self, trace):
+    def estimates(self, trace):
         states = [h.detach().requires_grad_() for h in trace.hidden]
         values = [self._values(self.nets, l, h, trace.error) for l, h in enumerate(states)]
         return torch.autograd.grad(sum(v.sum() for v in values), states)
 
 
 class Vec(LearnedCredit):
-    """One net gives the gradient at every h_l; it learns the true one at h_L, and slopes at one l < L a step.
-
-    at_input=True drives block l with the estimate at its input h_l, as schedule_timing does.
-    """
+    """One net gives the gradient at every h_l; it learns the true one at h_L, and slopes at one l < L a step."""
 
     DIRECTIONS, EPSILON = 4, 1e-3
     reads_gradient = True
 
     def __init__(self, width, classes, blocks, fused, at_input=False):
-        super().__init__([CreditNet(width, classes, width, 3)], 1e-3, 1.0, fused)
-        self.at_input = at_input
+        super().__init__([CreditNet(width, classes, width, 3)], 1e-3, 1.0, fused, at_input)
 
     def _estimate(self, l, trace):
         return self.nets[0](trace.hidden[l], l / (len(trace.hidden) - 1), trace.error)
@@ -155,9 +156,8 @@ class Vec(LearnedCredit):
         return terminal + projected / self.DIRECTIONS
 
     @torch.no_grad()
-    def credits(self, trace):
-        estimates = [self._estimate(l, trace) for l in range(len(trace.hidden))]
-        return [estimates[0], *estimates[:-1]] if self.at_input else estimates
+    def estimates(self, trace):
+        return [self._estimate(l, trace) for l in range(len(trace.hidden))]
 
 
 class WarmedUp(CreditSource):

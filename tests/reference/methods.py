@@ -26,7 +26,7 @@ class Options(NamedTuple):
     weight_decay: float = 0.01
     clip_norm: float = None  # of each block's gradients; never the embed's or the readout's
     penalty: float = 0.0  # times the batch mean of ||f_l||^2, added to each block's loss
-    vec_at_input: bool = False
+    at_input: bool = False
     one_pass: bool = False
 
 
@@ -69,12 +69,12 @@ def make_source(method, o):
     if method == "fa":
         return scripts_way.FA(scripts_way.draw_fa_feedback(o.width, o.blocks), per_sample=False)
     if method == "state_predictor":
-        return StatePredictor(o.width, o.classes, o.blocks, o.one_pass)
+        return StatePredictor(o.width, o.classes, o.blocks, o.one_pass, o.at_input)
     if method == "vec":
-        return Vec(o.width, o.classes, o.blocks, o.one_pass, o.vec_at_input)
+        return Vec(o.width, o.classes, o.blocks, o.one_pass, o.at_input)
     dfa = scripts_way.DFA(scripts_way.draw_dfa_feedback(o.width, o.classes, o.blocks))
     if method == "value_net":
-        return WarmedUp(dfa, ValueNet(o.width, o.classes, o.blocks, o.one_pass), o.epochs)
+        return WarmedUp(dfa, ValueNet(o.width, o.classes, o.blocks, o.one_pass, o.at_input), o.epochs)
     return dfa
 
 
@@ -127,7 +127,7 @@ def self_check():
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     plain = Options(inputs=12, width=8, classes=5, blocks=3, epochs=10, lr=1e-2)
-    cases = {"": plain, ", clipped and penalised": plain._replace(clip_norm=0.5, penalty=1e-2, vec_at_input=True)}
+    cases = {"": plain, ", clipped and penalised": plain._replace(clip_norm=0.5, penalty=1e-2, at_input=True)}
     agree = True
     for method in METHODS:
         for name, options in cases.items():

@@ -143,7 +143,7 @@ def arguments():
     parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--clip", type=float, default=0, help="clip each block's gradient norm to this (0: not at all)")
     parser.add_argument("--penalty", type=float, default=0, help="add this times the batch mean of ||f_l||^2")
-    parser.add_argument("--vec-at-input", action="store_true", help="vec drives block l with its estimate at h_l")
+    parser.add_argument("--at-input", action="store_true", help="learned rules drive block l with their estimate at h_l")
     parser.add_argument("--limit-train", type=int, default=0, help="train on the first N images only (0: all)")
     parser.add_argument("--one-pass", action="store_true", help="each forward once and one fused optimiser: faster")
     parser.add_argument("--matmul", choices=["highest", "medium"], default="highest", help="float32 matmul precision")
@@ -169,11 +169,11 @@ def main():
         sys.exit(0 if self_check() else "the two ways differ by more than 1e-10")
     torch.set_float32_matmul_precision(args.matmul)
     options = Options(3 * 32 * 32, args.width, 10, args.blocks, args.epochs, clip_norm=args.clip or None,
-                      penalty=args.penalty, vec_at_input=args.vec_at_input, one_pass=args.one_pass)
+                      penalty=args.penalty, at_input=args.at_input, one_pass=args.one_pass)
     results = Results(args.output, {
         "arch": "resmlp", "width": args.width, "blocks": args.blocks, "batch": BATCH, "lr": options.lr,
         "weight_decay": options.weight_decay, "epochs": args.epochs, "clip": args.clip, "penalty": args.penalty,
-        "vec_at_input": args.vec_at_input, "limit_train": args.limit_train, "one_pass": args.one_pass,
+        "at_input": args.at_input, "limit_train": args.limit_train, "one_pass": args.one_pass,
         "matmul": args.matmul, "threads": args.threads, "torch": str(torch.__version__)})
 
     folder = args.data_dir / "cifar-10-batches-bin"
