@@ -354,6 +354,10 @@ TEST_CASE("a file that is no checkpoint, or half of one, is refused", "[errors][
   REQUIRE(bytes.size() > 1000);
   CHECK(says(message(bytes.substr(0, bytes.size() / 2)),
              {"other", "damaged", std::to_string(bytes.size() / 2) + " bytes"}));
+  for (const std::size_t size :
+       {std::size_t{1}, std::size_t{21}, std::size_t{500}, bytes.size() - 23, bytes.size() - 1}) {
+    CHECK(says(message(bytes.substr(0, size)), {"other", "damaged"}));
+  }
   CHECK(says(message(""), {"other", "damaged"}));
   CHECK(says(message("text that is no checkpoint at all"), {"other", "damaged"}));
   CHECK(message(bytes) == "(nothing was thrown)");

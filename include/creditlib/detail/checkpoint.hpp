@@ -1,5 +1,7 @@
 #pragma once
 
+#include <caffe2/serialize/inline_container.h>
+#include <torch/csrc/jit/serialization/import_read.h>
 #include <torch/csrc/jit/serialization/pickle.h>
 
 #include <creditlib/detail/describe.hpp>
@@ -8,10 +10,10 @@
 #include <creditlib/named_tensors.hpp>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace creditlib::detail {
@@ -29,19 +31,40 @@ inline void save_tensors(const std::filesystem::path& path, const NamedTensors& 
   io::write_atomically(path, std::string_view(bytes.data(), bytes.size()));
 }
 
+/// Whether a file ends with a zip archive's last record, as one that was cut off does not.
+inline bool ends_as_archive(std::istream& file) {
+  constexpr std::streamoff length = 22;
+  char record[length] = {};
+  file.seekg(-length, std::ios::end);
+  file.read(record, length);
+  const bool whole = file && std::string_view(record, 4) == "PK\x05\x06";
+  file.clear();
+  file.seekg(0);
+  return whole;
+}
+
+/// What torch::jit::pickle_load does, but from a stream, and only of a whole file: LibTorch's reader of bytes in memory
+/// goes beyond their end where a file was cut off, and that of a stream leaks.
+inline c10::IValue load_pickled(std::istream& file) {
+  if (!ends_as_archive(file)) fail("It is cut off.");
+  caffe2::serialize::PyTorchStreamReader reader(&file);
+  return torch::jit::readArchiveAndTensors("data", "", "", std::nullopt, std::nullopt, std::nullopt, reader);
+}
+
 inline std::map<std::string, torch::Tensor> load_tensors(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) fail("Checkpoint ", path.string(), " cannot be read; is the path right?");
-  const std::vector<char> bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  std::error_code unknown;
+  const auto bytes = std::filesystem::file_size(path, unknown);
+  if (!file || unknown) fail("Checkpoint ", path.string(), " cannot be read; is the path right?");
   std::map<std::string, torch::Tensor> named;
   try {
-    const auto value = torch::jit::pickle_load(bytes);
+    const auto value = load_pickled(file);
     for (const auto& entry : value.toTupleRef().elements()) {
       const auto& pair = entry.toTupleRef().elements();
       named.emplace(pair.at(0).toStringRef(), pair.at(1).toTensor());
     }
   } catch (const std::exception&) {
-    fail("Checkpoint ", path.string(), " (", bytes.size(), " bytes) is not one that a trainer saved, or is damaged.");
+    fail("Checkpoint ", path.string(), " (", bytes, " bytes) is not one that a trainer saved, or is damaged.");
   }
   return named;
 }
