@@ -7,6 +7,8 @@
 #include <map>
 #include <set>
 
+#include "support/methods.hpp"
+
 namespace support {
 
 using creditlib::Error;
@@ -24,8 +26,8 @@ std::vector<torch::Tensor> feedback_of(const creditlib::io::Safetensors& file, c
 
 void load_weights(torch::nn::Module& model, const creditlib::io::Safetensors& file, const std::filesystem::path& path) {
   std::map<std::string, torch::Tensor> named(file.tensors.begin(), file.tensors.end());
-  for (const auto& [name, tensor] : file.tensors) {
-    if (name.find(".feedback.") != std::string::npos) named.erase(name);
+  for (const auto& rule : method_names()) {
+    std::erase_if(named, [&](const auto& entry) { return entry.first.starts_with(rule + "."); });
   }
   std::vector<std::pair<torch::Tensor, torch::Tensor>> copies;
   const auto take = [&](const std::string& name, const torch::Tensor& into) {

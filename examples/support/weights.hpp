@@ -8,14 +8,15 @@
 #include <string>
 #include <vector>
 
-/// Weights and feedback of a run in one safetensors file: parameters by their names, feedback as "dfa.feedback.0", ….
+/// Weights of a run in one safetensors file: parameters and buffers by their names, what the rule has of its own under
+/// the rule's name ("dfa.feedback.0", "vec.nets.0.ln.weight", …).
 namespace support {
 
 /// The tensors of `file` called "<method>.feedback.<l>", in their order; empty where there are none.
 std::vector<torch::Tensor> feedback_of(const creditlib::io::Safetensors& file, const std::string& method);
 
-/// Copies a file's weights into the model. Throws Error for a missing parameter or another shape; what is no parameter
-/// of the model and no feedback is an Error too.
+/// Copies a file's weights into the model. Throws Error for a missing parameter or another shape; what is neither the
+/// model's nor of a rule (of method_names()) is an Error too.
 void load_weights(torch::nn::Module& model, const creditlib::io::Safetensors& file, const std::filesystem::path& path);
 
 void save_weights(const std::filesystem::path& path, torch::nn::Module& model, const std::string& method,

@@ -111,8 +111,22 @@ TEST_CASE("layers without a closed form, and shapes with positions, leave a mode
   CHECK(path(Sequential(Linear(LinearOptions(6, 5).bias(false)),
                         LayerNorm(LayerNormOptions({5}).elementwise_affine(false)))) == Path::ClosedForm);
   CHECK(path(Sequential(Linear(6, 5), ReLU(ReLUOptions(true)))) == Path::Generic);
+  CHECK(path(Sequential(LayerNorm(LayerNormOptions({6})), Linear(6, 5))) == Path::ClosedForm);
   CHECK(path(Sequential(Linear(6, 5), Sigmoid())) == Path::Generic);
   CHECK(path(Sequential(Linear(6, 5), GELU(GELUOptions().approximate("tanh")))) == Path::Generic);
+}
+
+TEST_CASE("a model whose first stage has no linear layer, so that nothing says its width, is left to autograd",
+          "[closed_form]") {
+  using namespace torch::nn;
+  auto model = SequentialBlocks(SequentialBlocksOptions{.embed = Sequential(LayerNorm(LayerNormOptions({6}))),
+                                                        .blocks = {Sequential(Linear(6, 5), ReLU())},
+                                                        .readout = Sequential(Linear(5, 4)),
+                                                        .example = torch::zeros({1, 6})});
+  LocalTrainer trainer(model, DFA{});
+
+  CHECK(trainer.path() == Path::Generic);
+  CHECK(error_of([&] { trainer.step(small_batch().x, small_batch().y); }) == "(nothing was thrown)");
 }
 
 TEST_CASE("every kind of layer has autograd's gradients", "[closed_form]") {

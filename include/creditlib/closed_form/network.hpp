@@ -59,11 +59,22 @@ concept ClosedFormModel = BlockModel<M> && requires(M& model) {
 
 namespace closed_form {
 
-/// The model's layers, where it has a closed form.
+/// How many numbers a sample the network takes: its first linear layer's. Where its first stage has none nothing says
+/// it.
+inline std::optional<std::int64_t> inputs(const Network& network) {
+  const auto& first = network.embed.empty() ? network.blocks.front() : network.embed;
+  for (const auto& layer : first) {
+    if (const auto* linear = std::get_if<Linear>(&layer)) return linear->weight.size(1);
+  }
+  return std::nullopt;
+}
+
+/// The model's layers, where it has a closed form with a linear layer in its first stage.
 template <BlockModel Model>
 std::optional<Network> of(Model& model) {
   if constexpr (ClosedFormModel<Model>) {
-    return model->closed_form();
+    auto network = model->closed_form();
+    return network && inputs(*network) ? std::move(network) : std::nullopt;
   } else {
     return std::nullopt;
   }

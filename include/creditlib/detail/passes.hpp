@@ -56,10 +56,11 @@ class Passes {
   /// where it has one.
   torch::Tensor input(Model& model, const torch::Tensor& x) const {
     const auto flat = network_->flatten ? x.flatten(1) : x;
-    if (flat.dim() == 2 && flat.size(1) == inputs()) return flat.contiguous();
+    const auto inputs = *closed_form::inputs(*network_);
+    if (flat.dim() == 2 && flat.size(1) == inputs) return flat.contiguous();
     const torch::NoGradGuard no_grad;
     check_hidden("The model's h_", 0, model->embed(x), model->hidden_shape(0), x.size(0));
-    fail("The input is ", shape_text(x.sizes()), ", expected ", inputs(), " numbers a sample.");
+    fail("The input is ", shape_text(x.sizes()), ", expected ", inputs, " numbers a sample.");
   }
 
   /// The forward pass of a step. With `pullbacks` gradients can reach h_0..h_{L-1}.
@@ -99,15 +100,6 @@ class Passes {
     TraceAccess::attach(trace, pass);
     TraceAccess::set_objective(trace, objective);
     return {std::move(trace), std::move(pass)};
-  }
-
-  /// The numbers a sample that the first linear layer takes.
-  std::int64_t inputs() const {
-    const auto& first = network_->embed.empty() ? network_->blocks.front() : network_->embed;
-    for (const auto& layer : first) {
-      if (const auto* linear = std::get_if<closed_form::Linear>(&layer)) return linear->weight.size(1);
-    }
-    fail("closed_form: the first stage has no linear layer.");
   }
 
   std::vector<torch::Tensor> parameters_;
