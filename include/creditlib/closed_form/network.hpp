@@ -4,7 +4,9 @@
 
 #include <concepts>
 #include <creditlib/concepts.hpp>
+#include <cstdint>
 #include <optional>
+#include <utility>
 #include <variant>
 #include <vector>
 
