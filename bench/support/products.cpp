@@ -76,8 +76,8 @@ Products Products::of(const Settings& s) {
   Products p(s);
   if (s.model != "resmlp") return p;
   const std::int64_t L = s.blocks;
-  const bool generic = s.resolved_path() ==
-                       "generic";  // autograd multiplies credit out, and takes dz for the layer norm's own gradients
+  // Autograd multiplies credit out, and takes dz for the layer norm's own gradients.
+  const bool generic = s.resolved_path() == "generic";
   const bool dfa = s.rule == "dfa" && !generic, dfa_dense = s.rule == "dfa_dense" || (s.rule == "dfa" && generic);
   if (s.rule == "bp" || s.rule == "fa" || s.rule == "oracle") {
     p.forward();

@@ -36,7 +36,7 @@ std::unique_ptr<AnyTrainer> trainer_on(Model model, const std::string& arch, con
   if (!init_from.empty()) {
     const auto file = creditlib::io::read_safetensors(init_from);
     load_weights(*model, file, init_from);
-    settings.feedback = feedback_of(file, method == "value_net" ? "value_net.first" : feedback_name(method));
+    settings.feedback = feedback_of(file, feedback_name(method));
   }
   model->to(torch::Device(bench.device()));
   if (method == "frozen" || method == "frozen_bp") {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <map>
@@ -15,11 +16,13 @@ using creditlib::Error;
 using creditlib::detail::shape_text;
 
 std::vector<torch::Tensor> feedback_of(const creditlib::io::Safetensors& file, const std::string& method) {
-  std::map<std::string, torch::Tensor> named(file.tensors.begin(), file.tensors.end());
   std::vector<torch::Tensor> feedback;
   for (;;) {
-    const auto found = named.find(fmt::format("{}.feedback.{}", method, feedback.size()));
-    if (found == named.end()) return feedback;
+    const auto end = fmt::format(".feedback.{}", feedback.size());
+    const auto found = std::ranges::find_if(file.tensors, [&](const auto& entry) {
+      return entry.first.starts_with(method + ".") && entry.first.ends_with(end);
+    });
+    if (found == file.tensors.end()) return feedback;
     feedback.push_back(found->second);
   }
 }

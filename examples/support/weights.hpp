@@ -12,7 +12,8 @@
 /// the rule's name ("dfa.feedback.0", "vec.nets.0.ln.weight", …).
 namespace support {
 
-/// The tensors of `file` called "<method>.feedback.<l>", in their order; empty where there are none.
+/// A method's feedback in `file`, "<method>.feedback.<l>" or, of a source in a Mix, "<method>.first.feedback.<l>", in
+/// its order; empty where there is none.
 std::vector<torch::Tensor> feedback_of(const creditlib::io::Safetensors& file, const std::string& method);
 
 /// Copies a file's weights into the model. Throws Error for a missing parameter or another shape; what is neither the

@@ -61,9 +61,10 @@ concept ClosedFormModel = BlockModel<M> && requires(M& model) {
 
 namespace closed_form {
 
-/// How many numbers a sample the network takes: its first linear layer's. Where its first stage has none nothing says
-/// it.
+/// How many numbers a sample the network takes: its first linear layer's. Where its first stage has none, or it has no
+/// stage but the readout, nothing says it.
 inline std::optional<std::int64_t> inputs(const Network& network) {
+  if (network.embed.empty() && network.blocks.empty()) return std::nullopt;
   const auto& first = network.embed.empty() ? network.blocks.front() : network.embed;
   for (const auto& layer : first) {
     if (const auto* linear = std::get_if<Linear>(&layer)) return linear->weight.size(1);

@@ -43,10 +43,9 @@ inline bool ends_as_archive(std::istream& file) {
   return whole;
 }
 
-/// What torch::jit::pickle_load does, but from a stream, and only of a whole file: LibTorch's reader of bytes in memory
-/// goes beyond their end where a file was cut off, and that of a stream leaks.
+/// What torch::jit::pickle_load does, but from a stream, of a whole file: LibTorch's reader of bytes in memory goes
+/// beyond their end where a file was cut off, and that of a stream leaks.
 inline c10::IValue load_pickled(std::istream& file) {
-  if (!ends_as_archive(file)) fail("It is cut off.");
   caffe2::serialize::PyTorchStreamReader reader(&file);
   return torch::jit::readArchiveAndTensors("data", "", "", std::nullopt, std::nullopt, std::nullopt, reader);
 }
@@ -56,6 +55,10 @@ inline std::map<std::string, torch::Tensor> load_tensors(const std::filesystem::
   std::error_code unknown;
   const auto bytes = std::filesystem::file_size(path, unknown);
   if (!file || unknown) fail("Checkpoint ", path.string(), " cannot be read; is the path right?");
+  const auto refuse = [&] {
+    fail("Checkpoint ", path.string(), " (", bytes, " bytes) is not one that a trainer saved, or is damaged.");
+  };
+  if (!ends_as_archive(file)) refuse();
   std::map<std::string, torch::Tensor> named;
   try {
     const auto value = load_pickled(file);
@@ -64,7 +67,7 @@ inline std::map<std::string, torch::Tensor> load_tensors(const std::filesystem::
       named.emplace(pair.at(0).toStringRef(), pair.at(1).toTensor());
     }
   } catch (const std::exception&) {
-    fail("Checkpoint ", path.string(), " (", bytes, " bytes) is not one that a trainer saved, or is damaged.");
+    refuse();
   }
   return named;
 }
