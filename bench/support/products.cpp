@@ -93,15 +93,19 @@ Products Products::of(const Settings& s) {
     }
     p.add("dW0", "g0'", "x");
   } else if (dfa || dfa_dense) {
-    // As creditlib/detail/closed_form_stage.hpp decides it.
+    // As FactoredCredit::saves_work and detail::factored_squares decide it.
     const bool factored = dfa && 4 * s.classes * (s.batch + s.width) <= 3 * s.batch * s.width;
+    const bool constant = dfa && s.resolved_path() == "constant_memory";
+    const bool by_gram = s.classes * (s.batch + s.width) <= s.batch * s.width;
     p.forward();
-    if (s.resolved_path() == "constant_memory") p.forward_blocks();
+    if (constant) p.forward_blocks();
     p.readout_weight();
     for (std::int64_t l = 0; l <= L; ++l) {
-      if (dfa) {
+      if ((factored || constant) && by_gram) {
         p.add(nth("gram", l), nth("B", l) + "'", nth("B", l));
         p.add(nth("eG", l), "e", nth("gram", l));
+      } else if (constant) {
+        p.add(nth("rows", l), "e", nth("B", l) + "'");
       }
       if (!factored) p.add(nth("a", l), "e", nth("B", l) + "'");
     }

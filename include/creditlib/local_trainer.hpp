@@ -245,7 +245,8 @@ class LocalTrainer {
     return from;
   }
 
-  /// The same from credit that is kept as factors, where source, normalizer and local loss can all keep it so.
+  /// The same from credit that is kept as factors, where source, normalizer and local loss can all keep it so; where
+  /// that saves no work it is multiplied out here.
   std::optional<detail::OutputGradients> factored_gradients([[maybe_unused]] const Trace& trace,
                                                             [[maybe_unused]] detail::Pass& pass) {
     if constexpr (keeps_factors) {
@@ -259,8 +260,10 @@ class LocalTrainer {
       }
       const auto credits = sources_.factored_credit(model(), trace, weights());
       if (!credits) return std::nullopt;
-      const auto gradient = [&](const FactoredCredit& a, double multiple) {
-        return detail::OutputGradient{{}, normalizer_.factored(a).scaled(multiple)};
+      const bool always = training_.options().memory == Memory::Constant;
+      const auto gradient = [&](const FactoredCredit& a, double multiple) -> detail::OutputGradient {
+        if (always || a.saves_work()) return {{}, normalizer_.factored(a).scaled(multiple)};
+        return {normalizer_(a.dense()) * multiple, {}};
       };
       detail::OutputGradients from;
       from.readout = readout_gradient(trace, pass);

@@ -54,6 +54,20 @@ struct WatchedDFA {
   }
 };
 
+/// RowRms that writes down whether it was given credit or factors.
+struct WatchedNormalizer : RowRms {
+  std::shared_ptr<std::string> given = std::make_shared<std::string>();
+
+  torch::Tensor operator()(const torch::Tensor& a) const {
+    *given += "credit ";
+    return RowRms::operator()(a);
+  }
+  FactoredCredit factored(const FactoredCredit& a) const {
+    *given += "factors ";
+    return RowRms::factored(a);
+  }
+};
+
 /// Keeps every Trace that it is shown.
 struct Keeper {
   std::shared_ptr<std::vector<Trace>> traces = std::make_shared<std::vector<Trace>>();
@@ -195,6 +209,23 @@ TEST_CASE("credit stays factors where source, normalizer and loss can keep it so
   CHECK(asked({}, RowRms{}, PlainInnerProduct{}) == "credit ");
   CHECK(asked_in_mix(SwitchAt{.epoch = 1}) == "factors ");
   CHECK(asked_in_mix(Blend{}) == "credit ");
+}
+
+TEST_CASE("factors that save no work are multiplied out before they are normalised", "[closed_form]") {
+  // 7 samples, 8 features: at most 2 classes save a quarter of the work.
+  const auto normalised = [](std::int64_t classes, TrainerOptions options = {}) {
+    torch::manual_seed(3);
+    const WatchedNormalizer normalizer;
+    LocalTrainer trainer(ResidualMLP({.input = 6, .width = 8, .classes = classes, .blocks = 1}), DFA{}, options,
+                         Always{}, normalizer);
+    trainer.step(torch::randn({7, 6}), torch::randint(classes, {7}));
+    return *normalizer.given;
+  };
+
+  CHECK(normalised(2) == "factors factors ");
+  CHECK(normalised(3) == "credit credit ");
+  CHECK(normalised(100) == "credit credit ");
+  CHECK(normalised(100, {.memory = Memory::Constant}) == "factors factors ");
 }
 
 TEST_CASE("scales of factored credit scale the step's gradients as they do the credit", "[closed_form]") {

@@ -17,6 +17,12 @@ struct FactoredCredit {
   torch::Tensor scale = {};
 
   bool defined() const { return left.defined(); }
+  /// Whether a product with the factors, r (B + d) multiplications for each of its rows or columns, saves a quarter or
+  /// more of the B d of one with a itself.
+  bool saves_work() const {
+    const auto batch = left.size(0), features = right.size(0), rank = left.size(1);
+    return 4 * rank * (batch + features) <= 3 * batch * features;
+  }
   /// a itself, (B, d).
   torch::Tensor dense() const { return (scale.defined() ? left * scale : left).mm(right.t()); }
   /// factor (B, 1) or (1) times a.

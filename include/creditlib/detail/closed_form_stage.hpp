@@ -184,12 +184,6 @@ class ClosedFormStage {
 
   // ---- Backward ----
 
-  /// Whether low rank r saves work in a linear layer from `in` to `out`: r (B + out) multiplications for each input
-  /// instead of B out.
-  static bool factors_pay(std::int64_t batch, std::int64_t out, std::int64_t rank) {
-    return 4 * rank * (batch + out) <= 3 * batch * out;
-  }
-
   /// The same with its scale in the left factor.
   FactoredCredit unscaled(const FactoredCredit& a) {
     auto left = scaled_.like(a.left);
@@ -203,9 +197,7 @@ class ClosedFormStage {
   }
 
   static OutputGradient in_best_form(const OutputGradient& g, Work& work) {
-    const auto& left = g.factors.left;
-    const auto& right = g.factors.right;
-    if (left.defined() && factors_pay(left.size(0), right.size(0), left.size(1))) return g;
+    if (g.factors.defined() && g.factors.saves_work()) return g;
     return {multiplied_out(g, work), {}};
   }
 

@@ -220,8 +220,8 @@ inline void layer_norm_pullback_into(const torch::Tensor& gradient, const torch:
   at::mul_out(pulled, g - g.mean(1, true) - normal * (g * normal).mean(1, true), rstd.unsqueeze(1));
 }
 
-/// (B, 1): the squared norm of each row of left right^T, for left (B, r), right (d, r), without that product; never
-/// below 0, which in float32 a sum of numbers that cancel may be.
+/// (B, 1): the squared norm of each row of left right^T, for left (B, r), right (d, r), without that product where the
+/// Gram matrix of right takes less work; never below 0, which in float32 a sum of numbers that cancel may be.
 inline torch::Tensor factored_squares(const torch::Tensor& left, const torch::Tensor& right) {
   if (in_rows_of_float(left) && in_rows_of_float(right) && left.size(1) <= rows::most_rank) {
     auto squares = torch::empty({left.size(0), 1}, left.options());
@@ -229,6 +229,9 @@ inline torch::Tensor factored_squares(const torch::Tensor& left, const torch::Te
                            left.size(1), squares.mutable_data_ptr<float>());
     return squares;
   }
+  const auto count = left.size(0), width = right.size(0), rank = left.size(1);
+  const bool gram_saves = rank * (count + width) < count * width;  // rank times these multiplications
+  if (!gram_saves) return left.mm(right.t()).square_().sum(1, /*keepdim=*/true);
   return left.mm(right.t().mm(right)).mul_(left).sum(1, /*keepdim=*/true).clamp_min_(0);
 }
 
