@@ -71,9 +71,9 @@ class LocalTrainer {
     weights();  // a schedule that cannot be meant says so now
     if (options.memory == Memory::Constant && !(keeps_factors && Sources::Traits::reads_error_only)) {
       detail::fail(
-          "TrainerOptions: memory is Constant, which goes with credit that is told from the error alone and kept as "
-          "factors (DFA under RowRms or ",
-          "Raw, and InnerProduct); use Memory::Activations.");
+          "TrainerOptions: memory is Constant, which goes with credit that is told from the error alone (its state says "
+          "so: reads_error_only) and kept as factors (DFA under RowRms or Raw, and InnerProduct); use "
+          "Memory::Activations.");
     }
   }
 
@@ -251,18 +251,18 @@ class LocalTrainer {
                                                             [[maybe_unused]] detail::Pass& pass) {
     if constexpr (keeps_factors) {
       if (!pass.takes_factors()) return std::nullopt;
-      if (!loss_.multiple_of_credit(pass.branch(0))) {
-        if (training_.options().memory == Memory::Constant)
+      const bool constant = training_.options().memory == Memory::Constant;
+      std::optional<std::vector<FactoredCredit>> credits;
+      if (loss_.multiple_of_credit(pass.branch(0))) credits = sources_.factored_credit(model(), trace, weights());
+      if (!credits) {
+        if (constant)
           detail::fail(
-              "The local loss needs credit that is multiplied out, which Memory::Constant has no room for; use "
-              "Memory::Activations.");
+              "The local loss, or a schedule that mixes two sources, needs credit that is multiplied out, which "
+              "Memory::Constant has no room for; use Memory::Activations.");
         return std::nullopt;
       }
-      const auto credits = sources_.factored_credit(model(), trace, weights());
-      if (!credits) return std::nullopt;
-      const bool always = training_.options().memory == Memory::Constant;
       const auto gradient = [&](const FactoredCredit& a, double multiple) -> detail::OutputGradient {
-        if (always || a.saves_work()) return {{}, normalizer_.factored(a).scaled(multiple)};
+        if (constant || a.saves_work()) return {{}, normalizer_.factored(a).scaled(multiple)};
         return {normalizer_(a.dense()) * multiple, {}};
       };
       detail::OutputGradients from;

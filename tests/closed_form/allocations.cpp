@@ -37,6 +37,8 @@ TEST_CASE("after the first steps, a step by formula allocates nothing of a hidde
   REQUIRE(few < batch * width * sizeof(float));
 
   CHECK(largest_allocation_of_a_step([](auto model) { return LocalTrainer(model, DFA{}); }) <= few);
+  CHECK(largest_allocation_of_a_step(
+            [](auto model) { return LocalTrainer(model, DFA{}, {.memory = Memory::Constant}); }) <= few);
   CHECK(largest_allocation_of_a_step([](auto model) { return BackpropTrainer(model); }) <= few);
   CHECK(largest_allocation_of_a_step([](auto model) { return LocalTrainer(model, DFA{}, {.path = Path::Generic}); }) >
         few);

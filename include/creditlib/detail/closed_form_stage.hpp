@@ -132,7 +132,7 @@ class ClosedFormStage {
   struct Work {
     torch::Tensor input, output, normal, slope;  ///< of the present pass; the buffers below are where they live
     torch::Tensor x, w;                          ///< input and weight as products take them
-    Buffer outputs, normals, slopes, scale, dense, pulled, thin, product, xs, ws, gs, rounded;
+    Buffer outputs, normals, slopes, scale, dense, pulled, thin, product, xs, ws, gs, zs, rounded;
   };
 
   // ---- Products ----
@@ -277,7 +277,7 @@ class ClosedFormStage {
     const auto g = in_best_form(given, work);
     auto product = work.product.like(linear.weight.detach());  // G, then W * G
     auto& weight = gradients.of(linear.weight);
-    product_with(operand(work_[i - 1].normal, work.xs), g, work, product);
+    product_with(operand(work_[i - 1].normal, work.zs), g, work, product);
     torch::Tensor sums;
     if (gradients.wants(linear.bias)) {
       sums = gradients.of(linear.bias);

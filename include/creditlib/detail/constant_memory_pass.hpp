@@ -26,8 +26,12 @@ class ConstantMemoryPass final : public Pass {
     const torch::NoGradGuard no_grad;
     forget();
     lowest_ = embed_.forward(x);
+    const auto zero = torch::zeros({}, lowest_.options());
     torch::Tensor h = lowest_;
-    for (const auto& stage : network_.blocks) h = joined(h, stage);
+    for (const auto& stage : network_.blocks) {
+      h = joined(h, stage);
+      shapes_.push_back(zero.expand(branch_.sizes()));
+    }
     logits_ = readout_.forward(h);
     return {};
   }
@@ -48,7 +52,8 @@ class ConstantMemoryPass final : public Pass {
     return gradients_.gradients(parameters);
   }
 
-  torch::Tensor branch(std::size_t) const override { return branch_; }
+  /// Of f_l nothing is kept but its shape.
+  torch::Tensor branch(std::size_t l) const override { return shapes_[l]; }
   torch::Tensor logits() const override { return logits_; }
   bool takes_factors() const override { return true; }
   std::int64_t blocks() const override { return static_cast<std::int64_t>(network_.blocks.size()); }
@@ -78,6 +83,7 @@ class ConstantMemoryPass final : public Pass {
     readout_.forget();
     lowest_.reset();
     branch_.reset();
+    shapes_.clear();
     logits_.reset();
     released = false;
   }
@@ -87,6 +93,7 @@ class ConstantMemoryPass final : public Pass {
   Buffer turns_[2];
   std::size_t turn_ = 0;
   torch::Tensor lowest_, branch_, logits_;
+  std::vector<torch::Tensor> shapes_;  ///< zeros of f_0..f_{L-1}'s shapes, of one number in all
   GradientBuffers gradients_;
 };
 

@@ -190,12 +190,13 @@ CREDITLIB_FOR_EACH_CPU inline void factored_squares(const float* left, const flo
 inline bool in_rows_of_float(const torch::Tensor& x) {
   return x.is_cpu() && x.scalar_type() == torch::kFloat32 && x.is_contiguous();
 }
+inline bool in_rows_or_none(const torch::Tensor& x) { return !x.defined() || in_rows_of_float(x); }
 inline const float* floats_or_null(const torch::Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
 
 /// normal = (x - mean) rstd, y = normal * weight + bias; rstd (B). y is left alone where there is no weight.
 inline void layer_norm_into(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, double eps,
                             torch::Tensor& normal, torch::Tensor& rstd, torch::Tensor& y) {
-  if (in_rows_of_float(x)) {
+  if (in_rows_of_float(x) && in_rows_or_none(weight) && in_rows_or_none(bias)) {
     rows::layer_norm(x.const_data_ptr<float>(), floats_or_null(weight), floats_or_null(bias), static_cast<float>(eps),
                      x.size(0), x.size(1), normal.mutable_data_ptr<float>(), rstd.mutable_data_ptr<float>(),
                      weight.defined() ? y.mutable_data_ptr<float>() : nullptr);
@@ -210,7 +211,7 @@ inline void layer_norm_into(const torch::Tensor& x, const torch::Tensor& weight,
 /// The gradient in x of <y(x), gradient>.
 inline void layer_norm_pullback_into(const torch::Tensor& gradient, const torch::Tensor& weight,
                                      const torch::Tensor& normal, const torch::Tensor& rstd, torch::Tensor& pulled) {
-  if (in_rows_of_float(gradient)) {
+  if (in_rows_of_float(gradient) && in_rows_or_none(weight)) {
     rows::layer_norm_pullback(gradient.const_data_ptr<float>(), floats_or_null(weight), normal.const_data_ptr<float>(),
                               rstd.const_data_ptr<float>(), gradient.size(0), gradient.size(1),
                               pulled.mutable_data_ptr<float>());

@@ -12,8 +12,8 @@ namespace creditlib::detail {
 
 /// Runs pieces of work that need nothing of each other: on CUDA each on a stream of its own, so that small kernels
 /// share the device; elsewhere one after the other. It begins after what was queued on the present stream, and what is
-/// queued there next waits for all of it, which is why memory may go from one stream to another. A CUDA graph that
-/// captures the present stream holds all of them.
+/// queued there next waits for all of it, also where a piece threw, which is why memory may go from one stream to
+/// another. A CUDA graph that captures the present stream holds all of them.
 class SideBySide {
  public:
   /// Calls work(0), ..., work(count - 1), which queue the pieces.
@@ -28,15 +28,21 @@ class SideBySide {
     const auto present = of_device.getStream(device);
     c10::Event start(device.type());
     start.record(present);
+    const auto join = [&](const c10::Stream& stream) {
+      c10::Event end(device.type());
+      end.record(stream);
+      end.block(present);
+    };
     for (std::size_t i = 0; i < count; ++i) {
       start.block(streams_[i]);
-      {
+      try {
         const c10::StreamGuard on(streams_[i]);
         work(i);
+      } catch (...) {
+        join(streams_[i]);
+        throw;
       }
-      c10::Event end(device.type());
-      end.record(streams_[i]);
-      end.block(present);
+      join(streams_[i]);
     }
   }
 
