@@ -73,6 +73,22 @@ function(creditlib_smoke_test target)
   set_property(GLOBAL APPEND PROPERTY creditlib_smoke_tested ${target})
 endfunction()
 
+# creditlib_refusal_test(target NAME name SAYS regex [CODE code] ARGS argument...): what the program must not take ends with an exit code (2) and
+# a sentence on standard error.
+function(creditlib_refusal_test target)
+  if(NOT CREDITLIB_BUILD_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(PARSE_ARGV 1 refused "" "NAME;SAYS;CODE" "ARGS")
+  if(NOT refused_CODE)
+    set(refused_CODE 2)
+  endif()
+  add_test(NAME refused/${refused_NAME} COMMAND "${CMAKE_COMMAND}" -D "CODE=${refused_CODE}" -D "SAYS=${refused_SAYS}" -P
+                                                "${PROJECT_SOURCE_DIR}/cmake/refuses.cmake" -- $<TARGET_FILE:${target}> ${refused_ARGS})
+  set_tests_properties(refused/${refused_NAME} PROPERTIES LABELS smoke TIMEOUT 120)
+  creditlib_environment(refused/${refused_NAME})
+endfunction()
+
 # creditlib_check_smoke_tests(target...): every program has a smoke test.
 function(creditlib_check_smoke_tests)
   get_property(tested GLOBAL PROPERTY creditlib_smoke_tested)

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <creditlib/io/json_file.hpp>
+#include <creditlib/io/safetensors.hpp>
 #include <creditlib/protocol/depth_utility.hpp>
 #include <creditlib/protocol/verdict.hpp>
 #include <cstdint>
@@ -110,7 +111,7 @@ class Audit {
 
   void measure_depth(const support::Workbench& bench) {
     std::vector<std::string> names{"frozen", "frozen_bp"};
-    if (support::takes_flat_images(s_.arch)) names.push_back("shallow");
+    if (support::has_shallow(s_.arch)) names.push_back("shallow");
     std::vector<protocol::Baseline> baselines;
     for (const auto& name : names) {
       protocol::Baseline baseline{.name = name};
@@ -124,9 +125,12 @@ class Audit {
     }
     const auto published = protocol::depth_utility(accuracies_, baselines[0].accuracies);
     const auto over_best = protocol::depth_utility_over_best(accuracies_, baselines);
+    Json differences = Json::object();
+    for (const auto& [name, points] : over_best.differences) differences[name] = audit::json_of(points);
     results_["depth_utility"] = {{"published", audit::json_of(published)},
                                  {"over_best", audit::json_of(over_best.check)},
-                                 {"best", over_best.best}};
+                                 {"best", over_best.best},
+                                 {"differences", differences}};
     rows_.push_back({published, "-"});
     rows_.push_back({over_best.check, "-"});
   }
@@ -181,10 +185,25 @@ class Audit {
   protocol::Verdict verdict_;
 };
 
+/// Says where an audit is of other settings than the run that saved the weights.
+void compare_with_file(const Settings& s) {
+  const auto about = creditlib::io::read_safetensors(s.from).metadata;
+  const std::vector<std::pair<std::string, std::string>> here{{"method", s.method},
+                                                              {"dataset", s.run.dataset},
+                                                              {"seed", std::to_string(s.seeds.front())},
+                                                              {"epochs", std::to_string(s.epochs)}};
+  for (const auto& [key, value] : here) {
+    const auto found = about.find(key);
+    if (found != about.end() && found->second != value)
+      fmt::print(stderr, "note: {} is of {} {}, this audit of {} {}\n", s.from, key, found->second, key, value);
+  }
+}
+
 void run(const Settings& s) {
   if (!s.from.empty() && s.seeds.size() > 1) {
     throw support::UsageError("--from audits one network; give one seed, the one that it was trained with");
   }
+  if (!s.from.empty()) compare_with_file(s);
   creditlib::io::check_writable_folder(s.output_dir);
   Audit(s).run();
 }

@@ -41,14 +41,14 @@ const std::map<std::string, std::string> methods{
 void add_flags(CLI::App& app, Settings& s) {
   using support::flag;
   const auto number = [&](const std::string& name, double& value, const char* what) {
-    app.add_option(flag(name), value, what)->check(CLI::NonNegativeNumber)->capture_default_str();
+    app.add_option(flag(name), value, what)->check(support::not_negative())->capture_default_str();
   };
   app.add_option("--method", s.method, "bp, dfa, ep, state_bridge or credit_bridge")
       ->required()
       ->check(CLI::IsMember(methods));
   app.add_option("--seed", s.seed, "of the weights, the feedback, the nets and the batches")->capture_default_str();
   app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")
-      ->check(CLI::PositiveNumber)
+      ->check(support::whole(1))
       ->capture_default_str();
   app.add_option(flag("output_dir"), s.output_dir, "where {method}_s{seed}.json and its weights go")
       ->capture_default_str();
@@ -56,7 +56,7 @@ void add_flags(CLI::App& app, Settings& s) {
   number("wd", s.wd, "AdamW's weight decay");
   number("beta", s.beta, "ep: the nudge's strength");
   app.add_option(flag("T_nudge"), s.T_nudge, "ep: steps of the nudged phase")
-      ->check(CLI::PositiveNumber)
+      ->check(support::whole(1))
       ->capture_default_str();
   number("alpha_nudge", s.alpha_nudge, "ep: their rate");
   app.add_option(flag("ep_inner"), s.ep_inner,
@@ -68,7 +68,7 @@ void add_flags(CLI::App& app, Settings& s) {
   number("lr_fb", s.lr_fb, "state_bridge, credit_bridge: the nets' learning rate (Adam)");
   number("lam", s.lam, "credit_bridge: temperature of the soft minimum");
   app.add_option("--K", s.K, "credit_bridge: noisy samples of the next state")
-      ->check(CLI::PositiveNumber)
+      ->check(support::whole(1))
       ->capture_default_str();
   number("sigma_bridge", s.sigma_bridge, "credit_bridge: their noise");
   number("ema_momentum", s.ema_momentum, "credit_bridge: of the copies that targets come from");
@@ -204,7 +204,13 @@ void run(const Settings& s) {
     results["finished"] = last;
     if (last) {
       support::save_weights(stem + ".safetensors", trainer->model().module(), methods.at(s.method),
-                            trainer->credit_tensors(), {{"config", settings.dump()}});
+                            trainer->credit_tensors(),
+                            {{"arch", "cnn"},
+                             {"dataset", s.run.dataset},
+                             {"method", methods.at(s.method)},
+                             {"seed", std::to_string(s.seed)},
+                             {"epochs", std::to_string(s.epochs)},
+                             {"config", settings.dump()}});
     }
     creditlib::io::write_json(stem + ".json", results);
   });

@@ -61,7 +61,7 @@ void train_and_print(const char* name, std::int64_t epochs, const MakeTrainer& m
 int main(int argc, char** argv) {
   CLI::App app("Trains a credit rule of one's own beside DFA and back-propagation on the digits.", "custom_rule");
   std::int64_t epochs = 20;
-  app.add_option("--epochs", epochs, "epochs of each rule")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--epochs", epochs, "epochs of each rule")->check(support::whole(1))->capture_default_str();
   return support::run_program(app, argc, argv, [&] {
     // Neither rule's credit shrinks as the loss does, so the blocks' growth is bounded by a penalty on their outputs.
     const creditlib::PenalizedInnerProduct loss{.lambda = 0.1};

@@ -47,26 +47,27 @@ void add_flags(CLI::App& app, Settings& s) {
       ->capture_default_str();
   app.add_option("--seed", s.seed, "of the weights, the feedback and the batches")->capture_default_str();
   app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")
-      ->check(CLI::PositiveNumber)
+      ->check(support::whole(1))
       ->capture_default_str();
-  app.add_option("--lr", s.lr, "AdamW's learning rate")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option("--wd", s.wd, "AdamW's weight decay")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--lr", s.lr, "AdamW's learning rate")->check(support::not_negative())->capture_default_str();
+  app.add_option("--wd", s.wd, "AdamW's weight decay")->check(support::not_negative())->capture_default_str();
   app.add_option("--lam", s.lam, "the penalty: lam times the batch mean of ||f_l||^2 for each block")
-      ->check(CLI::NonNegativeNumber)
+      ->check(support::not_negative())
       ->capture_default_str();
   app.add_option(flag("output_dir"), s.output_dir, "where the results and the weights go")->capture_default_str();
   app.add_option("--baseline", s.baseline,
                  "test accuracy of frozen blocks to judge by (default: trains such a run first)")
+      ->check(support::not_negative())
       ->check(CLI::Range(0.0, 1.0));
   app.add_option("--clip", s.clip, "clips each block's gradient norm to this (0: not at all)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(support::not_negative())
       ->capture_default_str();
   app.add_option(flag("max_growth"), s.max_growth, "|h_l| counts as bounded while no block multiplies it by more")
-      ->check(CLI::PositiveNumber)
+      ->check(support::positive())
       ->capture_default_str();
   app.add_option(flag("min_gradient"), s.min_gradient,
                  "|g_2| of the mean loss over 128 samples counts as healthy from here on")
-      ->check(CLI::NonNegativeNumber)
+      ->check(support::not_negative())
       ->capture_default_str();
   support::add_retrain_flag(app, s.retrain);
   support::add_run_flags(app, s.run);
@@ -130,10 +131,10 @@ double growth(const Diagnosis& d) {
 std::string stem(const Settings& s) { return fmt::format("{}_pen_lam{}_s{}", s.method, Json(s.lam).dump(), s.seed); }
 
 /// Trains `method` from the seed; returns the test accuracy of the last epoch. `after_epoch` is called with the
-/// trainer, the epochs done and the test accuracy, first before training; `collected` is what it collects.
+/// trainer, the epochs done and the log, first before training; `collected` is what it collects.
 template <class AfterEpoch>
 double train(const Settings& s, const support::Workbench& bench, const std::string& title, const std::string& method,
-             Json& collected, const AfterEpoch& after_epoch) {
+             const data::Batch& eval_batch, Json& collected, const AfterEpoch& after_epoch) {
   torch::manual_seed(static_cast<std::uint64_t>(s.seed));
   support::MethodSettings settings{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = s.seed},
                                    .penalty = s.lam,
@@ -143,19 +144,20 @@ double train(const Settings& s, const support::Workbench& bench, const std::stri
   auto batches = bench.train_batches(s.seed, /*flat=*/true);
   auto test = bench.test_batches(/*flat=*/true);
   double accuracy = 0;
-  after_epoch(*trainer, 0, 0.0);
+  after_epoch(*trainer, 0, support::TrainingLog{});
   const auto checkpoint = std::filesystem::path(s.output_dir) /
                           fmt::format("checkpoint_{}{}.pt", stem(s), method == s.method ? "" : "_" + method);
   const support::TrainingPlan plan{.title = title,
                                    .quiet = s.run.quiet,
                                    .allow_nonfinite = s.run.allow_nonfinite,
+                                   .eval_batch = eval_batch,
                                    .checkpoint = {.path = checkpoint,
                                                   .settings = support::fixed_settings(config(s), s.resume()),
                                                   .record = &collected,
                                                   .retrain = s.retrain}};
   support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     accuracy = log.test_acc.back();
-    after_epoch(*trainer, epoch, accuracy);
+    after_epoch(*trainer, epoch, log);
   });
   return accuracy;
 }
@@ -222,7 +224,7 @@ void run(const Settings& s) {
   } else {
     Json nothing = Json::array();
     const double frozen =
-        train(s, bench, fmt::format("frozen blocks, seed {}", s.seed), "frozen", nothing, [](auto&&...) {});
+        train(s, bench, fmt::format("frozen blocks, seed {}", s.seed), "frozen", {}, nothing, [](auto&&...) {});
     results["baseline"] = {
         {"test_acc", frozen},
         {"source", "trained here: blocks fixed at their start, embed by DFA credit, readout by the loss"}};
@@ -234,7 +236,8 @@ void run(const Settings& s) {
   Json log = Json::array();
   const auto title = fmt::format("{}, lam {}, seed {}", s.method, s.lam, s.seed);
   const double accuracy = train(
-      s, bench, title, s.method, log, [&](support::AnyTrainer& trainer, std::int64_t epoch, double test_accuracy) {
+      s, bench, title, s.method, eval_batch, log,
+      [&](support::AnyTrainer& trainer, std::int64_t epoch, const support::TrainingLog& training) {
         const bool final = epoch == s.epochs;
         if (epoch <= 1 || epoch % 10 == 0 || final) {
           last = diagnose(trainer, eval_batch);
@@ -249,11 +252,12 @@ void run(const Settings& s) {
           }
         }
         if (final) {
-          support::save_weights(weights_path, trainer.model().module(), support::feedback_name(s.method),
+          support::save_weights(weights_path, trainer.model().module(), support::rule_name(s.method),
                                 trainer.credit_tensors(),
-                                {{"config", settings.dump()}, {"test_acc", std::to_string(test_accuracy)}});
+                                {{"config", settings.dump()}, {"test_acc", std::to_string(training.test_acc.back())}});
         }
         results["log"] = log;
+        results["transitions"] = support::transitions_json(training);
         if (epoch > 0) creditlib::io::write_json(results_path, results);
       });
 

@@ -12,7 +12,7 @@ namespace nn = torch::nn;
 int main(int argc, char** argv) {
   CLI::App app("Trains torch::nn::Sequential stages with direct feedback alignment on the digits.", "own_network");
   std::int64_t epochs = 10;
-  app.add_option("--epochs", epochs, "epochs to train")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--epochs", epochs, "epochs to train")->check(support::whole(1))->capture_default_str();
 
   return support::run_program(app, argc, argv, [&] {
     const auto convolution = [](std::int64_t in, std::int64_t out) {

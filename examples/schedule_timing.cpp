@@ -43,10 +43,10 @@ struct Settings {
 void add_flags(CLI::App& app, Settings& s) {
   using support::flag;
   const auto count = [&](const std::string& name, std::int64_t& value, const char* what) {
-    app.add_option(flag(name), value, what)->check(CLI::PositiveNumber)->capture_default_str();
+    app.add_option(flag(name), value, what)->check(support::whole(1))->capture_default_str();
   };
   const auto number = [&](const std::string& name, double& value, const char* what) {
-    app.add_option(flag(name), value, what)->check(CLI::NonNegativeNumber)->capture_default_str();
+    app.add_option(flag(name), value, what)->check(support::not_negative())->capture_default_str();
   };
   count("num_blocks", s.num_blocks, "L");
   count("d_hidden", s.d_hidden, "d");

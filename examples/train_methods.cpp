@@ -53,26 +53,26 @@ void add_flags(CLI::App& app, Settings& s) {
       ->capture_default_str();
   app.add_option("--seeds", s.seeds, "one run of each method a seed")->expected(1, -1)->capture_default_str();
   app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")
-      ->check(CLI::PositiveNumber)
+      ->check(support::whole(1))
       ->capture_default_str();
   app.add_option(flag("num_blocks"), s.num_blocks, "L of a residual MLP (0: the network's own)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(support::whole(0))
       ->capture_default_str();
   app.add_option(flag("d_hidden"), s.d_hidden, "d of a residual MLP (0: the network's own)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(support::whole(0))
       ->capture_default_str();
   app.add_option(flag("output_dir"), s.output_dir, "where results_{dataset}.json goes")->capture_default_str();
   app.add_option(flag("penalty_lam"), s.penalty_lam, "adds this times the mean of ||f_l||^2 to each block's loss")
-      ->check(CLI::NonNegativeNumber)
+      ->check(support::not_negative())
       ->capture_default_str();
   app.add_option("--clip", s.clip, "clips each block's gradient norm to this (0: not at all)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(support::not_negative())
       ->capture_default_str();
-  app.add_option("--lr", s.lr, "AdamW's learning rate")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option("--wd", s.wd, "AdamW's weight decay")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--lr", s.lr, "AdamW's learning rate")->check(support::not_negative())->capture_default_str();
+  app.add_option("--wd", s.wd, "AdamW's weight decay")->check(support::not_negative())->capture_default_str();
   app.add_option(flag("init_from"), s.init_from,
-                 "start from the weights, and the feedback where there is any, of this safetensors file");
-  app.add_flag(flag("save_weights"), s.save_weights, "write weights and feedback as safetensors beside the results");
+                 "start from the weights, and what the method has of its own, of this safetensors file");
+  app.add_flag(flag("save_weights"), s.save_weights, "write weights, and what the method has of its own, as safetensors beside the results");
   app.add_option("--precision", s.precision,
                  "of large matrix products: float32, or bf16 with float32 weights (residual MLPs)")
       ->check(CLI::IsMember({"float32", "bf16"}))
@@ -140,9 +140,8 @@ std::filesystem::path weights_path(const Settings& s, const std::string& method,
          fmt::format("weights_{}_{}_s{}.safetensors", s.run.dataset, method, seed);
 }
 
-/// One method with one seed. `record` is called after every epoch with what is known by then.
-void run(const std::string& method, std::int64_t seed, const Settings& s, const support::Workbench& bench,
-         const std::function<void(const Json&)>& record) {
+std::unique_ptr<support::AnyTrainer> make_trainer(const std::string& method, std::int64_t seed, const Settings& s,
+                                                  const support::Workbench& bench) {
   torch::manual_seed(static_cast<std::uint64_t>(seed));
   support::MethodSettings settings{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = seed},
                                    .penalty = s.penalty_lam,
@@ -150,7 +149,13 @@ void run(const std::string& method, std::int64_t seed, const Settings& s, const 
   if (s.credit_point == "input") settings.estimate_at(creditlib::CreditPoint::BlockInput);
   if (s.clip > 0) settings.options.clip_norm = s.clip;
   if (s.precision == "bf16") settings.options.precision = creditlib::MatmulPrecision::BFloat16;
-  const auto trainer = support::make_trainer(s.arch, method, bench, settings, s.init_from, s.d_hidden, s.num_blocks);
+  return support::make_trainer(s.arch, method, bench, settings, s.init_from, s.d_hidden, s.num_blocks);
+}
+
+/// One method with one seed. `record` is called after every epoch with what is known by then.
+void run(const std::string& method, std::int64_t seed, const Settings& s, const support::Workbench& bench,
+         const std::function<void(const Json&)>& record) {
+  const auto trainer = make_trainer(method, seed, s, bench);
   const bool flat = support::takes_flat_images(s.arch);
   auto batches = bench.train_batches(seed, flat);
   auto test = bench.test_batches(flat);
@@ -168,7 +173,7 @@ void run(const std::string& method, std::int64_t seed, const Settings& s, const 
   support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     const bool last = epoch == s.epochs;
     if (last && s.save_weights) {
-      support::save_weights(weights_path(s, method, seed), trainer->model().module(), support::feedback_name(method),
+      support::save_weights(weights_path(s, method, seed), trainer->model().module(), support::rule_name(method),
                             trainer->credit_tensors(),
                             {{"arch", s.arch},
                              {"dataset", s.run.dataset},
@@ -228,6 +233,8 @@ void run_all(const Settings& s) {
   Json settings = config(s);
   Json results = support::earlier_results(path, settings, s.resume());
   const support::Workbench bench(s.run);
+  // What cannot be trained says so before anything has been.
+  for (const auto& method : s.methods) make_trainer(method, s.seeds.front(), s, bench);
 
   for (const auto seed : s.seeds) {
     for (const auto& method : s.methods) {
@@ -251,7 +258,7 @@ void run_all(const Settings& s) {
 
 int main(int argc, char** argv) {
   CLI::App app(
-      "Trains a residual MLP with back-propagation and with local credit rules, and measures how well each rule's "
+      "Trains a network with back-propagation and with local credit rules, and measures how well each rule's "
       "credit\naligns with the true gradient.",
       "train_methods");
   Settings settings;

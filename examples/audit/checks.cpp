@@ -44,7 +44,11 @@ std::vector<protocol::Check> checks_of(support::AnyTrainer& trainer, const Looks
   const auto norms = diagnostics::median_norms(hidden);
   const auto gradients = model.true_gradients(x, y);
   std::vector<protocol::Check> checks{protocol::scale_growth(norms)};
-  if (!norms_at_init.empty()) checks.push_back(protocol::scale_growth_since_init(norms, norms_at_init));
+  checks.push_back(protocol::scale_growth_since_init(norms, norms_at_init.empty() ? norms : norms_at_init));
+  if (norms_at_init.empty()) {
+    checks.back().value = {.reason = "what the network was at its start is not known"};
+    checks.back().fired.reset();
+  }
   checks.push_back(protocol::reference_validity(gradients.back()));
   checks.push_back(protocol::reference_sensitivity(hidden.back(), gradients.back()));
   checks.push_back(protocol::reference_agreement(model.precision_agreement(x, y)));
@@ -58,7 +62,9 @@ Json fresh_feedback(support::AnyTrainer& trainer, const Batch& batch, std::int64
   const auto nulls = diagnostics::feedback_null_alignment(
       trainer.raw_credits(batch.input, batch.target), gradients,
       [&](std::uint64_t seed) {
-        return trainer.with_seed(static_cast<std::int64_t>(seed))->raw_credits(batch.input, batch.target);
+        const auto fresh = trainer.with_seed(static_cast<std::int64_t>(seed));
+        while (fresh->epoch() < trainer.epoch()) fresh->end_epoch();  // its schedule stands where the trainer's does
+        return fresh->raw_credits(batch.input, batch.target);
       },
       {.draws = draws});
   Json json = Json::array();
@@ -71,6 +77,13 @@ Json fresh_feedback(support::AnyTrainer& trainer, const Batch& batch, std::int64
                     {"p", support::value(nulls[l].p)},
                     {"fresh", nulls[l].draws}});
   }
+  return json;
+}
+
+Json json_of(const diagnostics::Estimate& estimate) {
+  Json json{{"value", support::value(estimate)}};
+  if (estimate.interval) json["interval"] = {estimate.interval->low, estimate.interval->high};
+  if (!estimate.value) json["reason"] = estimate.reason;
   return json;
 }
 

@@ -31,6 +31,7 @@ nlohmann::ordered_json fresh_feedback(support::AnyTrainer& trainer, const credit
                                       std::int64_t draws);
 
 nlohmann::ordered_json json_of(const creditlib::protocol::Check& check);
+nlohmann::ordered_json json_of(const creditlib::diagnostics::Estimate& estimate);
 creditlib::protocol::Check check_of(const nlohmann::ordered_json& json);
 
 }  // namespace audit

@@ -46,6 +46,7 @@ void train(const Settings& s, const support::Workbench& bench, support::AnyTrain
                                    .quiet = s.run.quiet,
                                    .allow_nonfinite = true,
                                    .random_labels = random_labels,
+                                   .eval_batch = bench.first_test_samples(128, flat),
                                    .checkpoint = {.path = std::filesystem::path(s.output_dir) / file,
                                                   .settings = support::fixed_settings(config(s), s.resume()),
                                                   .record = record,
@@ -77,7 +78,9 @@ Json audited_run(const Settings& s, const support::Workbench& bench, std::int64_
     looked.push_back({{"epoch", epoch}, {"checks", checks}});
   };
   double accuracy = 0;
+  Json transitions = Json::array();
   if (!s.from.empty()) {
+    while (trainer->epoch() < s.epochs) trainer->end_epoch();  // a schedule is where a run that is over left it
     look(0, {});
     auto test = bench.test_batches(flat);
     accuracy = support::accuracy(*trainer, test);
@@ -86,6 +89,7 @@ Json audited_run(const Settings& s, const support::Workbench& bench, std::int64_
     train(s, bench, *trainer, s.method, seed, std::nullopt, &looked,
           [&](const support::TrainingLog& log, std::int64_t epoch) {
             look(epoch, at_init);
+            transitions = support::transitions_json(log);
             accuracy = log.test_acc.back();
           });
   }
@@ -95,7 +99,8 @@ Json audited_run(const Settings& s, const support::Workbench& bench, std::int64_
             {"test_acc", accuracy},
             {"checks", looked.back().at("checks")},
             {"first_fired", Json::object()},
-            {"epochs", Json::array()}};
+            {"epochs", Json::array()},
+            {"transitions", transitions}};
   for (const auto& name : history.names()) {
     const auto epoch = history.first_fired(name);
     json["first_fired"][name] = epoch ? Json(*epoch) : Json(nullptr);

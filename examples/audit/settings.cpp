@@ -1,5 +1,7 @@
 #include "audit/settings.hpp"
 
+#include <type_traits>
+
 #include "support/methods.hpp"
 #include "support/program.hpp"
 
@@ -12,13 +14,16 @@ void add_flags(CLI::App& app, Settings& s) {
     app.add_option(flag(name), value, what)->check(CLI::IsMember(of))->capture_default_str();
   };
   const auto number = [&](const std::string& name, auto& value, const char* what) {
-    app.add_option(flag(name), value, what)->check(CLI::NonNegativeNumber)->capture_default_str();
+    constexpr bool floating = std::is_floating_point_v<std::remove_reference_t<decltype(value)>>;
+    app.add_option(flag(name), value, what)
+        ->check(floating ? support::not_negative() : support::whole(0))
+        ->capture_default_str();
   };
   choice("method", s.method, support::method_names(), "the rule to audit");
   choice("arch", s.arch, support::arch_names(), "the network");
-  app.add_option("--from", s.from, "audit these saved weights (safetensors) as they are instead of a run of its own");
+  app.add_option("--from", s.from, "audit these saved weights (safetensors), with what the rule has there of its own, instead of a run");
   app.add_option("--seeds", s.seeds, "a run each; D3 compares them in pairs")->expected(1, -1)->capture_default_str();
-  app.add_option("--epochs", s.epochs, "of every run")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--epochs", s.epochs, "of every run")->check(support::whole(1))->capture_default_str();
   number("lr", s.lr, "AdamW's learning rate");
   number("wd", s.wd, "AdamW's weight decay");
   number("clip", s.clip, "clips each block's gradient norm to this (0: not at all)");

@@ -1,6 +1,5 @@
 #include "snapshot_time_sweep/settings.hpp"
 
-#include <limits>
 
 #include "support/program.hpp"
 
@@ -15,9 +14,8 @@ const std::vector<std::string>& method_names() {
 
 void add_flags(CLI::App& app, Settings& s) {
   using support::flag;
-  constexpr auto largest = std::numeric_limits<std::int64_t>::max();
   const auto count = [&](const std::string& name, std::int64_t& value, std::int64_t least, const char* what) {
-    app.add_option(flag(name), value, what)->check(CLI::Range(least, largest))->capture_default_str();
+    app.add_option(flag(name), value, what)->check(support::whole(least))->capture_default_str();
   };
   const auto number = [&](const std::string& name, double& value, const char* what) {
     app.add_option(flag(name), value, what)->check(support::not_negative())->capture_default_str();
@@ -34,7 +32,7 @@ void add_flags(CLI::App& app, Settings& s) {
   app.add_option(flag("snapshot_epochs"), s.snapshot_epochs,
                  "epochs of back-propagation at which rules are judged (0: before the first)")
       ->expected(1, -1)
-      ->check(CLI::Range(std::int64_t{0}, largest))
+      ->check(support::whole(0))
       ->capture_default_str();
   count("estimator_epochs", s.estimator_epochs, 0, "epochs that the vector net learns on a snapshot's features");
   number("lr_fb", s.lr_fb, "the vector net's learning rate (Adam)");

@@ -51,7 +51,6 @@ std::unique_ptr<AnyTrainer> method_trainer(const std::string& method, Model mode
   const WithSeed with_seed = [=](std::int64_t seed) {
     auto other = s;
     other.options.seed = seed;
-    other.feedback.clear();
     return method_trainer(method, model, other, mean_over_positions);
   };
   if (method == "bp" || method == "frozen_bp" || method == "shallow") {
@@ -61,10 +60,10 @@ std::unique_ptr<AnyTrainer> method_trainer(const std::string& method, Model mode
   const auto local = [&](auto credit, auto schedule, auto normalizer) {
     return any_trainer(LocalTrainer(model, credit, s.options, schedule, normalizer, loss), held, with_seed);
   };
-  const DFA dfa{.feedback = s.feedback, .by_element = s.by_element};
+  const DFA dfa{.by_element = s.by_element};
   if (method == "dfa" || method == "frozen") return local(dfa, Always{}, RowRms{});
   // The script's FA credit is the gradient of the batch mean under an absolute 1e-6: B times that at per-sample scale.
-  if (method == "fa") return local(FA{s.feedback}, Always{}, RowRms{.eps = 1e-6 * static_cast<double>(s.batch_size)});
+  if (method == "fa") return local(FA{}, Always{}, RowRms{.eps = 1e-6 * static_cast<double>(s.batch_size)});
   if (method == "oracle") return local(s.oracle, Always{}, RowRms{});
   if (method == "vec") return local(s.vec, Always{}, RowRms{});
   if (method == "state_predictor") return local(s.state_predictor, Always{}, RowRms{});

@@ -1,5 +1,6 @@
 #include "support/methods.hpp"
 
+#include <creditlib/credit/features.hpp>
 #include <creditlib/io/safetensors.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/model/small_cnn.hpp>
@@ -26,6 +27,8 @@ extern template std::unique_ptr<AnyTrainer> method_trainer(const std::string&, c
 
 namespace {
 
+using creditlib::detail::elements;
+
 /// Whether the rule acts on a network whose convolutions' credit is one value a channel, meaned over positions: the
 /// scripts' way.
 bool has_positions(const std::string& arch) { return arch == "vit" || arch == "resnet"; }
@@ -33,10 +36,12 @@ bool has_positions(const std::string& arch) { return arch == "vit" || arch == "r
 template <class Model>
 std::unique_ptr<AnyTrainer> trainer_on(Model model, const std::string& arch, const std::string& method,
                                        const Workbench& bench, MethodSettings settings, const std::string& init_from) {
+  creditlib::io::Safetensors file;
   if (!init_from.empty()) {
-    const auto file = creditlib::io::read_safetensors(init_from);
+    file = creditlib::io::read_safetensors(init_from);
     load_weights(*model, file, init_from);
-    settings.feedback = feedback_of(file, feedback_name(method));
+    if (model->blocks() > 0 && has_feedback_by_element(file, rule_name(method), elements(model->hidden_shape(1))))
+      settings.by_element = true;
   }
   model->to(torch::Device(bench.device()));
   if (method == "frozen" || method == "frozen_bp") {
@@ -45,6 +50,7 @@ std::unique_ptr<AnyTrainer> trainer_on(Model model, const std::string& arch, con
     }
   }
   auto trainer = method_trainer(method, model, settings, has_positions(arch));
+  load_rule(trainer->credit_tensors(), rule_name(method), file, init_from);
   if (bench.cuda_graph()) trainer->use_cuda_graphs();
   return trainer;
 }
@@ -64,7 +70,9 @@ const std::vector<std::string>& method_names() {
 
 bool takes_flat_images(const std::string& arch) { return arch == "resmlp" || arch == "resmlp_d512_L2"; }
 
-std::string feedback_name(const std::string& method) { return method == "frozen" ? "dfa" : method; }
+bool has_shallow(const std::string& arch) { return arch != "cnn"; }
+
+std::string rule_name(const std::string& method) { return method == "frozen" ? "dfa" : method; }
 
 std::unique_ptr<AnyTrainer> make_trainer(const std::string& arch, const std::string& method, const Workbench& bench,
                                          MethodSettings settings, const std::string& init_from, std::int64_t width,
@@ -80,19 +88,18 @@ std::unique_ptr<AnyTrainer> make_trainer(const std::string& arch, const std::str
     return make(
         creditlib::ResidualMLP({.input = bench.input(), .width = width, .classes = bench.classes(), .blocks = blocks}));
   }
-  if (method == "shallow")
-    throw UsageError("--methods shallow is the readout on the embed of a residual MLP; " + arch +
-                     " has none without its blocks");
+  if (method == "shallow" && !has_shallow(arch))
+    throw UsageError("shallow is the readout on h_0, which that of --arch " + arch + " does not take: blocks change the shape");
   if (arch == "cnn") {
     if (channels != 3 || side != 32) throw UsageError("--arch cnn takes images of 3x32x32, cifar10 or cifar100");
     return make(creditlib::SmallCNN({.classes = bench.classes()}));
   }
   if (arch == "resnet")
     return make(creditlib::SmallResNet(
-        {.channels = 64, .classes = bench.classes(), .blocks = 4, .input = channels, .image = side}));
+        {.channels = 64, .classes = bench.classes(), .blocks = method == "shallow" ? 0 : 4, .input = channels, .image = side}));
   return make(creditlib::ViTMini({.width = 128,
                                   .heads = 4,
-                                  .blocks = 4,
+                                  .blocks = method == "shallow" ? 0 : 4,
                                   .classes = bench.classes(),
                                   .patch = 4,
                                   .image = side,

@@ -28,13 +28,14 @@ const std::vector<std::string>& method_names();
 /// Whether a network takes images as (B, C * H * W).
 bool takes_flat_images(const std::string& arch);
 
+/// Whether a network has a readout that takes h_0 too, as the control shallow does.
+bool has_shallow(const std::string& arch);
+
 /// What a method is trained with beside its name.
 struct MethodSettings {
   creditlib::TrainerOptions options = {};
   double penalty = 0;  ///< times the batch mean of ||f_l||^2, added to each block's loss
   std::int64_t batch_size = 128;
-  /// Of DFA and FA (and of the DFA that value_net warms up with); empty: drawn.
-  Tensors feedback = {};
   /// DFA with one row of feedback an element of a hidden state with positions, not one a channel.
   bool by_element = false;
   creditlib::Oracle oracle = {};
@@ -52,13 +53,13 @@ struct MethodSettings {
 
 /// A network of `arch` for the workbench's data, initialised from LibTorch's global generator, with `width` and
 /// `blocks` other than the arch's where they are > 0 (residual MLPs alone); its weights replaced from `init_from` where
-/// that is not empty; with the trainer of `method` on it. Throws UsageError for a method that the network or the data
+/// that is not empty, and with them what the method has there of its own; with the trainer of `method` on it. Throws UsageError for a method that the network or the data
 /// cannot be trained with.
 std::unique_ptr<AnyTrainer> make_trainer(const std::string& arch, const std::string& method, const Workbench& bench,
                                          MethodSettings settings, const std::string& init_from = {},
                                          std::int64_t width = 0, std::int64_t blocks = 0);
 
-/// The name that a method's feedback has in files of weights: "dfa" for frozen, whose embed DFA trains.
-std::string feedback_name(const std::string& method);
+/// The name that what a method has of its own has in files of weights: "dfa" for frozen, whose embed DFA trains.
+std::string rule_name(const std::string& method);
 
 }  // namespace support

@@ -43,6 +43,16 @@ CLI::Validator not_negative() {
   return number(">= 0", [](double value) { return value >= 0; });
 }
 
+CLI::Validator whole(std::int64_t least) {
+  const auto expected = "a whole number >= " + std::to_string(least);
+  const auto check = [expected, least](std::string& text) {
+    std::int64_t value = 0;
+    const bool fits = CLI::detail::lexical_cast(text, value) && value >= least;
+    return fits ? std::string() : text + " is not " + expected;
+  };
+  return CLI::Validator(check, expected);
+}
+
 int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body) {
   const auto complain = [&](const char* what) { std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(), what); };
   try {

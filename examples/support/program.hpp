@@ -1,6 +1,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -25,6 +26,8 @@ std::string flag(const std::string& name);
 /// Checks of a flag's number: finite, and > 0 or >= 0.
 CLI::Validator positive();
 CLI::Validator not_negative();
+/// The same of a whole number, >= least.
+CLI::Validator whole(std::int64_t least);
 
 /// Parses the flags and runs `body`. Exit codes: 0, 1 after an Error, 2 for wrong flags, 130 after Ctrl-C.
 int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body);

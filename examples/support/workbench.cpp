@@ -1,10 +1,13 @@
 #include "support/workbench.hpp"
 
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 #include <torch/cuda.h>
 
 #include <algorithm>
 #include <creditlib/data/load.hpp>
+#include <cstdio>
+#include <thread>
 
 #include "support/matmul.hpp"
 #include "support/program.hpp"
@@ -31,6 +34,17 @@ std::string chosen_device(const std::string& device, int gpu) {
   return "cuda:" + std::to_string(index);
 }
 
+/// As many threads as asked for, and no more than there are cores for: one of them makes batches under --prefetch.
+void set_threads(const RunFlags& flags) {
+  const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  const int wanted = flags.threads > 0 ? flags.threads : at::get_num_threads();
+  const int most = flags.prefetch && flags.threads == 0 ? std::max(1, cores - 1) : cores;
+  if (flags.threads > most)
+    fmt::print(stderr, "--threads {}: there are {} cores, and more threads would wait for each other; {} it is\n",
+               flags.threads, cores, most);
+  at::set_num_threads(std::min(wanted, most));
+}
+
 }  // namespace
 
 void add_run_flags(CLI::App& app, RunFlags& flags, const std::vector<std::string>& datasets) {
@@ -42,13 +56,13 @@ void add_run_flags(CLI::App& app, RunFlags& flags, const std::vector<std::string
   app.add_option("--device", flags.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--gpu", flags.gpu, "which CUDA device --device auto and cuda take")->capture_default_str();
   app.add_option(flag("batch_size"), flags.batch_size, "samples a step")
-      ->check(CLI::PositiveNumber)
+      ->check(support::whole(1))
       ->capture_default_str();
   app.add_option(flag("limit_train"), flags.limit_train, "train on the first N images only (0: all)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(support::whole(0))
       ->capture_default_str();
   app.add_option("--threads", flags.threads, "threads of LibTorch (0: as it chooses)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(support::whole(0))
       ->capture_default_str();
   app.add_option("--matmul", flags.matmul,
                  "what multiplies float32 matrices on the CPU: auto (the faster), mkl, onednn, bf16")
@@ -65,7 +79,7 @@ void add_run_flags(CLI::App& app, RunFlags& flags, const std::vector<std::string
 Workbench::Workbench(const RunFlags& flags) : flags_(flags), device_(chosen_device(flags.device, flags.gpu)) {
   if (flags.cuda_graph && device_ == "cpu")
     throw UsageError("--cuda-graph is of CUDA devices, and this run is on the CPU: leave it out, or use --device cuda");
-  if (flags.threads > 0) at::set_num_threads(flags.threads);
+  set_threads(flags);
   set_matmul(flags.matmul, flags.quiet);
   const std::string folder = !flags.data_dir.empty()     ? flags.data_dir
                              : flags.dataset == "digits" ? CREDITLIB_DATA_DIR "/digits"

@@ -1,7 +1,5 @@
 #include "toy_lq/settings.hpp"
 
-#include <limits>
-
 #include "support/program.hpp"
 
 namespace toy_lq {
@@ -15,9 +13,7 @@ const std::vector<std::string>& method_names() {
 void add_flags(CLI::App& app, Settings& s) {
   using support::flag;
   const auto count = [&](const std::string& name, std::int64_t& value, const char* what) {
-    app.add_option(flag(name), value, what)
-        ->check(CLI::Range(std::int64_t{1}, std::numeric_limits<std::int64_t>::max()))
-        ->capture_default_str();
+    app.add_option(flag(name), value, what)->check(support::whole(1))->capture_default_str();
   };
   const auto number = [&](const std::string& name, double& value, const char* what) {
     app.add_option(flag(name), value, what)->check(support::not_negative())->capture_default_str();
@@ -47,7 +43,7 @@ void add_flags(CLI::App& app, Settings& s) {
   app.add_option("--seed", s.seed, "of the dynamics, the nets, the feedback and the batches")->capture_default_str();
   app.add_option(flag("output_dir"), s.output_dir, "where toy_lq_L{L}_d{d}_s{seed}.json goes")->capture_default_str();
   app.add_option("--threads", s.threads, "threads of LibTorch (0: as it chooses)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(support::whole(0))
       ->capture_default_str();
   support::add_retrain_flag(app, s.retrain);
   app.add_flag("--quiet", s.quiet, "no progress, only the outcome");

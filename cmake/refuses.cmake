@@ -1,0 +1,25 @@
+# cmake -D CODE=… -D SAYS=… -P refuses.cmake -- program argument…: fails unless the program ends with this exit code and says what the regular
+# expression SAYS matches, on one line of standard error that is of readable length.
+
+set(command "")
+set(past_dashes FALSE)
+math(EXPR last "${CMAKE_ARGC} - 1")
+foreach(i RANGE ${last})
+  if(past_dashes)
+    list(APPEND command "${CMAKE_ARGV${i}}")
+  elseif("${CMAKE_ARGV${i}}" STREQUAL "--")
+    set(past_dashes TRUE)
+  endif()
+endforeach()
+
+execute_process(COMMAND ${command} RESULT_VARIABLE code OUTPUT_QUIET ERROR_VARIABLE said)
+if(NOT code EQUAL CODE)
+  message(FATAL_ERROR "exit code ${code}, expected ${CODE}: ${command}\n${said}")
+endif()
+if(NOT said MATCHES "${SAYS}")
+  message(FATAL_ERROR "expected \"${SAYS}\" in what ${command} says:\n${said}")
+endif()
+string(LENGTH "${said}" length)
+if(length GREATER 600)
+  message(FATAL_ERROR "${length} characters, which nobody reads: ${command}\n${said}")
+endif()
