@@ -4,6 +4,7 @@
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/gradients.hpp>
+#include <creditlib/diagnostics/ridge_control.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <string>
 #include <vector>
@@ -116,8 +117,10 @@ struct Probes {
 /// Gamma and rho at one hidden state, and the p of permutation tests that they are no better than the untrained net's
 /// (credits exchanged sample by sample) and than this net's where each sample is given the outcome of another: s, and
 /// with it the target, which StatePredictor reads too.
+/// Beside them Gamma of the best fixed linear feedback of the error, the ridge control.
 struct Follows {
   double gamma, rho, untrained_gamma, untrained_rho, shuffled_gamma, shuffled_rho;
+  double ridge_gamma;
   double p_untrained_gamma, p_untrained_rho, p_shuffled_gamma, p_shuffled_rho;
 
   double largest_p() const { return std::max({p_untrained_gamma, p_untrained_rho, p_shuffled_gamma, p_shuffled_rho}); }
@@ -160,11 +163,17 @@ std::vector<Follows> follows(const State& trained, const State& untrained, Froze
     }
   }
 
+  const auto pairs = [&](const Batch& samples) {
+    return diagnostics::errors_and_gradients(task.model, std::vector{std::pair{samples.x, samples.y}});
+  };
+  const auto ridge = diagnostics::ridge_control(pairs(task.training), pairs(task.held_out));
+
   std::vector<Follows> found;
   for (std::size_t l = 0; l < g.size(); ++l) {
     Follows f{};
     f.gamma = diagnostics::alignment(a[l], g[l]).value.value();
     f.untrained_gamma = diagnostics::alignment(before[l], g[l]).value.value();
+    f.ridge_gamma = ridge[l].gamma.value.value();
     const auto own = probes.projections(l, a[l]), other = probes.projections(l, before[l]);
     f.rho = correlations(own, probes.change[l]).template item<double>();
     f.untrained_rho = correlations(other, probes.change[l]).template item<double>();
@@ -194,8 +203,8 @@ inline std::string text(const std::vector<Follows>& follows) {
   for (std::size_t l = 0; l < follows.size(); ++l) {
     const auto& f = follows[l];
     said += c10::str("h_", l, ": Gamma ", f.gamma, " (untrained ", f.untrained_gamma, ", shuffled ", f.shuffled_gamma,
-                     "), rho ", f.rho, " (untrained ", f.untrained_rho, ", shuffled ", f.shuffled_rho, "), largest p ",
-                     f.largest_p(), "\n");
+                     "), rho ", f.rho, " (untrained ", f.untrained_rho, ", shuffled ", f.shuffled_rho,
+                     "), ridge control ", f.ridge_gamma, ", largest p ", f.largest_p(), "\n");
   }
   return said;
 }

@@ -34,7 +34,7 @@ TEST_CASE("StatePredictor learns the gradient of a frozen network: better than u
   learn_frozen(trained, task, 200);
 
   const auto found = follows(trained, untrained, task);
-  INFO(text(found));
+  WARN(text(found));
   for (const auto& f : found) {
     CHECK(f.largest_p() < 0.001);
     CHECK(f.gamma > 0.5);

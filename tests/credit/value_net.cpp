@@ -69,7 +69,7 @@ TEST_CASE("ValueNet learns the gradient of a frozen network: better than untrain
     learn_frozen(trained, task, 250);
 
     const auto found = follows(trained, untrained, task);
-    INFO("weight " << weight << "\n" << text(found));
+    WARN("weight " << weight << "\n" << text(found));
     for (const auto& f : found) {
       CHECK(f.largest_p() < 0.001);
       CHECK(f.gamma > 0.2);

@@ -59,7 +59,7 @@ TEST_CASE("Vec learns the gradient of a frozen network: better than untrained an
   learn_frozen(trained, task, 300);
 
   const auto found = follows(trained, untrained, task);
-  INFO(text(found));
+  WARN(text(found));
   for (const auto& f : found) {
     CHECK(f.largest_p() < 0.001);
     CHECK(f.gamma > 0.5);

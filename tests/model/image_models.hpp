@@ -5,6 +5,11 @@
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/oracle.hpp>
+#include <creditlib/credit/state_predictor.hpp>
+#include <creditlib/credit/value_net.hpp>
+#include <creditlib/credit/vec.hpp>
+#include <creditlib/diagnostics/alignment.hpp>
+#include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <string>
@@ -129,6 +134,46 @@ std::string every_rule_trains(const Model& make_model, const Batch& batch, doubl
          local("oracle", Oracle{}, RowRms{}) + local("DFA", DFA{}, RowRms{}) +
          local("DFA by element", DFA{.by_element = true}, RowRms{}) + local("FA", FA{}, RowRms{}) +
          local("EP", EquilibriumPropagation{.steps = 5}, Raw{});
+}
+
+/// Learning changes a source's credit, by `gained` of Gamma at h_L or more, and a step with it moves every parameter of
+/// the network.
+template <class Model, class Rule>
+std::string learns_its_credit(Model model, const Batch& batch, const Rule& rule, double gained) {
+  LocalTrainer trainer(model, rule, {.seed = 7});
+  const auto untaught = trainer.raw_credits(batch.x, batch.y);
+  const auto gamma = [&] {
+    return *diagnostics::alignment(trainer.raw_credits(batch.x, batch.y).back(),
+                                   diagnostics::true_gradients(model, batch.x, batch.y).back())
+                .value;
+  };
+  const double untrained = gamma();
+  for (int i = 0; i < 40; ++i) trainer.learn(batch.x, batch.y);
+  const double trained = gamma();
+  if (trained < untrained + gained) return c10::str("Gamma went from ", untrained, " to ", trained);
+  const auto taught = trainer.raw_credits(batch.x, batch.y);
+  for (std::size_t l = 1; l < taught.size(); ++l) {
+    if (torch::equal(taught[l], untaught[l])) return c10::str("credit at h_", l, " has not changed");
+  }
+
+  const auto before = copies(model->parameters());
+  trainer.step(batch.x, batch.y);
+  const auto after = model->parameters();
+  for (std::size_t i = 0; i < after.size(); ++i) {
+    if (torch::equal(after[i], before[i]) || !after[i].isfinite().all().template item<bool>())
+      return c10::str("parameter ", i, " stays as it is, or is not finite");
+  }
+  return "";
+}
+
+template <class Model>
+std::string learned_rules_learn(const Model& make_model, const Batch& batch) {
+  const auto said = [&](const std::string& name, const auto& rule, double gained) {
+    const auto fault = learns_its_credit(make_model(), batch, rule, gained);
+    return fault.empty() ? "" : name + ": " + fault + "; ";
+  };
+  // The others have to find a loss or a state before their gradient means anything: no matter of a moment.
+  return said("Vec", Vec{}, 0.3) + said("ValueNet", ValueNet{}, -2) + said("StatePredictor", StatePredictor{}, -2);
 }
 
 /// One credit a channel trains block l as the same credit spread over all positions does.

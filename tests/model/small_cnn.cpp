@@ -86,6 +86,7 @@ TEST_CASE("SmallCNN trains with every rule", "[model]") {
     return SmallCNN({.classes = 4});
   };
   CHECK(image_model::every_rule_trains(make, images(4), 1e-3, 20) == "");
+  CHECK(image_model::learned_rules_learn(make, images(4)) == "");
 }
 
 TEST_CASE("SmallCNN's credit a channel is that of every pixel, and an element has its own by option", "[model]") {

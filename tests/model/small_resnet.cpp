@@ -91,6 +91,7 @@ TEST_CASE("SmallResNet trains with every rule", "[model]") {
     return SmallResNet({.channels = 5, .classes = 4, .blocks = 2, .input = 2, .image = 6});
   };
   CHECK(image_model::every_rule_trains(make, images(8), 1e-2, 40) == "");
+  CHECK(image_model::learned_rules_learn(make, images(8)) == "");
 }
 
 TEST_CASE("SmallResNet's credit a channel is that of every pixel", "[model]") {
