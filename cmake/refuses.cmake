@@ -1,16 +1,7 @@
 # cmake -D CODE=… -D SAYS=… -P refuses.cmake -- program argument…: fails unless the program ends with this exit code and says what the regular
-# expression SAYS matches, on one line of standard error that is of readable length.
+# expression SAYS matches on standard error, at a length that one reads.
 
-set(command "")
-set(past_dashes FALSE)
-math(EXPR last "${CMAKE_ARGC} - 1")
-foreach(i RANGE ${last})
-  if(past_dashes)
-    list(APPEND command "${CMAKE_ARGV${i}}")
-  elseif("${CMAKE_ARGV${i}}" STREQUAL "--")
-    set(past_dashes TRUE)
-  endif()
-endforeach()
+include("${CMAKE_CURRENT_LIST_DIR}/command_after_dashes.cmake")
 
 execute_process(COMMAND ${command} RESULT_VARIABLE code OUTPUT_QUIET ERROR_VARIABLE said)
 if(NOT code EQUAL CODE)
