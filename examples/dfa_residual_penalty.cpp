@@ -235,31 +235,31 @@ void run(const Settings& s) {
   Diagnosis last;
   Json log = Json::array();
   const auto title = fmt::format("{}, lam {}, seed {}", s.method, s.lam, s.seed);
-  const double accuracy = train(
-      s, bench, title, s.method, eval_batch, log,
-      [&](support::AnyTrainer& trainer, std::int64_t epoch, const support::TrainingLog& training) {
-        const bool final = epoch == s.epochs;
-        if (epoch <= 1 || epoch % 10 == 0 || final) {
-          last = diagnose(trainer, eval_batch);
-          log.push_back(log_entry(epoch, last));
-          if (!s.run.quiet) {
-            const auto figure = [](const diagnostics::Measured& m) {
-              return m.value ? fmt::format("{:.3e}", *m.value) : std::string("null");
-            };
-            fmt::print("  epoch {}: |h_L| {} |g_2| {} accuracy on {} samples {:.4f}\n", epoch,
-                       figure(last.hidden.back()), figure(last.gradients[judged_layer]), eval_batch.target.size(0),
-                       last.accuracy);
-          }
-        }
-        if (final) {
-          support::save_weights(weights_path, trainer.model().module(), support::rule_name(s.method),
-                                trainer.credit_tensors(),
-                                {{"config", settings.dump()}, {"test_acc", std::to_string(training.test_acc.back())}});
-        }
-        results["log"] = log;
-        results["transitions"] = support::transitions_json(training);
-        if (epoch > 0) creditlib::io::write_json(results_path, results);
-      });
+  const double accuracy =
+      train(s, bench, title, s.method, eval_batch, log,
+            [&](support::AnyTrainer& trainer, std::int64_t epoch, const support::TrainingLog& training) {
+              const bool final = epoch == s.epochs;
+              if (epoch <= 1 || epoch % 10 == 0 || final) {
+                last = diagnose(trainer, eval_batch);
+                log.push_back(log_entry(epoch, last));
+                if (!s.run.quiet) {
+                  const auto figure = [](const diagnostics::Measured& m) {
+                    return m.value ? fmt::format("{:.3e}", *m.value) : std::string("null");
+                  };
+                  fmt::print("  epoch {}: |h_L| {} |g_2| {} accuracy on {} samples {:.4f}\n", epoch,
+                             figure(last.hidden.back()), figure(last.gradients[judged_layer]),
+                             eval_batch.target.size(0), last.accuracy);
+                }
+              }
+              if (final) {
+                support::save_weights(
+                    weights_path, trainer.model().module(), support::rule_name(s.method), trainer.credit_tensors(),
+                    {{"config", settings.dump()}, {"test_acc", std::to_string(training.test_acc.back())}});
+              }
+              results["log"] = log;
+              results["transitions"] = support::transitions_json(training);
+              if (epoch > 0) creditlib::io::write_json(results_path, results);
+            });
 
   const auto [letter, why] = outcome(s, last, accuracy, baseline, eval_batch.target.size(0));
   results["final_test_acc"] = accuracy;

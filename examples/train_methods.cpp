@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
@@ -72,7 +73,8 @@ void add_flags(CLI::App& app, Settings& s) {
   app.add_option("--wd", s.wd, "AdamW's weight decay")->check(support::not_negative())->capture_default_str();
   app.add_option(flag("init_from"), s.init_from,
                  "start from the weights, and what the method has of its own, of this safetensors file");
-  app.add_flag(flag("save_weights"), s.save_weights, "write weights, and what the method has of its own, as safetensors beside the results");
+  app.add_flag(flag("save_weights"), s.save_weights,
+               "write weights, and what the method has of its own, as safetensors beside the results");
   app.add_option("--precision", s.precision,
                  "of large matrix products: float32, or bf16 with float32 weights (residual MLPs)")
       ->check(CLI::IsMember({"float32", "bf16"}))
@@ -123,14 +125,20 @@ Json diagnose(support::AnyTrainer& trainer, const data::Batch& batch) {
     at_input.push_back(same ? diagnostics::alignment(outputs[l], gradients[l])
                             : diagnostics::Measured{.reason = "the block changes the shape of the hidden state"});
   }
+  const auto follows =
+      trainer.model().parameter_cosine(trainer.gradients(x, y), trainer.model().parameter_gradients(x, y));
   Json figures{{"bp_cosine", support::values(at_input)},
                {"bp_grad_norms_per_layer", support::values(diagnostics::median_norms(mean_gradients))},
                {"hidden_norms_per_layer", support::values(diagnostics::median_norms(trainer.model().hidden_states(x)))},
                {"gamma_block_output", support::values(at_output)},
                {"gamma_embed", support::value(diagnostics::alignment(credits[0], gradients[0]))},
+               {"parameter_cosine", support::values(follows.blocks)},
+               {"parameter_cosine_all", support::value(follows.all)},
                {"mode", "eval"},
                {"samples", x.size(0)}};
-  if (auto reasons = support::reasons({{"gamma_block_output", at_output}, {"bp_cosine", at_input}}); !reasons.empty())
+  if (auto reasons = support::reasons(
+          {{"gamma_block_output", at_output}, {"bp_cosine", at_input}, {"parameter_cosine", follows.blocks}});
+      !reasons.empty())
     figures["undefined"] = reasons;
   return figures;
 }
@@ -181,8 +189,12 @@ void run(const std::string& method, std::int64_t seed, const Settings& s, const 
                              {"seed", std::to_string(seed)},
                              {"epochs", std::to_string(s.epochs)}});
     }
+    const auto start = std::chrono::steady_clock::now();
+    const auto figures = diagnose(*trainer, eval_batch);
+    const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - start;
     record({{"log", {{"train_loss", log.train_loss}, {"train_acc", log.train_acc}, {"test_acc", log.test_acc}}},
-            {"diagnostics", diagnose(*trainer, eval_batch)},
+            {"diagnostics", figures},
+            {"diagnostics_ms", taken.count()},
             {"transitions", support::transitions_json(log)},
             {"ms_per_step", support::median(log.ms_per_step)},
             {"steps", trainer->steps()},

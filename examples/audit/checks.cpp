@@ -59,14 +59,15 @@ std::vector<protocol::Check> checks_of(support::AnyTrainer& trainer, const Looks
 Json fresh_feedback(support::AnyTrainer& trainer, const Batch& batch, std::int64_t draws) {
   const diagnostics::EvalMode eval(trainer.model().module());
   const auto gradients = trainer.model().true_gradients(batch.input, batch.target);
-  const auto nulls = diagnostics::feedback_null_alignment(
-      trainer.raw_credits(batch.input, batch.target), gradients,
-      [&](std::uint64_t seed) {
-        const auto fresh = trainer.with_seed(static_cast<std::int64_t>(seed));
-        while (fresh->epoch() < trainer.epoch()) fresh->end_epoch();  // its schedule stands where the trainer's does
-        return fresh->raw_credits(batch.input, batch.target);
-      },
-      {.draws = draws});
+  const auto nulls =
+      diagnostics::feedback_null_alignment(trainer.raw_credits(batch.input, batch.target), gradients,
+                                           [&](std::uint64_t seed) {
+                                             const auto fresh = trainer.with_seed(static_cast<std::int64_t>(seed));
+                                             while (fresh->epoch() < trainer.epoch())
+                                               fresh->end_epoch();  // its schedule stands where the trainer's does
+                                             return fresh->raw_credits(batch.input, batch.target);
+                                           },
+                                           {.draws = draws});
   Json json = Json::array();
   for (std::size_t l = 1; l < nulls.size(); ++l) {
     json.push_back({{"hidden_state", l},

@@ -21,7 +21,8 @@ void add_flags(CLI::App& app, Settings& s) {
   };
   choice("method", s.method, support::method_names(), "the rule to audit");
   choice("arch", s.arch, support::arch_names(), "the network");
-  app.add_option("--from", s.from, "audit these saved weights (safetensors), with what the rule has there of its own, instead of a run");
+  app.add_option("--from", s.from,
+                 "audit these saved weights (safetensors), with what the rule has there of its own, instead of a run");
   app.add_option("--seeds", s.seeds, "a run each; D3 compares them in pairs")->expected(1, -1)->capture_default_str();
   app.add_option("--epochs", s.epochs, "of every run")->check(support::whole(1))->capture_default_str();
   number("lr", s.lr, "AdamW's learning rate");

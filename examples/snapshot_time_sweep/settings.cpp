@@ -1,6 +1,5 @@
 #include "snapshot_time_sweep/settings.hpp"
 
-
 #include "support/program.hpp"
 
 namespace sweep {

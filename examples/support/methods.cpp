@@ -89,14 +89,18 @@ std::unique_ptr<AnyTrainer> make_trainer(const std::string& arch, const std::str
         creditlib::ResidualMLP({.input = bench.input(), .width = width, .classes = bench.classes(), .blocks = blocks}));
   }
   if (method == "shallow" && !has_shallow(arch))
-    throw UsageError("shallow is the readout on h_0, which that of --arch " + arch + " does not take: blocks change the shape");
+    throw UsageError("shallow is the readout on h_0, which that of --arch " + arch +
+                     " does not take: blocks change the shape");
   if (arch == "cnn") {
     if (channels != 3 || side != 32) throw UsageError("--arch cnn takes images of 3x32x32, cifar10 or cifar100");
     return make(creditlib::SmallCNN({.classes = bench.classes()}));
   }
   if (arch == "resnet")
-    return make(creditlib::SmallResNet(
-        {.channels = 64, .classes = bench.classes(), .blocks = method == "shallow" ? 0 : 4, .input = channels, .image = side}));
+    return make(creditlib::SmallResNet({.channels = 64,
+                                        .classes = bench.classes(),
+                                        .blocks = method == "shallow" ? 0 : 4,
+                                        .input = channels,
+                                        .image = side}));
   return make(creditlib::ViTMini({.width = 128,
                                   .heads = 4,
                                   .blocks = method == "shallow" ? 0 : 4,

@@ -53,8 +53,8 @@ struct MethodSettings {
 
 /// A network of `arch` for the workbench's data, initialised from LibTorch's global generator, with `width` and
 /// `blocks` other than the arch's where they are > 0 (residual MLPs alone); its weights replaced from `init_from` where
-/// that is not empty, and with them what the method has there of its own; with the trainer of `method` on it. Throws UsageError for a method that the network or the data
-/// cannot be trained with.
+/// that is not empty, and with them what the method has there of its own; with the trainer of `method` on it. Throws
+/// UsageError for a method that the network or the data cannot be trained with.
 std::unique_ptr<AnyTrainer> make_trainer(const std::string& arch, const std::string& method, const Workbench& bench,
                                          MethodSettings settings, const std::string& init_from = {},
                                          std::int64_t width = 0, std::int64_t blocks = 0);

@@ -20,7 +20,9 @@ namespace {
 /// The mean of f a over all numbers of f: its multiple of the credit goes with the width of the block.
 struct MeanProduct {
   torch::Tensor operator()(const torch::Tensor& f, const torch::Tensor& a) const { return (f * a).mean(); }
-  std::optional<double> multiple_of_credit(const torch::Tensor& f) const { return 1.0 / static_cast<double>(f.numel()); }
+  std::optional<double> multiple_of_credit(const torch::Tensor& f) const {
+    return 1.0 / static_cast<double>(f.numel());
+  }
 };
 
 }  // namespace
