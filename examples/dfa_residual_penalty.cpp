@@ -108,13 +108,16 @@ Diagnosis diagnose(support::AnyTrainer& trainer, const data::Batch& batch) {
 }
 
 Json log_entry(std::int64_t epoch, const Diagnosis& d) {
-  return {{"epoch", epoch},
-          {"h_L_norm", support::value(d.hidden.back())},
-          {"g_2_norm", support::value(d.gradients[judged_layer])},
-          {"acc_eval", d.accuracy},
-          {"hidden_norms", support::values(d.hidden)},
-          {"gradient_norms", support::values(d.gradients)},
-          {"gamma", support::values(d.gamma)}};
+  Json entry{{"epoch", epoch},
+             {"h_L_norm", support::value(d.hidden.back())},
+             {"g_2_norm", support::value(d.gradients[judged_layer])},
+             {"acc_eval", d.accuracy},
+             {"hidden_norms", support::values(d.hidden)},
+             {"gradient_norms", support::values(d.gradients)},
+             {"gamma", support::values(d.gamma)}};
+  auto reasons = support::reasons({{"hidden_norms", d.hidden}, {"gradient_norms", d.gradients}, {"gamma", d.gamma}});
+  if (!reasons.empty()) entry["undefined"] = reasons;
+  return entry;
 }
 
 /// max over blocks of median|h_{l+1}| / median|h_l|; infinite where a norm is not finite.

@@ -189,13 +189,17 @@ void diagnose(support::AnyTrainer& trainer, const creditlib::data::Batch& batch,
   entry["rho"].push_back({epoch, support::mean_of(rho)});
   const auto blocks = [](std::vector<diagnostics::Measured> all, bool inputs) {
     inputs ? all.pop_back() : static_cast<void>(all.erase(all.begin()));
-    return support::values(all);
+    return all;
   };
-  entry["diagnostics"].push_back({{"epoch", epoch},
-                                  {"gamma_block_input", blocks(gamma, true)},
-                                  {"rho_block_input", blocks(rho, true)},
-                                  {"gamma_block_output", blocks(gamma_output, false)},
-                                  {"rho_block_output", blocks(rho_output, false)}});
+  const std::vector<std::pair<std::string, std::vector<diagnostics::Measured>>> figures{
+      {"gamma_block_input", blocks(gamma, true)},
+      {"rho_block_input", blocks(rho, true)},
+      {"gamma_block_output", blocks(gamma_output, false)},
+      {"rho_block_output", blocks(rho_output, false)}};
+  Json look{{"epoch", epoch}};
+  for (const auto& [name, values] : figures) look[name] = support::values(values);
+  if (auto reasons = support::reasons(figures); !reasons.empty()) look["undefined"] = reasons;
+  entry["diagnostics"].push_back(look);
 }
 
 /// The accuracy after `epoch` epochs, or after the last where there are fewer.

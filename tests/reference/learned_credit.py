@@ -160,28 +160,38 @@ class Vec(LearnedCredit):
         return [self._estimate(l, trace) for l in range(len(trace.hidden))]
 
 
-class WarmedUp(CreditSource):
-    """`first` for a fifth of the epochs, then a blend with `second` that grows over as many; both learn throughout."""
+class Blend(CreditSource):
+    """A share of `second` in place of as much of `first`, each of unit RMS; both learn throughout."""
 
-    def __init__(self, first, second, epochs):
-        self.first, self.second = first, second
+    def __init__(self, first, second, share):
+        self.first, self.second, self.share = first, second, share
         self.reads_gradient = first.reads_gradient or second.reads_gradient
-        self.warmup, self.epoch = max(1, epochs // 5), 1
 
     def learn(self, trace):
         self.first.learn(trace)
         self.second.learn(trace)
 
     def credits(self, trace):
-        share = min(1, max(0, (self.epoch - self.warmup) / self.warmup))
-        if share == 0:
+        if self.share == 0:
             return self.first.credits(trace)
-        if share == 1:
+        if self.share == 1:
             return self.second.credits(trace)
         pairs = zip(self.first.credits(trace), self.second.credits(trace))
-        return [(1 - share) * rms_normalized(a) + share * rms_normalized(b) for a, b in pairs]
+        return [(1 - self.share) * rms_normalized(a) + self.share * rms_normalized(b) for a, b in pairs]
 
     def end_epoch(self):
-        self.epoch += 1
         self.first.end_epoch()
         self.second.end_epoch()
+
+
+class WarmedUp(Blend):
+    """`first` for a fifth of the epochs, then a blend with `second` that grows over as many."""
+
+    def __init__(self, first, second, epochs):
+        super().__init__(first, second, share=0)
+        self.warmup, self.epoch = max(1, epochs // 5), 1
+
+    def end_epoch(self):
+        super().end_epoch()
+        self.epoch += 1
+        self.share = min(1, max(0, (self.epoch - self.warmup) / self.warmup))

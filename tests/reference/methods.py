@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import scripts_way
-from learned_credit import StatePredictor, ValueNet, Vec, WarmedUp
+from learned_credit import Blend, StatePredictor, ValueNet, Vec, WarmedUp
 
-METHODS = ["bp", "fa", "dfa", "frozen", "frozen_bp", "state_predictor", "value_net", "vec"]
+METHODS = ["bp", "fa", "dfa", "frozen", "frozen_bp", "state_predictor", "value_net", "vec", "blend"]
 
 
 class Options(NamedTuple):
@@ -73,6 +73,8 @@ def make_source(method, o):
     if method == "vec":
         return Vec(o.width, o.classes, o.blocks, o.one_pass, o.at_input)
     dfa = scripts_way.DFA(scripts_way.draw_dfa_feedback(o.width, o.classes, o.blocks))
+    if method == "blend":  # half DFA, half the vector net, as the script schedule_timing has it
+        return Blend(dfa, Vec(o.width, o.classes, o.blocks, o.one_pass, o.at_input), 0.5)
     if method == "value_net":
         return WarmedUp(dfa, ValueNet(o.width, o.classes, o.blocks, o.one_pass, o.at_input), o.epochs)
     return dfa
