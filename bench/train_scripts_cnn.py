@@ -1,0 +1,78 @@
+"""Trains the scripts' convolutional network in PyTorch, for comparison with ./run cnn_baseline.
+
+    python bench/train_scripts_cnn.py --data-dir FOLDER --rules bp dfa --epochs 5 --limit-train 5000 --output FILE
+
+Batches of 128 with crops and flips, AdamW 1e-3 with a cosine rate by epoch, as cnn_baseline has them; one thread. FOLDER holds
+cifar-10-batches-bin (or is it). Prints test accuracy by epoch and writes it as JSON.
+"""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "reference"))
+
+import scripts_cnn
+from train_cifar import TrainingSet, normalized, read_images
+
+
+@torch.no_grad()
+def accuracy(model, x, y):
+    model.eval()
+    hits = sum((model(xs).argmax(-1) == ys).sum().item() for xs, ys in zip(x.split(1000), y.split(1000)))
+    model.train()
+    return hits / y.numel()
+
+
+def train(rule, seed, epochs, training, test):
+    """Test accuracy after every epoch."""
+    torch.manual_seed(seed)
+    trainer = scripts_cnn.Trainer(rule, 10)
+    optimizers = [trainer.whole] if rule == "bp" else [*trainer.block_optimizers, trainer.head_optimizer]
+    accuracies = []
+    for epoch in range(epochs):
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-3 * (1 + math.cos(math.pi * epoch / epochs)) / 2
+        for x, y in training.epoch():
+            trainer.step(x.view(-1, 3, 32, 32), y)
+        accuracies.append(accuracy(trainer.model, *test))
+        print(f"seed {seed} {rule} epoch {epoch + 1}/{epochs}: test accuracy {accuracies[-1]:.4f}", flush=True)
+    return accuracies
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--rules", nargs="+", choices=scripts_cnn.RULES, default=["bp", "dfa"])
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--limit-train", type=int, default=0, help="train on the first N images only (0: all)")
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    if args.epochs < 1 or args.limit_train < 0:
+        parser.error("--epochs must be at least 1 and --limit-train at least 0")
+    if not args.output.absolute().parent.is_dir():
+        sys.exit(f"--output {args.output}: its folder does not exist")
+    torch.set_num_threads(1)
+
+    folder = args.data_dir / "cifar-10-batches-bin"
+    folder = folder if folder.is_dir() else args.data_dir
+    images, labels = read_images(folder, [f"data_batch_{i}.bin" for i in range(1, 6)])
+    first = args.limit_train or labels.numel()
+    training = TrainingSet(images[:first], labels[:first])
+    test_images, test_labels = read_images(folder, ["test_batch.bin"])
+    test = normalized(test_images).view(-1, 3, 32, 32), test_labels
+
+    found = {"epochs": args.epochs, "limit_train": args.limit_train, "seed": args.seed, "torch": str(torch.__version__)}
+    for rule in args.rules:
+        found[rule] = {"test_acc": train(rule, args.seed, args.epochs, training, test)}
+        args.output.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
