@@ -17,15 +17,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "reference"))
 
 import scripts_cnn
-from train_cifar import TrainingSet, normalized, read_images
-
-
-@torch.no_grad()
-def accuracy(model, x, y):
-    model.eval()
-    hits = sum((model(xs).argmax(-1) == ys).sum().item() for xs, ys in zip(x.split(1000), y.split(1000)))
-    model.train()
-    return hits / y.numel()
+from train_cifar import accuracy, read_cifar
 
 
 def train(rule, seed, epochs, training, test):
@@ -40,7 +32,9 @@ def train(rule, seed, epochs, training, test):
                 group["lr"] = 1e-3 * (1 + math.cos(math.pi * epoch / epochs)) / 2
         for x, y in training.epoch():
             trainer.step(x.view(-1, 3, 32, 32), y)
+        trainer.model.eval()
         accuracies.append(accuracy(trainer.model, *test))
+        trainer.model.train()
         print(f"seed {seed} {rule} epoch {epoch + 1}/{epochs}: test accuracy {accuracies[-1]:.4f}", flush=True)
     return accuracies
 
@@ -60,13 +54,8 @@ def main():
         sys.exit(f"--output {args.output}: its folder does not exist")
     torch.set_num_threads(1)
 
-    folder = args.data_dir / "cifar-10-batches-bin"
-    folder = folder if folder.is_dir() else args.data_dir
-    images, labels = read_images(folder, [f"data_batch_{i}.bin" for i in range(1, 6)])
-    first = args.limit_train or labels.numel()
-    training = TrainingSet(images[:first], labels[:first])
-    test_images, test_labels = read_images(folder, ["test_batch.bin"])
-    test = normalized(test_images).view(-1, 3, 32, 32), test_labels
+    training, (images, labels) = read_cifar(args.data_dir, args.limit_train)
+    test = images.view(-1, 3, 32, 32), labels
 
     found = {"epochs": args.epochs, "limit_train": args.limit_train, "seed": args.seed, "torch": str(torch.__version__)}
     for rule in args.rules:

@@ -3,9 +3,9 @@
 file(REMOVE_RECURSE "${FOLDER}")
 file(MAKE_DIRECTORY "${FOLDER}")
 
-include("${CMAKE_CURRENT_LIST_DIR}/command_after_dashes.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/after_dashes.cmake")
 
-execute_process(COMMAND ${command} WORKING_DIRECTORY "${FOLDER}" RESULT_VARIABLE code)
+execute_process(COMMAND ${after_dashes} WORKING_DIRECTORY "${FOLDER}" RESULT_VARIABLE code)
 if(NOT code EQUAL 0)
-  message(FATAL_ERROR "exit code ${code}: ${command}")
+  message(FATAL_ERROR "exit code ${code}: ${after_dashes}")
 endif()

@@ -44,11 +44,7 @@ std::vector<protocol::Check> checks_of(support::AnyTrainer& trainer, const Looks
   const auto norms = diagnostics::median_norms(hidden);
   const auto gradients = model.true_gradients(x, y);
   std::vector<protocol::Check> checks{protocol::scale_growth(norms)};
-  checks.push_back(protocol::scale_growth_since_init(norms, norms_at_init.empty() ? norms : norms_at_init));
-  if (norms_at_init.empty()) {
-    checks.back().value = {.reason = "what the network was at its start is not known"};
-    checks.back().fired.reset();
-  }
+  checks.push_back(protocol::scale_growth_since_init(norms, norms_at_init));
   checks.push_back(protocol::reference_validity(gradients.back()));
   checks.push_back(protocol::reference_sensitivity(hidden.back(), gradients.back()));
   checks.push_back(protocol::reference_agreement(model.precision_agreement(x, y)));

@@ -81,7 +81,8 @@ Json audited_run(const Settings& s, const support::Workbench& bench, std::int64_
   Json transitions = Json::array();
   if (!s.from.empty()) {
     while (trainer->epoch() < s.epochs) trainer->end_epoch();  // a schedule is where a run that is over left it
-    look(0, {});
+    const diagnostics::Measured unknown{.reason = "what the network was at its start is not known"};
+    look(0, std::vector<diagnostics::Measured>(static_cast<std::size_t>(trainer->model().blocks()) + 1, unknown));
     auto test = bench.test_batches(flat);
     accuracy = support::accuracy(*trainer, test);
   } else {

@@ -72,8 +72,7 @@ class LocalTrainer {
     if (options.memory == Memory::Constant && !(keeps_factors && Sources::Traits::reads_error_only)) {
       detail::fail(
           "TrainerOptions: memory is Constant, which goes with credit that is told from the error alone (its state "
-          "says "
-          "so: reads_error_only) and kept as factors (DFA under RowRms or Raw, and InnerProduct); use "
+          "says so: reads_error_only) and kept as factors (DFA under RowRms or Raw, and InnerProduct); use "
           "Memory::Activations.");
     }
   }

@@ -1,16 +1,7 @@
 # cmake -D SOURCE=folder -D BINARY=folder -P build_and_run.cmake -- argument…
 # Configures an outside project with those arguments, in an empty folder and without what the environment may say of LibTorch; builds and runs it.
 
-set(arguments "")
-set(past_dashes FALSE)
-math(EXPR last "${CMAKE_ARGC} - 1")
-foreach(i RANGE ${last})
-  if(past_dashes)
-    list(APPEND arguments "${CMAKE_ARGV${i}}")
-  elseif("${CMAKE_ARGV${i}}" STREQUAL "--")
-    set(past_dashes TRUE)
-  endif()
-endforeach()
+include("${CMAKE_CURRENT_LIST_DIR}/../../cmake/after_dashes.cmake")
 
 foreach(name CREDITLIB_LIBTORCH Torch_DIR CMAKE_PREFIX_PATH VIRTUAL_ENV CONDA_PREFIX)
   unset(ENV{${name}})
@@ -28,6 +19,6 @@ function(run)
 endfunction()
 
 file(REMOVE_RECURSE "${BINARY}")
-run("${CMAKE_COMMAND}" -S "${SOURCE}" -B "${BINARY}" ${arguments})
+run("${CMAKE_COMMAND}" -S "${SOURCE}" -B "${BINARY}" ${after_dashes})
 run("${CMAKE_COMMAND}" --build "${BINARY}")
 run("${BINARY}/program")

@@ -74,6 +74,16 @@ def median_norms(model, x, y):
     return [[m if math.isfinite(m) else None for m in medians(states)] for states in (hidden, gradients)]
 
 
+def read_cifar(data_dir, limit_train):
+    """A TrainingSet of the first images (0: of all), and the test set: (N, 3072) normalised, labels."""
+    folder = data_dir / "cifar-10-batches-bin"
+    folder = folder if folder.is_dir() else data_dir
+    images, labels = read_images(folder, [f"data_batch_{i}.bin" for i in range(1, 6)])
+    first = limit_train or labels.numel()
+    test_images, test_labels = read_images(folder, ["test_batch.bin"])
+    return TrainingSet(images[:first], labels[:first]), (normalized(test_images), test_labels)
+
+
 class Results:
     """The JSON file: "settings", and under each seed an entry a method."""
 
@@ -176,14 +186,7 @@ def main():
         "at_input": args.at_input, "limit_train": args.limit_train, "one_pass": args.one_pass,
         "matmul": args.matmul, "threads": args.threads, "torch": str(torch.__version__)})
 
-    folder = args.data_dir / "cifar-10-batches-bin"
-    folder = folder if folder.is_dir() else args.data_dir
-    images, labels = read_images(folder, [f"data_batch_{i}.bin" for i in range(1, 6)])
-    first = args.limit_train or labels.numel()
-    training = TrainingSet(images[:first], labels[:first])
-    test_images, test_labels = read_images(folder, ["test_batch.bin"])
-    test = normalized(test_images), test_labels
-
+    training, test = read_cifar(args.data_dir, args.limit_train)
     for seed in args.seeds:
         for method in args.methods:
             if results.finished(seed, method):

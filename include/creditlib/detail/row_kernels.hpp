@@ -231,8 +231,8 @@ inline torch::Tensor factored_squares(const torch::Tensor& left, const torch::Te
     return squares;
   }
   const auto count = left.size(0), width = right.size(0), rank = left.size(1);
-  const bool gram_saves = rank * (count + width) < count * width;  // rank times these multiplications
-  if (!gram_saves) return left.mm(right.t()).square_().sum(1, /*keepdim=*/true);
+  const bool product_saves = count * width <= rank * (count + width);  // rank times these multiplications
+  if (product_saves) return left.mm(right.t()).square_().sum(1, /*keepdim=*/true);
   return left.mm(right.t().mm(right)).mul_(left).sum(1, /*keepdim=*/true).clamp_min_(0);
 }
 
