@@ -2,7 +2,7 @@
 
 Each block runs once without and once with a graph, and has an optimiser of its own; ep nudges all states by SGD on the
 batch mean of the energy, 20 times, through all weights. Rules by creditlib's names: state_predictor is the script's state bridge,
-value_net its credit bridge after the warm-up. Shapes: B batch, C classes, h_0..h_3 the outputs of the four blocks.
+value_net its credit bridge, of which Trainer.share says how far the warm-up by DFA is over. Shapes: B batch, C classes, h_0..h_3 the outputs of the four blocks.
 """
 
 import copy
@@ -44,9 +44,13 @@ class SmallCNN(nn.Module):
 
 
 class Trainer:
-    """Model, optimisers, feedback and nets of a rule, drawn from PyTorch's global generator: seed it first."""
+    """Model, optimisers, feedback and nets of a rule, drawn from PyTorch's global generator: seed it first.
+
+    share is how much of value_net's credit is its own, the rest being DFA's: 0 in the warm-up, 1 after it.
+    """
 
     def __init__(self, rule, classes, fused=False):
+        self.share = 1.0
         self.rule, self.model = rule, SmallCNN(classes)
         adamw = lambda module: torch.optim.AdamW(module.parameters(), lr=1e-3, weight_decay=0.01, fused=fused)
         if rule == "bp":
@@ -80,7 +84,8 @@ class Trainer:
         if self.rule == "state_predictor":
             credits = self._state_predictor(flat, error, y)
         elif self.rule == "value_net":
-            credits = self._value_net(flat, error, F.cross_entropy(logits, y, reduction="none"))
+            learned = self._value_net(flat, error, F.cross_entropy(logits, y, reduction="none"))
+            credits = [self._blended(a, b) for a, b in zip(credits, learned)]
         self.head_optimizer.zero_grad()
         F.cross_entropy(self.model.out_head(hidden[-1]), y).backward()
         self.head_optimizer.step()
@@ -90,6 +95,11 @@ class Trainer:
             loss.backward()
             nn.utils.clip_grad_norm_(self.model.blocks[l].parameters(), 1.0)
             self.block_optimizers[l].step()
+
+    def _blended(self, dfa, learned):
+        if self.share in (0, 1):
+            return learned if self.share else dfa
+        return (1 - self.share) * rms_normalized(dfa) + self.share * rms_normalized(learned)
 
     def _learn(self, l, loss, clip):
         self.net_optimizers[l].zero_grad()

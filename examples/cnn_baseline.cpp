@@ -76,7 +76,7 @@ void add_flags(CLI::App& app, Settings& s) {
          "credit_bridge: weight of matching the true gradient at the last state (read but never used by the script: 0 "
          "for its way)");
   support::add_retrain_flag(app, s.retrain);
-  support::add_run_flags(app, s.run, {"cifar10", "cifar100"});
+  support::add_run_flags(app, s.run);
 }
 
 Json config(const Settings& s) {

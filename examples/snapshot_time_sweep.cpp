@@ -124,12 +124,8 @@ class Sweep {
 };
 
 void run(const Settings& s) {
-  const auto distinct = [](const auto& list, const char* flag) {
-    if (std::set(list.begin(), list.end()).size() != list.size())
-      throw support::UsageError(std::string(flag) + " names one twice");
-  };
-  distinct(s.snapshot_epochs, "--snapshot_epochs");
-  distinct(s.methods, "--methods");
+  if (std::set(s.methods.begin(), s.methods.end()).size() != s.methods.size())
+    throw support::UsageError("--methods names one twice");
   creditlib::io::check_writable_folder(s.output_dir);
   Sweep experiment(s);
   const sweep::Snapshots snapshots(s);
@@ -147,5 +143,8 @@ int main(int argc, char** argv) {
       "snapshot_time_sweep");
   Settings settings;
   sweep::add_flags(app, settings);
-  return support::run_program(app, argc, argv, [&] { run(settings); });
+  return support::run_program(app, argc, argv, [&] {
+    sweep::settle_epochs(settings);
+    run(settings);
+  });
 }

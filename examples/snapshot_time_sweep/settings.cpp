@@ -1,5 +1,10 @@
 #include "snapshot_time_sweep/settings.hpp"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
 #include "support/program.hpp"
 
 namespace sweep {
@@ -28,11 +33,14 @@ void add_flags(CLI::App& app, Settings& s) {
   };
   count("num_blocks", s.num_blocks, 1, "L");
   count("d_hidden", s.d_hidden, 1, "d");
+  app.add_option("--epochs", s.epochs,
+                 "of back-propagation, over which its rate falls to 0 (default: those of the last snapshot)")
+      ->check(support::whole(1));
   app.add_option(flag("snapshot_epochs"), s.snapshot_epochs,
-                 "epochs of back-propagation at which rules are judged (0: before the first)")
+                 "epochs of back-propagation at which rules are judged (0: before the first; default: 5 20 100, or in "
+                 "proportion to --epochs)")
       ->expected(1, -1)
-      ->check(support::whole(0))
-      ->capture_default_str();
+      ->check(support::whole(0));
   count("estimator_epochs", s.estimator_epochs, 0, "epochs that the vector net learns on a snapshot's features");
   number("lr_fb", s.lr_fb, "the vector net's learning rate (Adam)");
   etas("etas", s.etas, "step sizes of the line search");
@@ -57,13 +65,30 @@ void add_flags(CLI::App& app, Settings& s) {
   support::add_run_flags(app, s.run);
 }
 
+void settle_epochs(Settings& s) {
+  if (s.snapshot_epochs.empty()) {
+    if (s.epochs == 0) s.epochs = 100;
+    for (const std::int64_t percent : {5, 20, 100}) {
+      const auto epoch = std::max<std::int64_t>(1, s.epochs * percent / 100);
+      if (s.snapshot_epochs.empty() || epoch != s.snapshot_epochs.back()) s.snapshot_epochs.push_back(epoch);
+    }
+  }
+  const auto last = *std::max_element(s.snapshot_epochs.begin(), s.snapshot_epochs.end());
+  if (s.epochs == 0) s.epochs = last;
+  if (last > s.epochs)
+    throw support::UsageError(
+        fmt::format("--snapshot_epochs has {}, and --epochs is {}: a snapshot past the end", last, s.epochs));
+  if (std::set(s.snapshot_epochs.begin(), s.snapshot_epochs.end()).size() != s.snapshot_epochs.size())
+    throw support::UsageError("--snapshot_epochs names one twice");
+}
+
 Json snapshot_config(const Settings& s) {
   return {{"dataset", s.run.dataset},
           {"limit_train", s.run.limit_train},
           {"batch_size", s.run.batch_size},
           {"num_blocks", s.num_blocks},
           {"d_hidden", s.d_hidden},
-          {"epochs", s.epochs()},
+          {"epochs", s.epochs},
           {"lr", s.lr},
           {"wd", s.wd},
           {"seed", s.seed}};

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <creditlib/diagnostics/update_utility.hpp>
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -18,9 +17,9 @@ const std::vector<std::string>& method_names();
 constexpr std::int64_t vec_directions = 4;  ///< the M4 of vec_eT_M4
 
 struct Settings {
-  std::int64_t num_blocks = 4, d_hidden = 256, estimator_epochs = 60, seed = 42, trials = 20;
+  std::int64_t num_blocks = 4, d_hidden = 256, epochs = 0, estimator_epochs = 60, seed = 42, trials = 20;
   double lr_fb = 1e-3, lr = 1e-3, wd = 0.01;
-  std::vector<std::int64_t> snapshot_epochs{5, 20, 100};
+  std::vector<std::int64_t> snapshot_epochs = {};
   std::vector<double> etas = creditlib::diagnostics::line_search_etas();
   std::vector<double> trial_etas{1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1};
   std::vector<std::string> methods = method_names();
@@ -28,11 +27,14 @@ struct Settings {
   bool retrain = false, script_scale = false;
   support::RunFlags run = {};
 
-  std::int64_t epochs() const { return *std::max_element(snapshot_epochs.begin(), snapshot_epochs.end()); }
   support::Resume resume() const { return {.lists = {"snapshot_epochs", "methods"}, .retrain = retrain}; }
 };
 
 void add_flags(CLI::App& app, Settings& s);
+
+/// Fills in epochs and snapshot_epochs where a flag is left out. Throws UsageError for a snapshot past the end or named
+/// twice.
+void settle_epochs(Settings& s);
 
 /// What a snapshot depends on.
 nlohmann::ordered_json snapshot_config(const Settings& s);

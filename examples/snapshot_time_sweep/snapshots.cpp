@@ -50,12 +50,12 @@ void Snapshots::make(const support::Workbench& bench) const {
   }
   fmt::print("{}: back-propagation from the start to epoch {}\n",
              s_.retrain ? "--retrain" : fmt::format("no snapshot of epoch {} in {}", missing_[0], folder_.string()),
-             s_.epochs());
+             s_.epochs);
   torch::manual_seed(static_cast<std::uint64_t>(s_.seed));
   auto model = make_model(s_, bench);
   model->to(torch::Device(bench.device()));
   const creditlib::TrainerOptions options{
-      .lr = s_.lr, .weight_decay = s_.wd, .epochs = std::max<std::int64_t>(1, s_.epochs()), .seed = s_.seed};
+      .lr = s_.lr, .weight_decay = s_.wd, .epochs = std::max<std::int64_t>(1, s_.epochs), .seed = s_.seed};
   const auto trainer = support::any_trainer(creditlib::BackpropTrainer(model, options),
                                             std::make_shared<support::HeldModel<creditlib::ResidualMLP>>(model));
   if (bench.cuda_graph()) trainer->use_cuda_graphs();
@@ -70,7 +70,7 @@ void Snapshots::make(const support::Workbench& bench) const {
     if (!s_.run.quiet) fmt::print("saved {} (test accuracy {:.4f})\n", path(epoch).string(), accuracy);
   };
   save(0, support::accuracy(*trainer, test));
-  if (s_.epochs() == 0) return;
+  if (s_.epochs == 0) return;
   const support::TrainingPlan plan{.title = "bp", .quiet = s_.run.quiet, .allow_nonfinite = s_.run.allow_nonfinite};
   support::train(*trainer, batches, test, plan,
                  [&](const support::TrainingLog& log, std::int64_t epoch) { save(epoch, log.test_acc.back()); });

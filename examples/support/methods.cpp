@@ -91,10 +91,7 @@ std::unique_ptr<AnyTrainer> make_trainer(const std::string& arch, const std::str
   if (method == "shallow" && !has_shallow(arch))
     throw UsageError("shallow is the readout on h_0, which that of --arch " + arch +
                      " does not take: blocks change the shape");
-  if (arch == "cnn") {
-    if (channels != 3 || side != 32) throw UsageError("--arch cnn takes images of 3x32x32, cifar10 or cifar100");
-    return make(creditlib::SmallCNN({.classes = bench.classes()}));
-  }
+  if (arch == "cnn") return make(creditlib::SmallCNN({.classes = bench.classes(), .input = channels, .image = side}));
   if (arch == "resnet")
     return make(creditlib::SmallResNet({.channels = 64,
                                         .classes = bench.classes(),

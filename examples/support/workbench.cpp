@@ -47,10 +47,10 @@ void set_threads(const RunFlags& flags) {
 
 }  // namespace
 
-void add_run_flags(CLI::App& app, RunFlags& flags, const std::vector<std::string>& datasets) {
-  std::string names;
-  for (const auto& name : datasets) names += (names.empty() ? "" : ", ") + name;
-  app.add_option("--dataset", flags.dataset, names)->check(CLI::IsMember(datasets))->capture_default_str();
+void add_run_flags(CLI::App& app, RunFlags& flags) {
+  app.add_option("--dataset", flags.dataset, "cifar10, cifar100, mnist or digits")
+      ->check(CLI::IsMember({"cifar10", "cifar100", "mnist", "digits"}))
+      ->capture_default_str();
   app.add_option(flag("data_dir"), flags.data_dir,
                  "the folder of the data set (default: the embedded digits, ./data for others)");
   app.add_option("--device", flags.device, "auto, cpu, cuda or cuda:N")->capture_default_str();

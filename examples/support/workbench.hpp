@@ -5,7 +5,6 @@
 #include <creditlib/data/dataset.hpp>
 #include <cstdint>
 #include <string>
-#include <vector>
 
 namespace support {
 
@@ -18,9 +17,7 @@ struct RunFlags {
   bool allow_nonfinite = false, quiet = false, any_size = false, prefetch = false, cuda_graph = false;
 };
 
-/// `datasets` are those that the program's networks can take.
-void add_run_flags(CLI::App& app, RunFlags& flags,
-                   const std::vector<std::string>& datasets = {"cifar10", "cifar100", "mnist", "digits"});
+void add_run_flags(CLI::App& app, RunFlags& flags);
 
 /// Data on a device, as the flags say; making one sets LibTorch's threads and matrix products too.
 class Workbench {

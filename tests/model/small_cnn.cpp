@@ -116,6 +116,17 @@ TEST_CASE("SmallCNN computes the same whichever layout the images have", "[model
   CHECK(torch::equal(logits, model->forward(batch.x.transpose(2, 3).contiguous().transpose(2, 3))));
 }
 
+TEST_CASE("SmallCNN takes images of another size, as its options say", "[model]") {
+  torch::manual_seed(1);
+  SmallCNN model({.classes = 4, .input = 1, .image = 8});
+  image_model::enliven(*model);
+  const auto batch = image_model::batch_of(model, {1, 8, 8}, 4, torch::kFloat32);
+
+  CHECK(image_model::forward_is_the_composition(model, batch) == "");  // hidden shapes among it
+  CHECK(model->named_parameters()["blocks.3.0.weight"].sizes() == torch::IntArrayRef({256, 512}));
+  CHECK(std::isfinite(LocalTrainer(model, DFA{}).step(batch.x, batch.y).loss.item<double>()));
+}
+
 TEST_CASE("SmallCNN says which input it takes", "[model]") {
   auto model = small_cnn();
 
@@ -123,10 +134,12 @@ TEST_CASE("SmallCNN says which input it takes", "[model]") {
                model->forward(torch::zeros({2, 3072}));
              }),
              {"SmallCNN: the input is (2, 3072), expected (B, 3, 32, 32)"}));
-  CHECK(says(error_of([&] { model->forward(torch::zeros({2, 1, 32, 32})); }), {"(2, 1, 32, 32)"}));
+  CHECK(says(error_of([&] { model->forward(torch::zeros({2, 1, 32, 32})); }), {"(2, 1, 32, 32)", "SmallCNNOptions"}));
   CHECK(says(error_of([&] {
                LocalTrainer(model, DFA{}).step(torch::zeros({2, 3, 28, 28}), torch::zeros({2}, torch::kInt64));
              }),
              {"(2, 3, 28, 28)"}));
   CHECK(says(error_of([] { SmallCNN({.classes = 1}); }), {"SmallCNN: classes is 1, expected at least 2"}));
+  CHECK(says(error_of([] { SmallCNN({.input = 0}); }), {"SmallCNN: input is 0, expected at least 1"}));
+  CHECK(says(error_of([] { SmallCNN({.image = 30}); }), {"SmallCNN: image is 30, expected a multiple of 4"}));
 }

@@ -22,6 +22,8 @@ namespace creditlib {
 
 struct SmallCNNOptions {
   std::int64_t classes = 10;  ///< C
+  std::int64_t input = 3;     ///< channels of an image
+  std::int64_t image = 32;    ///< height and width of an image, a multiple of 4
 };
 
 class SmallCNNImpl : public torch::nn::Module {
@@ -30,10 +32,10 @@ class SmallCNNImpl : public torch::nn::Module {
     using namespace torch::nn;
     const auto conv = [](std::int64_t from, std::int64_t to) { return Conv2d(Conv2dOptions(from, to, 3).padding(1)); };
     blocks_ = register_module("blocks", ModuleList());
-    blocks_->push_back(Sequential(conv(3, 32), BatchNorm2d(32), ReLU()));
+    blocks_->push_back(Sequential(conv(options.input, 32), BatchNorm2d(32), ReLU()));
     blocks_->push_back(Sequential(conv(32, 64), BatchNorm2d(64), ReLU(), MaxPool2d(2)));
     blocks_->push_back(Sequential(conv(64, 128), BatchNorm2d(128), ReLU(), MaxPool2d(2)));
-    blocks_->push_back(Sequential(Linear(128 * 8 * 8, 256), ReLU()));
+    blocks_->push_back(Sequential(Linear(128 * (options.image / 4) * (options.image / 4), 256), ReLU()));
     out_head_ = register_module("out_head", Linear(256, options.classes));
   }
 
@@ -41,16 +43,28 @@ class SmallCNNImpl : public torch::nn::Module {
   std::int64_t blocks() const { return 4; }
   std::int64_t classes() const { return options_.classes; }
   std::vector<std::int64_t> hidden_shape(std::int64_t l) const {
-    static const std::vector<std::vector<std::int64_t>> shapes{
-        {3, 32, 32}, {32, 32, 32}, {64, 16, 16}, {128, 8, 8}, {256}};
-    if (l < 0 || l > blocks()) detail::fail("SmallCNN: there is no h_", l, ", expected 0..", blocks(), ".");
-    return shapes[static_cast<std::size_t>(l)];
+    const std::int64_t side = options_.image;
+    switch (l) {
+      case 0:
+        return {options_.input, side, side};
+      case 1:
+        return {32, side, side};
+      case 2:
+        return {64, side / 2, side / 2};
+      case 3:
+        return {128, side / 4, side / 4};
+      case 4:
+        return {256};
+      default:
+        detail::fail("SmallCNN: there is no h_", l, ", expected 0..", blocks(), ".");
+    }
   }
 
-  /// The images themselves, (B, 3, 32, 32).
+  /// The images themselves, (B, input, image, image).
   torch::Tensor embed(const torch::Tensor& x) {
-    if (x.dim() != 4 || x.size(1) != 3 || x.size(2) != 32 || x.size(3) != 32) {
-      detail::fail("SmallCNN: the input is ", detail::shape_text(x.sizes()), ", expected (B, 3, 32, 32).");
+    if (x.dim() != 4 || x.size(1) != options_.input || x.size(2) != options_.image || x.size(3) != options_.image) {
+      detail::fail("SmallCNN: the input is ", detail::shape_text(x.sizes()), ", expected (B, ", options_.input, ", ",
+                   options_.image, ", ", options_.image, ") (SmallCNNOptions::input and ::image).");
     }
     return detail::convolution_layout(x);
   }
@@ -76,6 +90,10 @@ class SmallCNNImpl : public torch::nn::Module {
  private:
   static SmallCNNOptions checked(const SmallCNNOptions& options) {
     if (options.classes < 2) detail::fail("SmallCNN: classes is ", options.classes, ", expected at least 2.");
+    if (options.input < 1) detail::fail("SmallCNN: input is ", options.input, ", expected at least 1.");
+    if (options.image < 4 || options.image % 4 != 0) {
+      detail::fail("SmallCNN: image is ", options.image, ", expected a multiple of 4: it is halved twice.");
+    }
     return options;
   }
 
@@ -84,16 +102,18 @@ class SmallCNNImpl : public torch::nn::Module {
   torch::nn::Linear out_head_ = nullptr;
 };
 
-/// The CNN baseline script's network for images of 3x32x32: no skip, no embed, BatchNorm.
+/// The CNN baseline script's network, there for images of 3x32x32: no skip, no embed, BatchNorm.
 ///
 ///     h_0 = x,  h_{l+1} = f_l = block_l(h_l),  logits = out_head(h_4)
 ///
 /// Blocks: conv 3-32, BN, ReLU | conv 32-64, BN, ReLU, maxpool | conv 64-128, BN, ReLU, maxpool | FC 8192-256, ReLU;
 /// all convolutions are 3x3 with bias. Hidden states: (3, 32, 32), (32, 32, 32), (64, 16, 16), (128, 8, 8), (256).
+/// (With images of other sizes, `input` in the place of 3, S = `image` in that of 32, and 8 S^2 in that of 8192.)
 /// Initialised as LibTorch does, from its global generator. 2.2 million parameters: blocks.<l>.0.* (convolution, FC),
 /// blocks.<l>.1.* (BatchNorm), out_head.*.
 ///
-/// Throws Error for fewer than 2 classes and for an input of another shape. Source: SmallCNN of cnn_baseline.
+/// Throws Error for fewer than 2 classes, for images that cannot be halved twice, and for an input of another shape.
+/// Source: SmallCNN of cnn_baseline.
 class SmallCNN : public torch::nn::ModuleHolder<SmallCNNImpl> {
  public:
   explicit SmallCNN(const SmallCNNOptions& options) : ModuleHolder(std::make_shared<SmallCNNImpl>(options)) {}
