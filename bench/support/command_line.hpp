@@ -2,6 +2,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <creditlib/process/denormals.hpp>
 #include <creditlib/process/memory.hpp>
 #include <cstdio>
 #include <exception>
@@ -14,6 +15,7 @@ namespace bench {
 /// Runs `body` on the command line's arguments; its exit code, or 2 after an exception.
 inline int run_program(int argc, char** argv, const std::function<int(std::vector<std::string>&)>& body) {
   creditlib::process::keep_freed_memory();  // as the programs of examples/ do
+  creditlib::process::flush_denormals();
   std::vector<std::string> arguments(argv + 1, argv + argc);
   try {
     return body(arguments);

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <creditlib/process/denormals.hpp>
 #include <creditlib/process/memory.hpp>
 #include <csignal>
 #include <cstdio>
@@ -64,6 +65,7 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<void()
     return 2;
   }
   creditlib::process::keep_freed_memory();
+  creditlib::process::flush_denormals();
   std::signal(SIGINT, ask_to_stop);
   std::signal(SIGTERM, ask_to_stop);
   try {

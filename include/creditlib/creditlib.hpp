@@ -77,6 +77,7 @@
 #include <creditlib/optim/parameters.hpp>
 #include <creditlib/optim/rate.hpp>
 #include <creditlib/optim/sgd.hpp>
+#include <creditlib/process/denormals.hpp>
 #include <creditlib/process/matmul.hpp>
 #include <creditlib/process/memory.hpp>
 #include <creditlib/protocol/check.hpp>
