@@ -2,7 +2,8 @@
 
 Each block runs once without and once with a graph, and has an optimiser of its own; ep nudges all states by SGD on the
 batch mean of the energy, 20 times, through all weights. Rules by creditlib's names: state_predictor is the script's state bridge,
-value_net its credit bridge, of which Trainer.share says how far the warm-up by DFA is over. Shapes: B batch, C classes, h_0..h_3 the outputs of the four blocks.
+value_net its credit bridge, of which Trainer.share says how far the warm-up by DFA is over. Shapes: B batch, C classes, h_0..h_3
+the outputs of the four blocks.
 """
 
 import copy
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from learned_credit import CreditNet
+from learned_credit import CreditNet, blended
 from scripts_way import output_error, rms_normalized
 
 SIZES = [32 * 32 * 32, 64 * 16 * 16, 128 * 8 * 8, 256]  # numbers in h_0..h_3
@@ -85,7 +86,10 @@ class Trainer:
             credits = self._state_predictor(flat, error, y)
         elif self.rule == "value_net":
             learned = self._value_net(flat, error, F.cross_entropy(logits, y, reduction="none"))
-            credits = [self._blended(a, b) for a, b in zip(credits, learned)]
+            if self.share == 1:
+                credits = learned
+            elif self.share > 0:
+                credits = [blended(a, b, self.share) for a, b in zip(credits, learned)]
         self.head_optimizer.zero_grad()
         F.cross_entropy(self.model.out_head(hidden[-1]), y).backward()
         self.head_optimizer.step()
@@ -95,11 +99,6 @@ class Trainer:
             loss.backward()
             nn.utils.clip_grad_norm_(self.model.blocks[l].parameters(), 1.0)
             self.block_optimizers[l].step()
-
-    def _blended(self, dfa, learned):
-        if self.share in (0, 1):
-            return learned if self.share else dfa
-        return (1 - self.share) * rms_normalized(dfa) + self.share * rms_normalized(learned)
 
     def _learn(self, l, loss, clip):
         self.net_optimizers[l].zero_grad()

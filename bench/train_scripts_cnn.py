@@ -18,6 +18,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "reference"))
 
 import scripts_cnn
+from learned_credit import warmup_share
 from train_cifar import Results, accuracy, read_cifar
 
 
@@ -26,9 +27,9 @@ def train(rule, seed, epochs, training, test, put):
     torch.manual_seed(seed)
     trainer = scripts_cnn.Trainer(rule, 10)
     optimizers = [trainer.whole] if rule == "bp" else [*trainer.block_optimizers, trainer.head_optimizer]
-    accuracies, warmup = [], max(1, epochs // 5)
+    accuracies = []
     for epoch in range(epochs):
-        trainer.share = min(1, max(0, (epoch + 1 - warmup) / warmup))
+        trainer.share = warmup_share(epoch + 1, epochs)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = 1e-3 * (1 + math.cos(math.pi * epoch / epochs)) / 2

@@ -8,7 +8,6 @@
 #include <creditlib/io/json_file.hpp>
 #include <cstdint>
 #include <filesystem>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -124,8 +123,6 @@ class Sweep {
 };
 
 void run(const Settings& s) {
-  if (std::set(s.methods.begin(), s.methods.end()).size() != s.methods.size())
-    throw support::UsageError("--methods names one twice");
   creditlib::io::check_writable_folder(s.output_dir);
   Sweep experiment(s);
   const sweep::Snapshots snapshots(s);
@@ -144,7 +141,7 @@ int main(int argc, char** argv) {
   Settings settings;
   sweep::add_flags(app, settings);
   return support::run_program(app, argc, argv, [&] {
-    sweep::settle_epochs(settings);
+    sweep::settle(settings);
     run(settings);
   });
 }

@@ -65,7 +65,7 @@ void add_flags(CLI::App& app, Settings& s) {
   support::add_run_flags(app, s.run);
 }
 
-void settle_epochs(Settings& s) {
+void settle(Settings& s) {
   if (s.snapshot_epochs.empty()) {
     if (s.epochs == 0) s.epochs = 100;
     for (const std::int64_t percent : {5, 20, 100}) {
@@ -78,8 +78,12 @@ void settle_epochs(Settings& s) {
   if (last > s.epochs)
     throw support::UsageError(
         fmt::format("--snapshot_epochs has {}, and --epochs is {}: a snapshot past the end", last, s.epochs));
-  if (std::set(s.snapshot_epochs.begin(), s.snapshot_epochs.end()).size() != s.snapshot_epochs.size())
-    throw support::UsageError("--snapshot_epochs names one twice");
+  const auto distinct = [](const auto& list, const char* name) {
+    if (std::set(list.begin(), list.end()).size() != list.size())
+      throw support::UsageError(std::string(name) + " names one twice");
+  };
+  distinct(s.snapshot_epochs, "--snapshot_epochs");
+  distinct(s.methods, "--methods");
 }
 
 Json snapshot_config(const Settings& s) {

@@ -32,9 +32,9 @@ struct Settings {
 
 void add_flags(CLI::App& app, Settings& s);
 
-/// Fills in epochs and snapshot_epochs where a flag is left out. Throws UsageError for a snapshot past the end or named
-/// twice.
-void settle_epochs(Settings& s);
+/// Fills in epochs and snapshot_epochs where a flag is left out. Throws UsageError for a snapshot past the end, and for
+/// a snapshot or method named twice.
+void settle(Settings& s);
 
 /// What a snapshot depends on.
 nlohmann::ordered_json snapshot_config(const Settings& s);

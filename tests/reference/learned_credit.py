@@ -160,6 +160,17 @@ class Vec(LearnedCredit):
         return [self._estimate(l, trace) for l in range(len(trace.hidden))]
 
 
+def warmup_share(epoch, epochs):
+    """Of the second source in the given epoch, from 1: 0 for a fifth of the epochs, then growing to 1 over as many."""
+    warmup = max(1, epochs // 5)
+    return min(1, max(0, (epoch - warmup) / warmup))
+
+
+def blended(first, second, share):
+    """Credits of a layer, (B, d) each: a share of `second` in place of as much of `first`, both of unit RMS."""
+    return (1 - share) * rms_normalized(first) + share * rms_normalized(second)
+
+
 class Blend(CreditSource):
     """A share of `second` in place of as much of `first`, each of unit RMS; both learn throughout."""
 
@@ -177,7 +188,7 @@ class Blend(CreditSource):
         if self.share == 1:
             return self.second.credits(trace)
         pairs = zip(self.first.credits(trace), self.second.credits(trace))
-        return [(1 - self.share) * rms_normalized(a) + self.share * rms_normalized(b) for a, b in pairs]
+        return [blended(a, b, self.share) for a, b in pairs]
 
     def end_epoch(self):
         self.first.end_epoch()
@@ -189,9 +200,9 @@ class WarmedUp(Blend):
 
     def __init__(self, first, second, epochs):
         super().__init__(first, second, share=0)
-        self.warmup, self.epoch = max(1, epochs // 5), 1
+        self.epochs, self.epoch = epochs, 1
 
     def end_epoch(self):
         super().end_epoch()
         self.epoch += 1
-        self.share = min(1, max(0, (self.epoch - self.warmup) / self.warmup))
+        self.share = warmup_share(self.epoch, self.epochs)

@@ -46,17 +46,17 @@ class AtInput:
         logits, hidden = self.model.with_hidden(x)
         return torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), hidden[:-1])
 
-    def __call__(self, x, y):
+    def __call__(self, x, trace):
         if self.rule == "oracle":
-            return self.true_gradients(x, y)
-        trace = self.trace(x, y)
+            return self.true_gradients(x, trace.y)
         if self.rule == "vec":
             return self.vec.estimates(trace)[:-1]
         return [trace.error @ b.T for b in self.feedback]
 
     def update(self, x, y):
         """Gradients of the last block's <f, a> and of the readout's loss, by parameter."""
-        credit, trace = self(x, y)[-1], self.trace(x, y)
+        trace = self.trace(x, y)
+        credit = self(x, trace)[-1]
         block, readout = self.model.blocks[-1], [*self.model.out_ln.parameters(), *self.model.out_head.parameters()]
         local = (block(trace.hidden[-2]) * credit).sum(-1).mean()
         loss = F.cross_entropy(self.model.readout(trace.hidden[-1]), y)
@@ -86,15 +86,13 @@ def best_eta(model, credits, batch, etas, only=None):
     return etas[min(range(len(etas)), key=lambda i: losses[i])]
 
 
-def changes_of(model, credits, same, held, rollout, eta, only=None):
-    """Loss changes on `same` and `held` after a step on `same`, then after one on each batch of `rollout` instead."""
+def changes_of(model, credits, steps, same, held, eta, only=None):
+    """Loss changes on `same` and `held` after a step on each batch of `steps`."""
     start, before = copy.deepcopy(model.state_dict()), (mean_loss(model, same), mean_loss(model, held))
-    found = []
-    for batches in ([same], rollout):
-        for batch in batches:
-            stepped(model, credits.update(*batch), eta, only)
-        found += [mean_loss(model, same) - before[0], mean_loss(model, held) - before[1]]
-        model.load_state_dict(start)
+    for batch in steps:
+        stepped(model, credits.update(*batch), eta, only)
+    found = [mean_loss(model, same) - before[0], mean_loss(model, held) - before[1]]
+    model.load_state_dict(start)
     return found
 
 
@@ -105,16 +103,17 @@ def spread(values):
 def measured(model, credits, draws, test_batch):
     """All figures of one rule at one snapshot; draws: (same, held, rollout) each."""
     gammas = [F.cosine_similarity(a, g, dim=-1, eps=0).mean().item()
-              for a, g in zip(credits(*test_batch), credits.true_gradients(*test_batch))]
+              for a, g in zip(credits(test_batch[0], credits.trace(*test_batch)), credits.true_gradients(*test_batch))]
     rows = []
     for same, held, rollout in draws:
-        rows.append(changes_of(model, credits, same, held, rollout, best_eta(model, credits, same, ETAS)))
+        eta = best_eta(model, credits, same, ETAS)
+        rows.append([change for steps in ([same], rollout) for change in changes_of(model, credits, steps, same, held, eta)])
     found = {"gamma": gammas}
     for name, values in zip(["dl_same_1", "dl_held_1", "dl_same_5", "dl_held_5"], zip(*rows)):
         found[name] = spread(values)
     block = list(model.blocks[-1].parameters())
     eta = best_eta(model, credits, draws[0][2][0], BLOCK_ETAS, block)
-    alone = [changes_of(model, credits, same, held, [], eta, block)[:2] for same, held, _ in draws[1:]]
+    alone = [changes_of(model, credits, [same], same, held, eta, block) for same, held, _ in draws[1:]]
     found["last_block"] = {"eta": eta, "dl_same": spread([a for a, _ in alone]), "dl_held": spread([b for _, b in alone])}
     return found
 
@@ -177,7 +176,7 @@ def main():
             entry.update(measured(model, AtInput(rule, model, feedback, vec), draws, draws[0][1]))
             results.append(entry)
             print(f"   {rule}: {json.dumps(entry)}", flush=True)
-        settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k not in ("data_dir", "output")}
+        settings = {name: value for name, value in vars(args).items() if name not in ("data_dir", "output")}
         args.output.write_text(json.dumps({"settings": {**settings, "torch": str(torch.__version__)}, "results": results}, indent=2) + "\n")
 
 
