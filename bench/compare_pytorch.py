@@ -7,7 +7,7 @@ First the numbers are verified (verify.py); where they differ it ends with exit 
 steps each, in an order drawn anew every round (contest.py):
 
     creditlib/<network>/<rule>/<path>/<precision>/<matmul>    bench/steps, a process each, idle between its turns
-    pytorch/<network>/<rule>/<way>/<matmul>                   in this process (pytorch_steps.py, scripts_cnn.py)
+    pytorch/<network>/<rule>/<way>/<matmul>                   in this process (pytorch_steps.py, scripts_cnn.py, scripts_images.py)
     floor/<network>/<rule or adamw>/<matmul>                  bench/floor: a step's products alone, AdamW alone
 
 A ratio is one of medians over all steps, its quartiles are those of the rounds' own ratios.
@@ -26,7 +26,8 @@ from contest import Called, Failed, Served, contest, machine, markdown, program_
 from figures import Figures, batch_figures, cnn_figures, memory_figures, resmlp_figures
 
 RULES = ["bp", "dfa", "fa", "oracle", "vec", "value_net", "state_predictor"]
-CNN_RULES = ["bp", "dfa", "ep", "state_predictor", "value_net"]
+IMAGE_NETWORKS = {"cnn": "SmallCNN", "resnet": "SmallResNet", "vit": "ViTMini"}
+CONTESTS = ["resmlp", *IMAGE_NETWORKS, "batches", "memory"]
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -40,28 +41,29 @@ def size(text):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", type=Path, default=ROOT / "build/release/bench", help="the folder of steps, floor and batches")
-    parser.add_argument("--contests", nargs="+", choices=["resmlp", "cnn", "batches", "memory"], default=["resmlp", "cnn", "batches", "memory"])
+    parser.add_argument("--contests", nargs="+", choices=CONTESTS, default=CONTESTS)
     parser.add_argument("--sizes", nargs="+", type=size, default=[(256, 4), (512, 2)], metavar="WIDTHxBLOCKS", help="of the residual MLPs")
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES, help="on the residual MLPs")
     parser.add_argument("--matmul", nargs="+", choices=["mkl", "onednn"], default=["mkl", "onednn"], help="what multiplies float32 matrices")
     parser.add_argument("--rounds", type=int, default=20, help="counted rounds")
     parser.add_argument("--steps", type=int, default=10, help="steps a turn")
-    parser.add_argument("--cnn-rounds", type=int, default=8, help="counted rounds of the convolutional network")
+    parser.add_argument("--image-rounds", type=int, default=8, help="counted rounds of cnn, resnet and vit")
     parser.add_argument("--turn-seconds", type=float, default=1.0, help="fewer steps where a turn would take longer")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=128, help="but for resnet and vit")
+    parser.add_argument("--image-batch", type=int, default=32, help="for resnet and vit")
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
     parser.add_argument("--verify-only", action="store_true", help="end after the verification, which is of the residual MLPs alone")
     parser.add_argument("--json", type=Path, help="also write settings, times, ratios and figures here")
     args = parser.parse_args()
-    for name in ("rounds", "steps", "cnn_rounds", "threads", "batch", "classes"):
+    for name in ("rounds", "steps", "image_rounds", "threads", "batch", "image_batch", "classes"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
     if args.verify_only:
         args.contests = ["resmlp"]
-    needed = {"resmlp": ["steps", "floor"], "cnn": ["steps"], "batches": ["batches"], "memory": ["steps"]}
+    needed = {"resmlp": ["steps", "floor"], "batches": ["batches"], "memory": ["steps"]} | {n: ["steps"] for n in IMAGE_NETWORKS}
     args.program = {name: program_in(args.programs, name, parser)
                     for contest in args.contests for name in (["steps"] if args.verify_only else needed[contest])}
     if args.json and not args.json.absolute().parent.is_dir():
@@ -93,15 +95,16 @@ def resmlp_contest(width, blocks, args):
     return model, contest(contestants, args.rounds, args.steps, args.seed, args.turn_seconds)
 
 
-def cnn_contest(args):
-    from pytorch_steps import cnn_contestants
+def image_contest(network, args):
+    from pytorch_steps import image_contestants, rules_on
 
-    contestants = cnn_contestants(args)
+    batch = args.batch if network == "cnn" else args.image_batch
+    contestants = image_contestants(network, batch, args)
     for matmul in args.matmul:
-        for rule in CNN_RULES:
-            contestants[f"creditlib/cnn/{rule}/generic/float32/{matmul}"] = Served(
-                args.program["steps"], args.threads, rule=rule, model="cnn", matmul=matmul, batch=args.batch, classes=args.classes)
-    return contest(contestants, args.cnn_rounds, args.steps, args.seed, args.turn_seconds)
+        for rule in rules_on(network):
+            contestants[f"creditlib/{network}/{rule}/generic/float32/{matmul}"] = Served(
+                args.program["steps"], args.threads, rule=rule, model=network, matmul=matmul, batch=batch, classes=args.classes)
+    return contest(contestants, args.image_rounds, args.steps, args.seed, args.turn_seconds)
 
 
 def batch_times(args):
@@ -195,8 +198,8 @@ def main():
         print("oneDNN rounds float32 matrices to bfloat16 on this processor: left out.")
         args.matmul.remove("onednn")
     result = {"machine": machine(args.threads) | {"torch": torch.__version__},
-              "settings": {name: getattr(args, name) for name in ("sizes", "rules", "matmul", "rounds", "steps", "cnn_rounds", "turn_seconds", "batch",
-                                                                  "classes", "seed")}}
+              "settings": {name: getattr(args, name) for name in ("sizes", "rules", "matmul", "rounds", "steps", "image_rounds", "turn_seconds", "batch",
+                                                                  "image_batch", "classes", "seed")}}
     about = result["machine"]
     print(f"{about['cpu']}, {about['cores']} cores; PyTorch {about['torch']}; threads {args.threads}; batch {args.batch}; commit {about['commit']}\n")
 
@@ -217,10 +220,11 @@ def main():
             model, outcome = resmlp_contest(width, blocks, args)
             contests[model] = report(f"ResidualMLP 3072 -> {width} x {blocks} blocks -> {args.classes}", outcome, f"pytorch/{model}/bp/fused")
             resmlp_figures(figures, outcome, model, width, args.matmul)
-    if "cnn" in args.contests:
-        outcome = cnn_contest(args)
-        contests["cnn"] = report("SmallCNN", outcome, "pytorch/cnn/bp/fused")
-        cnn_figures(figures, outcome, args.matmul)
+    for network in [n for n in IMAGE_NETWORKS if n in args.contests]:
+        outcome = image_contest(network, args)
+        contests[network] = report(IMAGE_NETWORKS[network], outcome, f"pytorch/{network}/bp/fused")
+        if network == "cnn":
+            cnn_figures(figures, outcome, args.matmul)
     if "batches" in args.contests:
         result["batch_ms"] = times = batch_times(args)
         print("\nan augmented batch of 128, ms: " + ", ".join(f"{name} {ms:.3f}" for name, ms in times.items() if ms is not None))

@@ -16,12 +16,13 @@ import torch.nn.functional as F
 
 import methods
 import scripts_cnn
+import scripts_images
 import scripts_way
 from contest import Called
 
 INPUT = 3072
 POOL = 8  # batches that the steps go round
-RULES = ["bp", "dfa", "fa", "vec", "value_net", "state_predictor"]
+RULES = ["bp", "dfa", "fa", "oracle", "vec", "value_net", "state_predictor"]
 
 
 def use_matmul(name):
@@ -46,7 +47,7 @@ def trainer_of(rule, options, seed=0):
     torch.manual_seed(seed)
     trainer = methods.Trainer(rule, options)
     if rule == "value_net":
-        trainer.source.epoch = options.epochs  # past the warm-up by DFA
+        trainer.source.begin_epoch(options.epochs)  # past the warm-up by DFA
     return trainer
 
 
@@ -96,18 +97,26 @@ def resmlp_contestants(model, width, blocks, args):
             for name, make in makers.items() for matmul in args.matmul}
 
 
-def cnn_contestants(args):
+def image_contestants(network, batch, args):
+    """On cnn, resnet or vit."""
     torch.manual_seed(args.seed)
-    batches = [(torch.randn(args.batch, 3, 32, 32), torch.randint(args.classes, (args.batch,))) for _ in range(POOL)]
+    batches = [(torch.randn(batch, 3, 32, 32), torch.randint(args.classes, (batch,))) for _ in range(POOL)]
 
     def maker(rule, fused):
         def make():
             torch.manual_seed(0)
-            return scripts_cnn.Trainer(rule, args.classes, fused).step
+            if network == "cnn":
+                return scripts_cnn.Trainer(rule, args.classes, fused).step
+            return scripts_images.Trainer(network, rule, args.classes, fused).step
 
         return make
 
-    makers = {f"{rule}/scripts": maker(rule, False) for rule in scripts_cnn.RULES}
+    makers = {f"{rule}/scripts": maker(rule, False) for rule in rules_on(network)}
     makers["bp/fused"] = maker("bp", True)
-    return {f"pytorch/cnn/{name}/{matmul}": Called(make, batches, before=lambda matmul=matmul: use_matmul(matmul))
+    return {f"pytorch/{network}/{name}/{matmul}": Called(make, batches, before=lambda matmul=matmul: use_matmul(matmul))
             for name, make in makers.items() for matmul in args.matmul}
+
+
+def rules_on(network):
+    """The scripts' rules on cnn, resnet or vit."""
+    return scripts_cnn.RULES if network == "cnn" else scripts_images.RULES

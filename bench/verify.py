@@ -2,6 +2,8 @@
 
 Adam's first steps have the size of the rate whatever the gradient's, so a single element whose gradient is rounding noise may go
 the other way: what is judged is the root mean square over all parameters, of the first batch's gradient and of the movement.
+The nets of the rules that learn their credit stay as they are: the scripts let them learn before they give credit, creditlib after
+it, and two of them from random draws. It is their credit that is compared.
 """
 
 import subprocess
@@ -13,9 +15,11 @@ from safetensors.torch import load_file, save_file
 
 import pytorch_steps
 import scripts_cnn
+import scripts_images
 
 GRADIENT, MOVEMENT = 1e-4, 1e-3  # the most that may differ, of the rms of what PyTorch has
 STEPS = 5
+LEARNED = ["state_predictor", "vec", "value_net"]
 
 
 def relative(pairs):
@@ -26,11 +30,11 @@ def relative(pairs):
     return (apart / whole).sqrt().item()
 
 
-def ours(program, flags, start, feedback, x, y, folder):
+def ours(program, flags, start, credit, x, y, folder):
     """What `steps --verify` writes."""
     given, result = Path(folder) / "given.safetensors", Path(folder) / "result.safetensors"
     tensors = {f"weights.{name}": value for name, value in start.items()} | {"x": x, "y": y}
-    tensors |= {f"feedback.{l}": matrix for l, matrix in feedback.items()}
+    tensors |= {f"credit.{name}": value.detach().clone() for name, value in credit.items()}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, given)
     command = [str(program), "--verify", str(given), "--output", str(result)]
     for name, value in flags.items():
@@ -41,12 +45,12 @@ def ours(program, flags, start, feedback, x, y, folder):
     return load_file(result)
 
 
-def compared(program, flags, model, step, feedback, x, y, movement=True):
+def compared(program, flags, model, step, credit, x, y, movement=True):
     """Both relative differences, after as many steps as there are batches."""
     parameters = dict(model.named_parameters())
     start = {name: p.detach().clone() for name, p in parameters.items()}
     with tempfile.TemporaryDirectory() as folder:
-        result = ours(program, flags, start, feedback, x, y, folder)
+        result = ours(program, flags, start, credit, x, y, folder)
     step(x[0], y[0])
     gradients = {name: p.grad.clone() for name, p in parameters.items()}
     for n in range(1, len(x)):
@@ -58,18 +62,48 @@ def compared(program, flags, model, step, feedback, x, y, movement=True):
     return entry
 
 
+def numbered(feedback, first=0):
+    return {f"feedback.{l}": matrix for l, matrix in enumerate(feedback, first)}
+
+
+def dfa_credit(feedback):
+    """The scripts' B_l is creditlib's B_{l+1}, and the embed has B_0 once more."""
+    return numbered([feedback[0], *feedback])
+
+
+def learner(source):
+    """What learns: of the value net's source, which warms up by DFA, the second part."""
+    return getattr(source, "second", source)
+
+
+def fix_nets(flags, optimizers):
+    flags["nets"] = "fixed"
+    for optimizer in optimizers:
+        optimizer.param_groups[0]["lr"] = 0.0
+
+
+def credit_tensors(rule, source):
+    """What creditlib's rule needs to start as PyTorch's, by its names."""
+    if rule.startswith("dfa"):
+        return dfa_credit(source.feedback)
+    if rule == "fa":
+        return numbered(source.feedback)
+    if rule in LEARNED:
+        return {f"nets.{name}": p for name, p in learner(source).nets.named_parameters()}
+    return {}
+
+
 def verify_resmlp(program, rule, path, matmul, width, blocks, args):
     pytorch_steps.use_matmul(matmul)
     trainer = pytorch_steps.trainer_of("dfa" if rule.startswith("dfa") else rule,
                                        pytorch_steps.options_of(width, blocks, args.classes, fused=True))
-    feedback = {} if rule == "bp" else dict(enumerate(trainer.source.feedback))
-    if rule.startswith("dfa"):  # the scripts' B_l is creditlib's B_{l+1}, and the embed has B_0 once more
-        feedback = {0: feedback[0].clone()} | {l + 1: matrix for l, matrix in feedback.items()}
     x = torch.randn(STEPS, args.batch, pytorch_steps.INPUT)
     y = torch.randint(args.classes, (STEPS, args.batch))
     flags = {"rule": rule, "path": path, "matmul": matmul, "width": width, "blocks": blocks, "classes": args.classes, "batch": args.batch,
              "threads": args.threads}
-    return compared(program, flags, trainer.model, trainer.step, feedback, x, y)
+    if rule in LEARNED:
+        fix_nets(flags, [learner(trainer.source).optimizer])
+    return compared(program, flags, trainer.model, trainer.step, credit_tensors(rule, trainer.source), x, y)
 
 
 def verify_cnn(program, rule, matmul, args):
@@ -79,17 +113,33 @@ def verify_cnn(program, rule, matmul, args):
     trainer = scripts_cnn.Trainer(rule, args.classes)
     # In creditlib's memory layout: in another one rounding decides otherwise which pixel a max pooling takes, or on which side of 0 a ReLU is.
     trainer.model.to(memory_format=torch.channels_last)
-    feedback = {} if rule == "bp" else {l + 1: matrix for l, matrix in enumerate(trainer.feedback)}
+    credit = numbered(trainer.feedback, first=1) if rule == "dfa" else {}
     batch = min(args.batch, 32)
     x, y = torch.randn(1, batch, 3, 32, 32), torch.randint(args.classes, (1, batch))
     flags = {"rule": rule, "model": "cnn", "matmul": matmul, "classes": args.classes, "batch": batch, "threads": args.threads}
+    if rule in LEARNED:
+        credit = {f"nets.{name}": p for name, p in torch.nn.ModuleList(trainer.nets).named_parameters()}
+        fix_nets(flags, trainer.net_optimizers)
     step = lambda images, labels: trainer.step(images.to(memory_format=torch.channels_last), labels)
-    return compared(program, flags, trainer.model, step, feedback, x, y, movement=False)
+    return compared(program, flags, trainer.model, step, credit, x, y, movement=False)
+
+
+def verify_images(program, network, rule, matmul, args):
+    pytorch_steps.use_matmul(matmul)
+    torch.manual_seed(0)
+    trainer = scripts_images.Trainer(network, rule, args.classes)
+    if network == "resnet":  # as in verify_cnn
+        trainer.model.to(memory_format=torch.channels_last)
+    credit = {} if rule == "bp" else dfa_credit(trainer.feedback)
+    x, y = torch.randn(1, args.image_batch, 3, 32, 32), torch.randint(args.classes, (1, args.image_batch))
+    flags = {"rule": rule, "model": network, "matmul": matmul, "classes": args.classes, "batch": args.image_batch, "threads": args.threads}
+    step = lambda images, labels: trainer.step(images.to(memory_format=torch.channels_last), labels)
+    return compared(program, flags, trainer.model, step, credit, x, y, movement=False)
 
 
 def verify(program, args):
     """By rule/network/path/matmul. Prints as it goes."""
-    cases = [(rule, path) for rule in ("bp", "dfa", "fa") for path in ("closed_form", "generic")]
+    cases = [(rule, path) for rule in ("bp", "dfa", "fa", "oracle", *LEARNED) for path in ("closed_form", "generic")]
     cases += [("dfa_dense", "closed_form"), ("dfa", "constant_memory")]
     results = {}
 
@@ -104,6 +154,9 @@ def verify(program, args):
             for rule, path in cases:
                 put(f"{rule}/resmlp_d{width}_L{blocks}/{path}/{matmul}", verify_resmlp(program, rule, path, matmul, width, blocks, args))
         if "cnn" in args.contests:
-            for rule in ("bp", "dfa"):
+            for rule in ("bp", "dfa", "state_predictor", "value_net"):
                 put(f"{rule}/cnn/generic/{matmul}", verify_cnn(program, rule, matmul, args))
+        for network in [n for n in scripts_images.NETWORKS if n in args.contests]:
+            for rule in ("bp", "dfa"):
+                put(f"{rule}/{network}/generic/{matmul}", verify_images(program, network, rule, matmul, args))
     return results

@@ -38,6 +38,10 @@ class HeldStepper final : public Stepper {
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) override {
     return trainer_.gradients(x, y);
   }
+  creditlib::NamedTensors credit_tensors() const override {
+    if constexpr (requires { trainer_.state().named_tensors(); }) return trainer_.state().named_tensors();
+    return {};
+  }
   creditlib::NamedTensors parameters() const override {
     creditlib::NamedTensors named;
     for (const auto& parameter : trainer_.model()->named_parameters())
@@ -73,24 +77,27 @@ inline creditlib::TrainerOptions trainer_options(const Settings& s) {
 
 /// The rule of the settings on a model; the file of each model has its instance, since each takes long to compile.
 template <class Model>
-std::unique_ptr<Stepper> stepper_on(Model model, const Settings& s, const std::vector<torch::Tensor>& feedback) {
+std::unique_ptr<Stepper> stepper_on(Model model, const Settings& s) {
   using namespace creditlib;
   const auto options = trainer_options(s);
   const MarkedInnerProduct loss{{.mean_over_positions = s.model == "resnet" || s.model == "vit"}};
   const auto local = [&](auto source, auto normalizer) {
     return held(LocalTrainer(model, source, options, Always{}, normalizer, loss, MarkedCrossEntropy{}));
   };
-  const DFA dfa{.feedback = feedback, .by_element = s.model == "cnn"};
+  const auto learned = [&](auto source) {
+    if (!s.nets_learn()) source.lr = 0;
+    return local(MarkedSource<decltype(source)>{source}, MarkedRowRms{});
+  };
+  const DFA dfa{.by_element = s.model == "cnn"};
 
   if (s.rule == "bp") return held(BackpropTrainer(model, options, MarkedCrossEntropy{}));
   if (s.rule == "dfa") return local(dfa, MarkedRowRms{});
   // The scripts' FA credit is the gradient of the batch mean under an absolute 1e-6: B times that at per-sample scale.
-  if (s.rule == "fa")
-    return local(FA{.feedback = feedback}, MarkedRowRms{{.eps = 1e-6 * static_cast<double>(s.batch)}});
+  if (s.rule == "fa") return local(FA{}, MarkedRowRms{{.eps = 1e-6 * static_cast<double>(s.batch)}});
   if (s.rule == "oracle") return local(Oracle{}, MarkedRowRms{});
-  if (s.rule == "vec") return local(MarkedSource<Vec>{}, MarkedRowRms{});
-  if (s.rule == "value_net") return local(MarkedSource<ValueNet>{}, MarkedRowRms{});
-  if (s.rule == "state_predictor") return local(MarkedSource<StatePredictor>{}, MarkedRowRms{});
+  if (s.rule == "vec") return learned(Vec{});
+  if (s.rule == "value_net") return learned(ValueNet{});
+  if (s.rule == "state_predictor") return learned(StatePredictor{});
   const bool script = s.model == "cnn";
   if (s.rule == "ep") return local(EquilibriumPropagation{.inner_mean = script, .outer_sum = script}, Raw{});
   if constexpr (requires { model->closed_form(); }) {

@@ -68,9 +68,9 @@ std::optional<std::string> take_value(std::vector<std::string>& arguments, const
 
 Settings take_settings(std::vector<std::string>& arguments) {
   Settings s;
-  const std::vector<std::pair<std::string, std::string*>> texts{{"--rule", &s.rule},     {"--model", &s.model},
-                                                                {"--path", &s.path},     {"--precision", &s.precision},
-                                                                {"--matmul", &s.matmul}, {"--device", &s.device}};
+  const std::vector<std::pair<std::string, std::string*>> texts{
+      {"--rule", &s.rule},     {"--model", &s.model},   {"--path", &s.path}, {"--precision", &s.precision},
+      {"--matmul", &s.matmul}, {"--device", &s.device}, {"--nets", &s.nets}};
   for (const auto& [flag, member] : texts) {
     if (const auto value = take_value(arguments, flag)) *member = *value;
   }
@@ -92,6 +92,7 @@ Settings take_settings(std::vector<std::string>& arguments) {
   check("--path", s.path, {"auto", "generic", "closed_form", "constant_memory"});
   check("--precision", s.precision, {"float32", "bf16"});
   check("--matmul", s.matmul, {"mkl", "onednn"});
+  check("--nets", s.nets, {"learn", "fixed"});
   return s;
 }
 

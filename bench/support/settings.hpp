@@ -15,8 +15,10 @@ struct Settings {
   std::string precision = "float32";  ///< or bf16: large products of bfloat16, all else float32
   std::string matmul = "mkl";         ///< what multiplies float32 matrices on the CPU: mkl or onednn
   std::string device = "cpu";
+  std::string nets = "learn";  ///< of the rules that learn their credit; fixed: their rate is 0
   std::int64_t width = 256, blocks = 4, classes = 10, batch = 128, threads = 1;
 
+  bool nets_learn() const { return nets == "learn"; }
   /// The path with auto resolved.
   std::string resolved_path() const;
   /// "resmlp_d256_L4", "cnn".

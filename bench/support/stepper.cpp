@@ -10,38 +10,36 @@
 namespace bench {
 
 template <class Model>
-std::unique_ptr<Stepper> stepper_on(Model model, const Settings& settings, const std::vector<torch::Tensor>& feedback);
+std::unique_ptr<Stepper> stepper_on(Model model, const Settings& settings);
 
-extern template std::unique_ptr<Stepper> stepper_on(creditlib::ResidualMLP, const Settings&,
-                                                    const std::vector<torch::Tensor>&);
-extern template std::unique_ptr<Stepper> stepper_on(creditlib::SmallCNN, const Settings&,
-                                                    const std::vector<torch::Tensor>&);
-extern template std::unique_ptr<Stepper> stepper_on(creditlib::SmallResNet, const Settings&,
-                                                    const std::vector<torch::Tensor>&);
-extern template std::unique_ptr<Stepper> stepper_on(creditlib::ViTMini, const Settings&,
-                                                    const std::vector<torch::Tensor>&);
+extern template std::unique_ptr<Stepper> stepper_on(creditlib::ResidualMLP, const Settings&);
+extern template std::unique_ptr<Stepper> stepper_on(creditlib::SmallCNN, const Settings&);
+extern template std::unique_ptr<Stepper> stepper_on(creditlib::SmallResNet, const Settings&);
+extern template std::unique_ptr<Stepper> stepper_on(creditlib::ViTMini, const Settings&);
 
 namespace {
 
 constexpr std::int64_t channels = 3, image = 32;
 
-void load_weights(torch::nn::Module& module, const creditlib::NamedTensors& weights) {
+/// Copies values into the tensors of their names.
+void put(const char* owner, const creditlib::NamedTensors& into, const creditlib::NamedTensors& values) {
   const torch::NoGradGuard no_grad;
-  auto parameters = module.named_parameters();
-  for (const auto& [name, values] : weights) {
-    auto* parameter = parameters.find(name);
-    if (!parameter || parameter->sizes() != values.sizes()) {
-      throw creditlib::Error("the network has no parameter " + name + " of the size that was given");
+  for (const auto& [name, value] : values) {
+    const auto found = std::ranges::find(into, name, [](const auto& entry) { return entry.first; });
+    if (found == into.end() || found->second.sizes() != value.sizes()) {
+      throw creditlib::Error(c10::str(owner, " has no ", name, " of the sizes ", value.sizes()));
     }
-    parameter->copy_(values);
+    found->second.copy_(value);
   }
 }
 
 template <class Model>
 std::unique_ptr<Stepper> started(Model model, const Settings& settings, const Start& start) {
-  load_weights(*model, start.weights);
   model->to(torch::Device(settings.device));
-  return stepper_on(model, settings, start.feedback);
+  auto stepper = stepper_on(model, settings);
+  put("the network", stepper->parameters(), start.weights);
+  put("the rule", stepper->credit_tensors(), start.credit);
+  return stepper;
 }
 
 }  // namespace

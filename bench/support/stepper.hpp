@@ -30,12 +30,13 @@ class Stepper {
   /// As a step would apply them, in the order of parameters().
   virtual std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) = 0;
   virtual creditlib::NamedTensors parameters() const = 0;
+  /// What the rule has of its own: feedback, nets and their optimisers, as its state names them; none in bp.
+  virtual creditlib::NamedTensors credit_tensors() const = 0;
 };
 
-/// Where training starts: parameters by name, and the rule's feedback; what is empty is drawn.
+/// Where training starts: values of parameters() and of credit_tensors() by name; what is not there is drawn.
 struct Start {
-  creditlib::NamedTensors weights = {};
-  std::vector<torch::Tensor> feedback = {};
+  creditlib::NamedTensors weights = {}, credit = {};
 };
 
 /// The rule on the network with the reference scripts' settings. Throws creditlib::Error for a rule that is not there,

@@ -4,7 +4,6 @@
 
 namespace bench {
 
-template std::unique_ptr<Stepper> stepper_on(creditlib::ResidualMLP, const Settings&,
-                                             const std::vector<torch::Tensor>&);
+template std::unique_ptr<Stepper> stepper_on(creditlib::ResidualMLP, const Settings&);
 
 }  // namespace bench

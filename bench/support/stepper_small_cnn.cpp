@@ -4,6 +4,6 @@
 
 namespace bench {
 
-template std::unique_ptr<Stepper> stepper_on(creditlib::SmallCNN, const Settings&, const std::vector<torch::Tensor>&);
+template std::unique_ptr<Stepper> stepper_on(creditlib::SmallCNN, const Settings&);
 
 }  // namespace bench

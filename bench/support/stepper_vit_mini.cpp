@@ -4,6 +4,6 @@
 
 namespace bench {
 
-template std::unique_ptr<Stepper> stepper_on(creditlib::ViTMini, const Settings&, const std::vector<torch::Tensor>&);
+template std::unique_ptr<Stepper> stepper_on(creditlib::ViTMini, const Settings&);
 
 }  // namespace bench

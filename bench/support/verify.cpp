@@ -18,10 +18,8 @@ void verify(const Settings& settings, const std::string& from, const std::string
       y = tensor;
     } else if (name.starts_with("weights.")) {
       start.weights.emplace_back(name.substr(8), tensor);
-    } else if (name.starts_with("feedback.")) {
-      const auto l = static_cast<std::size_t>(std::stoul(name.substr(9)));
-      if (start.feedback.size() <= l) start.feedback.resize(l + 1);
-      start.feedback[l] = tensor;
+    } else if (name.starts_with("credit.")) {
+      start.credit.emplace_back(name.substr(7), tensor);
     }
   }
   if (!x.defined() || !y.defined() || start.weights.empty())

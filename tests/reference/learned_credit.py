@@ -200,9 +200,12 @@ class WarmedUp(Blend):
 
     def __init__(self, first, second, epochs):
         super().__init__(first, second, share=0)
-        self.epochs, self.epoch = epochs, 1
+        self.epochs = epochs
+        self.begin_epoch(1)
+
+    def begin_epoch(self, epoch):
+        self.epoch, self.share = epoch, warmup_share(epoch, self.epochs)
 
     def end_epoch(self):
         super().end_epoch()
-        self.epoch += 1
-        self.share = warmup_share(self.epoch, self.epochs)
+        self.begin_epoch(self.epoch + 1)

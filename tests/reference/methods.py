@@ -13,7 +13,7 @@ from torch import nn
 import scripts_way
 from learned_credit import Blend, StatePredictor, ValueNet, Vec, WarmedUp
 
-METHODS = ["bp", "fa", "dfa", "frozen", "frozen_bp", "state_predictor", "value_net", "vec", "blend"]
+METHODS = ["bp", "fa", "dfa", "oracle", "frozen", "frozen_bp", "state_predictor", "value_net", "vec", "blend"]
 
 
 class Options(NamedTuple):
@@ -68,6 +68,8 @@ def make_source(method, o):
         return None
     if method == "fa":
         return scripts_way.FA(scripts_way.draw_fa_feedback(o.width, o.blocks), per_sample=False)
+    if method == "oracle":
+        return scripts_way.Oracle()
     if method == "state_predictor":
         return StatePredictor(o.width, o.classes, o.blocks, o.one_pass, o.at_input)
     if method == "vec":

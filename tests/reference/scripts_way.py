@@ -143,6 +143,16 @@ class FA(CreditSource):
         return credits
 
 
+class Oracle(CreditSource):
+    """The true gradient of each sample's loss at every hidden state."""
+
+    def credits(self, trace):
+        states = [trace.hidden[0].detach().requires_grad_()]
+        for block in trace.model.blocks:
+            states.append(states[-1] + block(states[-1]))
+        return torch.autograd.grad(F.cross_entropy(trace.model.readout(states[-1]), trace.y, reduction="sum"), states)
+
+
 def draw_dfa_feedback(width, classes, blocks):
     """The scripts' B_0..B_{L-1}, each (d, C); the embed uses B_0 once more."""
     return [torch.randn(width, classes) / math.sqrt(classes) for _ in range(blocks)]
