@@ -55,6 +55,13 @@ class Served:
             raise Failed(f"{' '.join(self.command)}: no answer to memory. {self._last_words()}")
         return {"peak": answer[0], "activations": answer[1]}
 
+    def flop(self):
+        """What the products of a step multiply and add."""
+        answer = self.numbers("flop")
+        if len(answer) != 1:
+            raise Failed(f"{' '.join(self.command)}: no answer to flop. {self._last_words()}")
+        return answer[0]
+
     def close(self):
         if self.process.poll() is None:
             try:

@@ -1,9 +1,10 @@
-"""What credit costs: every rule on every network, beside the forward pass and beside back-propagation; and how that scales.
+"""What credit costs: every rule on every network, beside the forward pass and beside back-propagation; how that scales; what it multiplies.
 
     ./run build bench_steps bench_floor
-    python bench/credit_cost.py                      both parts; results in docs/results/performance
+    python bench/credit_cost.py                      all parts; results in docs/results/performance
     python bench/credit_cost.py --parts table --models cnn --rounds 3
 
+products  products.json: what the matrix products, convolutions and attentions of a step multiply and add, counted, not timed
 table     credit_cost.json: ms a step, ms of the forward pass, bytes, for each rule and network
 scaling   scaling.json and an SVG a sweep: bp, dfa and fa over blocks, width, classes, batch and threads of the residual MLP, each with
           its floor, the bare matrix products and AdamW
@@ -21,6 +22,7 @@ from curves import svg
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = {"resmlp_d256_L4": {"model": "resmlp", "width": 256, "blocks": 4}, "resmlp_d512_L2": {"model": "resmlp", "width": 512, "blocks": 2},
             "cnn": {"model": "cnn"}, "resnet": {"model": "resnet"}, "vit": {"model": "vit"}}
+PARTS = ["table", "scaling", "products"]
 RULES = ["bp", "dfa", "dfa_dense", "fa", "oracle", "vec", "value_net", "state_predictor", "ep"]
 BASE = {"width": 256, "blocks": 4, "classes": 10, "batch": 128, "threads": 1}
 SWEEPS = {"blocks": ("L blocks", [2, 4, 8, 16, 32]), "width": ("width d", [128, 256, 512, 1024]), "classes": ("classes C", [10, 32, 100, 316, 1000]),
@@ -35,7 +37,7 @@ FLOORS = [("bp", 0), ("dfa", 1), ("fa", 2)]
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", type=Path, default=ROOT / "build/release/bench", help="the folder of steps and floor")
-    parser.add_argument("--parts", nargs="+", choices=["table", "scaling"], default=["table", "scaling"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--models", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
     parser.add_argument("--sweeps", nargs="+", choices=SWEEPS, default=list(SWEEPS))
@@ -63,21 +65,53 @@ def write(args, name, entry):
     print(f"\n{path}")
 
 
-def network_table(network, args):
-    """Of each rule and path: ms a step and of the forward pass, bytes; and the failures."""
+def batch_of(network, args):
+    return args.image_batch if network in ("resnet", "vit") else args.batch
+
+
+def served_steps(network, args):
+    """The steps of each rule and path, by rule/path; who takes them all closes them."""
     flags = NETWORKS[network]
-    batch = args.image_batch if network in ("resnet", "vit") else args.batch
-    contestants, memory = {}, {}
     for path in ("closed_form", "generic") if flags["model"] == "resmlp" else ("generic",):
         for rule in args.rules:
-            if rule == "dfa_dense" and path == "generic":
-                continue
-            served = Served(args.program["steps"], args.threads, rule=rule, path=path, matmul=args.matmul, batch=batch, **flags)
-            contestants[f"{rule}/{path}"] = served
-            try:
-                memory[f"{rule}/{path}"] = served.memory()
-            except Failed:
-                pass  # it will fail in its first turn too, which is told
+            if rule != "dfa_dense" or path != "generic":  # there all credit is dense
+                yield f"{rule}/{path}", Served(args.program["steps"], args.threads, rule=rule, path=path, matmul=args.matmul,
+                                               batch=batch_of(network, args), **flags)
+
+
+def network_products(network, args):
+    """Of each rule and path: flop a step."""
+    counted = {}
+    for name, served in served_steps(network, args):
+        try:
+            counted[name] = served.flop()
+        except Failed as failure:
+            print(f"not counted: {failure}", file=sys.stderr)
+        served.close()
+    return {"batch": batch_of(network, args), "flop": counted}
+
+
+def print_products(networks):
+    rows = []
+    for name in dict.fromkeys(name for network in networks.values() for name in network["flop"]):
+        cells = []
+        for network in networks.values():
+            flop, bp = (network["flop"].get(key) for key in (name, f"bp/{name.partition('/')[2]}"))
+            cells.append("" if flop is None else f"{flop / 1e9:.3f}" + ("" if bp is None else f" ({flop / bp:.2f})"))
+        rows.append([*name.split("/"), *cells])
+    heads = [f"{name}, batch {network['batch']}" for name, network in networks.items()]
+    print("\nGflop a step (to bp on the same path)\n\n" + markdown(["rule", "path", *heads], rows))
+
+
+def network_table(network, args):
+    """Of each rule and path: ms a step and of the forward pass, bytes; and the failures."""
+    contestants, memory = {}, {}
+    for name, served in served_steps(network, args):
+        contestants[name] = served
+        try:
+            memory[name] = served.memory()
+        except Failed:
+            pass  # it will fail in its first turn too, which is told
     forward = next((name for name in contestants if name.startswith("bp/")), next(iter(contestants)))
     outcome = contest(contestants | {"forward": Forward(contestants[forward])}, args.rounds, args.steps, turn_seconds=args.turn_seconds)
     entry = {name: outcome.summary(name) | memory.get(name, {}) for name in outcome.rounds}
@@ -85,7 +119,7 @@ def network_table(network, args):
         bp = f"bp/{name.partition('/')[2]}"
         if name != "forward" and bp in outcome:
             entry[name]["to_bp"] = outcome.ratio(name, bp)
-    return {"batch": batch, "steps": entry, "failures": outcome.failures}
+    return {"batch": batch_of(network, args), "steps": entry, "failures": outcome.failures}
 
 
 def print_network(network, table):
@@ -164,6 +198,10 @@ def main():
             networks[network] = network_table(network, args)
             print_network(network, networks[network])
         write(args, "credit_cost.json", {"networks": networks})
+    if "products" in args.parts:
+        networks = {network: network_products(network, args) for network in args.models}
+        print_products(networks)
+        write(args, "products.json", {"networks": networks})
     if "scaling" in args.parts:
         write(args, "scaling.json", {"base": BASE, "sweeps": {name: sweep(name, args) for name in args.sweeps}})
 

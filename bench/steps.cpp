@@ -4,7 +4,8 @@
 //                     Google Benchmark; without --all the residual MLPs, and of the rules all but ep
 //   steps --serve --rule dfa --model resmlp --width 256 --blocks 4 --path closed_form --precision float32 …
 //                     takes turns with other processes (support/serve.hpp): "N" times N steps, "forward N" N forward
-//                     passes, "memory" tells the bytes of memory_of(), "phases" the seconds of a step's phases
+//                     passes, "memory" tells the bytes of memory_of(), "phases" the seconds of a step's phases, "flop"
+//                     what a step's products multiply and add
 //   steps --verify FROM --output TO --rule dfa …
 //                     trains on the weights, feedback and batches of a safetensors file (support/verify.hpp)
 
@@ -19,8 +20,8 @@
 #include <vector>
 
 #include "support/command_line.hpp"
+#include "support/flop.hpp"
 #include "support/memory.hpp"
-#include "support/products.hpp"
 #include "support/serve.hpp"
 #include "support/settings.hpp"
 #include "support/stepper.hpp"
@@ -62,6 +63,7 @@ void run_steps(benchmark::State& state, const Settings& settings) {
     const torch::Device device(settings.device);
     StepLoop loop(settings);
     loop.step();
+    const double flop = product_flop([&] { loop.step(); });
     count_phases(state, loop, device);
     reset_peak_resident();
     // A device runs ahead of the host, so there an iteration is the mean of several steps.
@@ -76,11 +78,8 @@ void run_steps(benchmark::State& state, const Settings& settings) {
     state.counters["peak_bytes"] = peak_resident();
     state.counters["tensor_bytes"] = memory.peak;
     state.counters["activation_bytes"] = memory.activations;
-    if (const auto products = Products::of(settings); !products.list().empty()) {
-      state.counters["gemm_flop"] = products.flop();
-      state.counters["gemm_flop_rate"] =
-          benchmark::Counter(products.flop(), benchmark::Counter::kIsIterationInvariantRate);
-    }
+    state.counters["gemm_flop"] = flop;
+    state.counters["gemm_flop_rate"] = benchmark::Counter(flop, benchmark::Counter::kIsIterationInvariantRate);
   } catch (const std::exception& error) {
     failed = true;
     state.SkipWithError(error.what());
@@ -135,6 +134,7 @@ int serve_steps(const Settings& settings) {
             const auto memory = memory_of(settings);
             return std::to_string(memory.peak) + " " + std::to_string(memory.activations);
           }},
+         {"flop", [&] { return std::to_string(product_flop([&] { loop.step(); })); }},
          {"phases", [&] {
             std::string text;
             for (const double seconds : phases_of(loop)) text += (text.empty() ? "" : " ") + std::to_string(seconds);

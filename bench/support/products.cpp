@@ -32,15 +32,6 @@ void Products::add(const std::string& out, const std::string& left, const std::s
   list_.push_back({out, left, right});
 }
 
-double Products::flop() const {
-  double sum = 0;
-  for (const auto& [out, left, right] : list_) {
-    const auto [rows, inner] = size_of(left);
-    sum += 2.0 * static_cast<double>(rows) * static_cast<double>(inner) * static_cast<double>(size_of(right).second);
-  }
-  return sum;
-}
-
 void Products::forward() {
   add("h0", "x", "W0'");
   forward_blocks();
@@ -76,9 +67,6 @@ Products Products::of(const Settings& s) {
   Products p(s);
   if (s.model != "resmlp") return p;
   const std::int64_t L = s.blocks;
-  // Autograd multiplies credit out, and takes dz for the layer norm's own gradients.
-  const bool generic = s.resolved_path() == "generic";
-  const bool dfa = s.rule == "dfa" && !generic, dfa_dense = s.rule == "dfa_dense" || (s.rule == "dfa" && generic);
   if (s.rule == "bp" || s.rule == "fa" || s.rule == "oracle") {
     p.forward();
     p.readout_weight();
@@ -89,31 +77,28 @@ Products Products::of(const Settings& s) {
         p.add(nth("pulled_u", l), nth("g", l + 1), nth("W2.", l));
         p.add(nth("pulled_z", l), nth("dp", l), nth("W1.", l));
       }
-      p.dense_block(l, s.rule == "bp" || generic);
+      p.dense_block(l, s.rule == "bp");
     }
     p.add("dW0", "g0'", "x");
-  } else if (dfa || dfa_dense) {
+  } else if (s.rule == "dfa" || s.rule == "dfa_dense") {
     // As FactoredCredit::saves_work and detail::factored_squares decide it.
-    const bool factored = dfa && 4 * s.classes * (s.batch + s.width) <= 3 * s.batch * s.width;
-    const bool constant = dfa && s.resolved_path() == "constant_memory";
+    const bool factored = s.rule == "dfa" && 4 * s.classes * (s.batch + s.width) <= 3 * s.batch * s.width;
     const bool by_gram = s.classes * (s.batch + s.width) <= s.batch * s.width;
     p.forward();
-    if (constant) p.forward_blocks();
     p.readout_weight();
     for (std::int64_t l = 0; l <= L; ++l) {
-      if ((factored || constant) && by_gram) {
+      if (!factored) {
+        p.add(nth("a", l), "e", nth("B", l) + "'");
+      } else if (by_gram) {
         p.add(nth("gram", l), nth("B", l) + "'", nth("B", l));
         p.add(nth("eG", l), "e", nth("gram", l));
-      } else if (constant) {
-        p.add(nth("rows", l), "e", nth("B", l) + "'");
       }
-      if (!factored) p.add(nth("a", l), "e", nth("B", l) + "'");
     }
     for (std::int64_t l = 0; l < L; ++l) {
       if (factored) {
         p.factored_block(l);
       } else {
-        p.dense_block(l, generic);
+        p.dense_block(l, /*down_to_norm=*/false);
       }
     }
     if (factored) {

@@ -15,7 +15,7 @@ struct Product {
   std::string out, left, right;
 };
 
-/// The matrix products of a training step on the residual MLP, in their order.
+/// The matrix products of a training step by formula on the residual MLP, in their order.
 class Products {
  public:
   /// Of rule bp, dfa (credit kept as factors where that pays), dfa_dense, fa or oracle. None for other rules and
@@ -25,8 +25,6 @@ class Products {
   const std::vector<Product>& list() const { return list_; }
   /// Rows and columns of every matrix, outputs included.
   const std::map<std::string, std::pair<std::int64_t, std::int64_t>>& sizes() const { return sizes_; }
-  /// Multiplications and additions: 2 rows · inner · columns for each product.
-  double flop() const;
 
  private:
   explicit Products(const Settings& settings);
@@ -35,7 +33,7 @@ class Products {
   void forward();
   void forward_blocks();
   void readout_weight();
-  /// Gradients inside block l from the one in its output; with `down_to_norm` that in the layer norm's output too.
+  /// Gradients inside block l from the one in its output; with `down_to_norm` also that in the layer norm's output.
   void dense_block(std::int64_t l, bool down_to_norm);
   void factored_block(std::int64_t l);
   std::pair<std::int64_t, std::int64_t> size_of(const std::string& operand) const;

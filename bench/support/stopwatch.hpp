@@ -5,7 +5,7 @@
 #include <torch/types.h>
 
 #include <chrono>
-#include <optional>
+#include <memory>
 
 namespace bench {
 
@@ -15,8 +15,8 @@ class Stopwatch {
  public:
   explicit Stopwatch(torch::Device device) : device_(device) {
     if (device.is_cpu()) return;
-    begin_.emplace(device.type(), c10::EventFlag::BACKEND_DEFAULT);
-    end_.emplace(device.type(), c10::EventFlag::BACKEND_DEFAULT);
+    for (auto* event : {&begin_, &end_})
+      *event = std::make_unique<c10::Event>(device.type(), c10::EventFlag::BACKEND_DEFAULT);
   }
 
   void start() {
@@ -40,7 +40,7 @@ class Stopwatch {
 
   torch::Device device_;
   std::chrono::steady_clock::time_point started_;
-  std::optional<c10::Event> begin_, end_;
+  std::unique_ptr<c10::Event> begin_, end_;
 };
 
 }  // namespace bench
