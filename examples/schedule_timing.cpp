@@ -31,7 +31,7 @@ using Json = nlohmann::ordered_json;
 struct Settings {
   std::int64_t num_blocks = 4, d_hidden = 256, epochs = 100, seed = 42, M = 4;
   double lr = 1e-3, lr_fb = 1e-3, wd = 0.01, pert_eps = 1e-3;
-  std::vector<std::string> schedules{"DFA_only", "Vec_only_from_0", "Vec_early_then_DFA_T5", "DFA_then_Vec_T20"};
+  std::vector<std::string> schedules = {};
   std::string output_dir = "results/schedule_timing";
   std::string credit_point = "input";
   bool retrain = false;
@@ -56,10 +56,11 @@ void add_flags(CLI::App& app, Settings& s) {
   number("lr_fb", s.lr_fb, "the vector net's learning rate (Adam)");
   number("wd", s.wd, "AdamW's weight decay");
   number("pert_eps", s.pert_eps, "length of the vector net's perturbations");
-  app.add_option("--schedules", s.schedules,
-                 "DFA_only, Vec_only_from_0, Vec_early_then_DFA_T{k}, DFA_then_Vec_T{k}, Hybrid_blend_{alpha}")
-      ->expected(1, -1)
-      ->capture_default_str();
+  app.add_option(
+         "--schedules", s.schedules,
+         "DFA_only, Vec_only_from_0, Vec_early_then_DFA_T{k}, DFA_then_Vec_T{k}, Hybrid_blend_{alpha} (default: the "
+         "first four with k = 5 and 20, or in proportion to --epochs)")
+      ->expected(1, -1);
   app.add_option("--seed", s.seed, "of the weights, the feedback and the batches")->capture_default_str();
   app.add_option(flag("credit_point"), s.credit_point,
                  "where the vector net estimates block l's credit: input (the script's way) or output")
@@ -284,7 +285,18 @@ void train(const std::string& name, const ScheduleSpec& spec, const Settings& s,
   });
 }
 
-void run(const Settings& s) {
+/// The published schedules, as far as a run of so many epochs has room to switch.
+std::vector<std::string> published_schedules(std::int64_t epochs) {
+  std::vector<std::string> names{"DFA_only", "Vec_only_from_0"};
+  if (epochs > 1) {
+    names.push_back(fmt::format("Vec_early_then_DFA_T{}", support::in_proportion(5, epochs)));
+    names.push_back(fmt::format("DFA_then_Vec_T{}", support::in_proportion(20, epochs)));
+  }
+  return names;
+}
+
+void run(Settings s) {
+  if (s.schedules.empty()) s.schedules = published_schedules(s.epochs);
   std::vector<ScheduleSpec> specs;
   for (const auto& name : s.schedules) specs.push_back(parse(name, s.epochs));
   creditlib::io::check_writable_folder(s.output_dir);
@@ -314,7 +326,8 @@ void run(const Settings& s) {
 
   support::Table table({"schedule", "acc@5", "acc@10", "acc@20", "acc@50", "final", "mean Gamma to 20",
                         "mean rho to 20", "AUC of acc to 20"});
-  for (const auto& name : s.schedules) {
+  for (const auto& name : settings["schedules"].get<std::vector<std::string>>()) {  // an earlier run's too
+    if (!finished(results, name)) continue;
     const auto& entry = results[name];
     std::vector<std::string> row{name};
     for (const std::size_t epoch : {std::size_t{5}, std::size_t{10}, std::size_t{20}, std::size_t{50}, SIZE_MAX})

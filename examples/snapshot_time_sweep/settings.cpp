@@ -68,8 +68,8 @@ void add_flags(CLI::App& app, Settings& s) {
 void settle(Settings& s) {
   if (s.snapshot_epochs.empty()) {
     if (s.epochs == 0) s.epochs = 100;
-    for (const std::int64_t percent : {5, 20, 100}) {
-      const auto epoch = std::max<std::int64_t>(1, s.epochs * percent / 100);
+    for (const std::int64_t published : {5, 20, 100}) {
+      const auto epoch = support::in_proportion(published, s.epochs);
       if (s.snapshot_epochs.empty() || epoch != s.snapshot_epochs.back()) s.snapshot_epochs.push_back(epoch);
     }
   }

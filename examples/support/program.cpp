@@ -1,5 +1,6 @@
 #include "support/program.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <creditlib/process/denormals.hpp>
@@ -52,6 +53,10 @@ CLI::Validator whole(std::int64_t least) {
     return fits ? std::string() : text + " is not " + expected;
   };
   return CLI::Validator(check, expected);
+}
+
+std::int64_t in_proportion(std::int64_t of_100, std::int64_t epochs) {
+  return std::max<std::int64_t>(1, epochs * of_100 / 100);
 }
 
 int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body) {

@@ -29,6 +29,10 @@ CLI::Validator not_negative();
 /// The same of a whole number, >= least.
 CLI::Validator whole(std::int64_t least);
 
+/// The epoch of `epochs` that stands where epoch `of_100` does among 100, at least 1: published schedules in a shorter
+/// run.
+std::int64_t in_proportion(std::int64_t of_100, std::int64_t epochs);
+
 /// Parses the flags and runs `body`. Exit codes: 0, 1 after an Error, 2 for wrong flags, 130 after Ctrl-C.
 int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body);
 
