@@ -11,7 +11,8 @@ steps each, in an order drawn anew every round (contest.py):
     floor/<network>/<rule or adamw>/<matmul>                  bench/floor: a step's products alone, AdamW alone
 
 A ratio is one of medians over all steps, its quartiles are those of the rounds' own ratios.
-Exit codes: 0; 1 where verification or a contestant of creditlib's fails; 2 for wrong flags; 77 where there is no torch to compare with.
+Exit codes: 0; 1 where verification or something of creditlib's fails; 2 for wrong flags; 77 where there is no torch, or no product of
+float32 matrices, to compare with.
 """
 
 import argparse
@@ -22,8 +23,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from contest import Called, Failed, Served, contest, machine, markdown, program_in
-from figures import Figures, batch_figures, cnn_figures, memory_figures, resmlp_figures
+from contest import Called, Failed, Served, contest, machine, markdown, program_in, write_json
+from figures import SIZES, Figures, batch_figures, cnn_figures, memory_figures, resmlp_figures
 
 RULES = ["bp", "dfa", "fa", "oracle", "vec", "value_net", "state_predictor"]
 IMAGE_NETWORKS = {"cnn": "SmallCNN", "resnet": "SmallResNet", "vit": "ViTMini"}
@@ -55,17 +56,17 @@ def arguments():
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
-    parser.add_argument("--verify-only", action="store_true", help="end after the verification, which is of the residual MLPs alone")
+    parser.add_argument("--verify-only", action="store_true", help="end after the verification of the contests' networks")
     parser.add_argument("--json", type=Path, help="also write settings, times, ratios and figures here")
     args = parser.parse_args()
     for name in ("rounds", "steps", "image_rounds", "threads", "batch", "image_batch", "classes"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
-    if args.verify_only:
-        args.contests = ["resmlp"]
-    needed = {"resmlp": ["steps", "floor"], "batches": ["batches"], "memory": ["steps"]} | {n: ["steps"] for n in IMAGE_NETWORKS}
-    args.program = {name: program_in(args.programs, name, parser)
-                    for contest in args.contests for name in (["steps"] if args.verify_only else needed[contest])}
+    for name in ("contests", "sizes", "rules", "matmul"):
+        setattr(args, name, list(dict.fromkeys(getattr(args, name))))
+    also = {"resmlp": "floor", "batches": "batches"}
+    needed = ["steps"] + [also[contest] for contest in args.contests if contest in also and not args.verify_only]
+    args.program = {name: program_in(args.programs, name, parser) for name in needed}
     if args.json and not args.json.absolute().parent.is_dir():
         parser.error(f"--json {args.json}: its folder does not exist")
     return args
@@ -76,7 +77,7 @@ def our_resmlp_contestants(model, width, blocks, args):
     steps = [(rule, "closed_form", "float32") for rule in args.rules]
     steps += [(rule, "generic", "float32") for rule in ("bp", "dfa") if rule in args.rules]
     steps += [("dfa_dense", "closed_form", "float32"), ("dfa", "closed_form", "bf16")] if "dfa" in args.rules else []
-    products = [rule for rule in ("bp", "dfa", "fa") if rule in args.rules] + (["dfa_dense"] if "dfa" in args.rules else [])
+    products = [rule for rule in ("bp", "dfa", "fa", "oracle") if rule in args.rules] + (["dfa_dense"] if "dfa" in args.rules else [])
     contestants = {}
     for matmul in args.matmul:
         for rule, path, precision in steps:
@@ -142,6 +143,8 @@ def batch_times(args):
         batches = iter(torch.utils.data.DataLoader(Pictures(), 128, shuffle=True, num_workers=1))
         return lambda *_: next(batches)
 
+    if not found:
+        print(f"  {' '.join(command)}: {ran.stderr.strip()}")
     times = {"creditlib": statistics.median(found) if found else None}
     for name, make in (("whole tensors in PyTorch", whole_tensors), ("torchvision in a DataLoader", loader)):
         try:
@@ -187,16 +190,20 @@ def main():
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: who waits must not spin in others' turns
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
     try:
+        import safetensors.torch
         import torch
-        import pytorch_steps
-        from verify import verify
     except (ImportError, OSError, ValueError) as error:  # the last two: a wheel of torch without the libraries it needs
         print(f"No PyTorch to compare with: {error}. CREDITLIB_TORCH=full ./run setup installs it.", file=sys.stderr)
         sys.exit(77)
+    import pytorch_steps
+    from verify import verify
+
     torch.set_num_threads(args.threads)
     if "onednn" in args.matmul and not pytorch_steps.onednn_is_float32():
         print("oneDNN rounds float32 matrices to bfloat16 on this processor: left out.")
         args.matmul.remove("onednn")
+        if not args.matmul:
+            sys.exit(77)
     result = {"machine": machine(args.threads) | {"torch": torch.__version__},
               "settings": {name: getattr(args, name) for name in ("sizes", "rules", "matmul", "rounds", "steps", "image_rounds", "turn_seconds", "batch",
                                                                   "image_batch", "classes", "seed")}}
@@ -208,18 +215,22 @@ def main():
         result["verification"] = verify(args.program["steps"], args)
     except RuntimeError as error:
         sys.exit(str(error))  # with exit code 1
-    if not all(entry["holds"] for entry in result["verification"].values()):
+    holds = all(entry["holds"] for entry in result["verification"].values())
+    if args.json and (args.verify_only or not holds):
+        write_json(args.json, result)
+    if not holds:
         print("They differ, so no times are compared.", file=sys.stderr)
         sys.exit(1)
     if args.verify_only:
         return
 
-    figures, contests, failed = Figures(), {}, False
+    figures, contests, failed = Figures(), {}, []
     if "resmlp" in args.contests:
         for width, blocks in args.sizes:
             model, outcome = resmlp_contest(width, blocks, args)
             contests[model] = report(f"ResidualMLP 3072 -> {width} x {blocks} blocks -> {args.classes}", outcome, f"pytorch/{model}/bp/fused")
-            resmlp_figures(figures, outcome, model, width, args.matmul)
+            if (width, blocks) in SIZES:
+                resmlp_figures(figures, outcome, model, (width, blocks), args.matmul)
     for network in [n for n in IMAGE_NETWORKS if n in args.contests]:
         outcome = image_contest(network, args)
         contests[network] = report(IMAGE_NETWORKS[network], outcome, f"pytorch/{network}/bp/fused")
@@ -228,17 +239,20 @@ def main():
     if "batches" in args.contests:
         result["batch_ms"] = times = batch_times(args)
         print("\nan augmented batch of 128, ms: " + ", ".join(f"{name} {ms:.3f}" for name, ms in times.items() if ms is not None))
+        failed += ["batches"] if times["creditlib"] is None else []
         batch_figures(figures, times["creditlib"], times["torchvision in a DataLoader"])
     if "memory" in args.contests:
         shallow, deep = constant_memory(args)
+        failed += ["memory"] if None in (shallow, deep) else []
         result["constant_memory_bytes"] = {"L=4": shallow, "L=32": deep}
         memory_figures(figures, shallow, deep)
-    print("\nFigures to reach\n\n" + markdown(*figures.table()))
-    failed = any(name.startswith(("creditlib/", "floor/")) for c in contests.values() for name in c["failures"])
+    if figures.rows:
+        print("\nFigures to reach\n\n" + markdown(*figures.table()))
+    failed += [name for c in contests.values() for name in c["failures"] if name.startswith(("creditlib/", "floor/"))]
 
     if args.json:
         result |= {"contests": contests, "figures": figures.rows}
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(args.json, result)
     sys.exit(1 if failed else 0)
 
 

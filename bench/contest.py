@@ -1,5 +1,6 @@
 """Contestants that take turns, so that a machine that slows down slows all of them, and the statistics of their times."""
 
+import json
 import os
 import platform
 import random
@@ -186,6 +187,13 @@ def commit(folder):
 
 def machine(threads):
     return {"cpu": cpu_model(), "cores": os.cpu_count(), "threads": threads, "commit": commit(Path(__file__).parent)}
+
+
+def write_json(path, value):
+    """Whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=1) + "\n")
+    os.replace(partial, path)
 
 
 def markdown(head, rows):

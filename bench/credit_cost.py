@@ -2,21 +2,20 @@
 
     ./run build bench_steps bench_floor
     python bench/credit_cost.py                      all parts; results in docs/results/performance
-    python bench/credit_cost.py --parts table --models cnn --rounds 3
+    python bench/credit_cost.py --parts table --models cnn --rounds 3 --output results/cost
 
 products  products.json: what the matrix products, convolutions and attentions of a step multiply and add, counted, not timed
 table     credit_cost.json: ms a step, ms of the forward pass, bytes, for each rule and network
 scaling   scaling.json and an SVG a sweep: bp, dfa and fa over blocks, width, classes, batch and threads of the residual MLP, each with
           its floor, the bare matrix products and AdamW
-Contestants take turns (contest.py); the tables are printed as Markdown.
+Contestants take turns (contest.py); the tables are printed as Markdown. Exit codes: 0; 1 where something was not measured; 2 for wrong flags.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from contest import Failed, Forward, Served, contest, machine, markdown, program_in
+from contest import Failed, Forward, Served, contest, machine, markdown, program_in, write_json
 from curves import svg
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,28 +40,48 @@ def arguments():
     parser.add_argument("--models", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
     parser.add_argument("--sweeps", nargs="+", choices=SWEEPS, default=list(SWEEPS))
-    parser.add_argument("--matmul", choices=["mkl", "onednn"], default="onednn")
-    parser.add_argument("--threads", type=int, default=1, help="of the table")
-    parser.add_argument("--batch", type=int, default=128, help="of the table, but for resnet and vit")
-    parser.add_argument("--image-batch", type=int, default=32, help="of the table, for resnet and vit")
+    parser.add_argument("--matmul", choices=["mkl", "onednn"], default="mkl")
+    parser.add_argument("--threads", type=int, default=1, help="of the table and the products")
+    parser.add_argument("--batch", type=int, default=128, help="of the table and the products, but for resnet and vit")
+    parser.add_argument("--image-batch", type=int, default=32, help="of the table and the products, for resnet and vit")
     parser.add_argument("--rounds", type=int, default=10, help="counted rounds")
     parser.add_argument("--steps", type=int, default=10, help="steps a turn")
     parser.add_argument("--turn-seconds", type=float, default=0.5, help="fewer steps where a turn would take longer")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs/results/performance", help="the folder of the results")
+    parser.add_argument("--output", type=Path, help="the folder of the results (default: docs/results/performance, for all networks, rules and sweeps)")
     args = parser.parse_args()
     for name in ("threads", "batch", "image_batch", "rounds", "steps"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+    whole = True
+    for name, everything in (("parts", PARTS), ("models", NETWORKS), ("rules", RULES), ("sweeps", SWEEPS)):
+        chosen = list(dict.fromkeys(getattr(args, name)))
+        setattr(args, name, chosen)
+        whole = whole and (name == "parts" or set(chosen) == set(everything))
+    if args.output is None:
+        if not whole:
+            parser.error("a choice of networks, rules or sweeps needs an --output of its own: docs/results/performance has all of them")
+        args.output = ROOT / "docs/results/performance"
+    args.failed = []
     args.program = {name: program_in(args.programs, name, parser) for name in ("steps", "floor")}
     args.output.mkdir(parents=True, exist_ok=True)
     return args
 
 
-def write(args, name, entry):
+TIMED = ("matmul", "rounds", "steps", "turn_seconds")
+
+
+def write(args, name, entry, measured, threads, settings):
+    """Leaves what is there where nothing was measured."""
     path = args.output / name
-    settings = {key: getattr(args, key) for key in ("matmul", "rounds", "steps", "turn_seconds")}
-    path.write_text(json.dumps({"machine": machine(args.threads), "settings": settings} | entry, indent=1) + "\n")
+    if not measured:
+        return print(f"\nnothing for {path}", file=sys.stderr)
+    write_json(path, {"machine": machine(threads), "settings": {key: getattr(args, key) for key in settings}} | entry)
     print(f"\n{path}")
+
+
+def not_measured(args, name, why):
+    args.failed.append(name)
+    print(f"not measured: {name}: {why}", file=sys.stderr)
 
 
 def batch_of(network, args):
@@ -86,7 +105,7 @@ def network_products(network, args):
         try:
             counted[name] = served.flop()
         except Failed as failure:
-            print(f"not counted: {failure}", file=sys.stderr)
+            not_measured(args, f"{network}/{name}", failure)
         served.close()
     return {"batch": batch_of(network, args), "flop": counted}
 
@@ -112,6 +131,8 @@ def network_table(network, args):
             memory[name] = served.memory()
         except Failed:
             pass  # it will fail in its first turn too, which is told
+    if not contestants:
+        return {"batch": batch_of(network, args), "steps": {}}
     forward = next((name for name in contestants if name.startswith("bp/")), next(iter(contestants)))
     outcome = contest(contestants | {"forward": Forward(contestants[forward])}, args.rounds, args.steps, turn_seconds=args.turn_seconds)
     entry = {name: outcome.summary(name) | memory.get(name, {}) for name in outcome.rounds}
@@ -119,7 +140,9 @@ def network_table(network, args):
         bp = f"bp/{name.partition('/')[2]}"
         if name != "forward" and bp in outcome:
             entry[name]["to_bp"] = outcome.ratio(name, bp)
-    return {"batch": batch_of(network, args), "steps": entry, "failures": outcome.failures}
+    for name, why in outcome.failures.items():
+        not_measured(args, f"{network}/{name}", why)
+    return {"batch": batch_of(network, args), "steps": entry}
 
 
 def print_network(network, table):
@@ -136,8 +159,6 @@ def print_network(network, table):
         rows.append([*name.split("/"), f"{entry['median_ms']:.2f}", extra, f"{entry['to_bp']['ratio']:.2f}" if "to_bp" in entry else "", megabytes, of_bp])
     print(f"\n{network}, batch {table['batch']}" + ("" if forward is None else f": the forward pass takes {forward:.2f} ms") + "\n")
     print(markdown(["rule", "path", "ms a step", "over the forward pass", "to bp", "MB for the step", "to bp"], rows))
-    for name, why in table["failures"].items():
-        print(f"not measured: {name}: {why}")
 
 
 def point(settings, args):
@@ -154,7 +175,7 @@ def point(settings, args):
     contestants |= {f"floor {rule}": served("floor", rule=rule) for rule in [*(rule for rule, _ in FLOORS), "adamw"]}
     outcome = contest(contestants, args.rounds, args.steps, turn_seconds=args.turn_seconds)
     for name, why in outcome.failures.items():
-        print(f"not measured: {name}: {why}", file=sys.stderr)
+        not_measured(args, name, why)
     return {name: outcome.summary(name) | memory.get(name, {}) for name in outcome.rounds}
 
 
@@ -169,7 +190,14 @@ def sweep(name, args):
         return [(value, get(entry)) for value, entry in points.items() if get(entry) is not None]
 
     ms = lambda key: lambda entry: entry.get(key, {}).get("median_ms")
-    floor = lambda rule: lambda entry: (ms(f"floor {rule}")(entry) or 0) + (ms("floor adamw")(entry) or 0) or None
+
+    def floor(rule):
+        def both(entry):
+            parts = [ms(f"floor {part}")(entry) for part in (rule, "adamw")]
+            return None if None in parts else sum(parts)
+
+        return both
+
     styles = {"closed_form": "solid", "generic": "dashed", "constant_memory": "dotted"}
     curves = [(key, colour, styles[path], curve(ms(key))) for key, _, path, colour in SWEPT]
     curves += [(f"floor of {rule}", colour, "dotted", curve(floor(rule))) for rule, colour in FLOORS]
@@ -197,13 +225,15 @@ def main():
         for network in args.models:
             networks[network] = network_table(network, args)
             print_network(network, networks[network])
-        write(args, "credit_cost.json", {"networks": networks})
+        write(args, "credit_cost.json", {"networks": networks}, any(n["steps"] for n in networks.values()), args.threads, TIMED)
     if "products" in args.parts:
         networks = {network: network_products(network, args) for network in args.models}
         print_products(networks)
-        write(args, "products.json", {"networks": networks})
+        write(args, "products.json", {"networks": networks}, any(n["flop"] for n in networks.values()), args.threads, ("matmul",))
     if "scaling" in args.parts:
-        write(args, "scaling.json", {"base": BASE, "sweeps": {name: sweep(name, args) for name in args.sweeps}})
+        sweeps = {name: sweep(name, args) for name in args.sweeps}
+        write(args, "scaling.json", {"base": BASE, "sweeps": sweeps}, any(p for s in sweeps.values() for p in s.values()), BASE["threads"], TIMED)
+    sys.exit(1 if args.failed else 0)
 
 
 if __name__ == "__main__":

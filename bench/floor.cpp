@@ -116,6 +116,8 @@ void run_floor(benchmark::State& state, const Settings& settings) {
 
 int serve_floor(const Settings& settings) {
   const torch::NoGradGuard no_grad;
+  if (settings.model != "resmlp" || settings.resolved_path() != "closed_form")
+    throw creditlib::Error("the floor is of a step by formula on the residual MLP");
   const auto work = work_of(settings);
   Stopwatch watch{torch::Device(settings.device)};
   serve({{"step",
@@ -133,7 +135,7 @@ int serve_floor(const Settings& settings) {
 int main(int argc, char** argv) {
   return bench::run_program(argc, argv, [&](std::vector<std::string>& arguments) {
     const bool serves = take_switch(arguments, "--serve");
-    const auto settings = take_settings(arguments);
+    const auto settings = serves ? take_settings(arguments) : take_common_settings(arguments);
     settings.apply();
     torch::manual_seed(1);
     if (serves) {

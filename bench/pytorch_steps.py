@@ -22,7 +22,6 @@ from contest import Called
 
 INPUT = 3072
 POOL = 8  # batches that the steps go round
-RULES = ["bp", "dfa", "fa", "oracle", "vec", "value_net", "state_predictor"]
 
 
 def use_matmul(name):
@@ -86,7 +85,7 @@ def resmlp_contestants(model, width, blocks, args):
     batches = [(torch.randn(args.batch, INPUT), torch.randint(args.classes, (args.batch,))) for _ in range(POOL)]
     scripts, fused = (options_of(width, blocks, args.classes, f) for f in (False, True))
     makers = {}
-    for rule in [r for r in RULES if r in args.rules]:
+    for rule in args.rules:
         for way, options in (("scripts", scripts), ("fused", fused)):
             makers[f"{rule}/{way}"] = lambda rule=rule, options=options: trainer_of(rule, options).step
     if "bp" in args.rules and args.compile:

@@ -81,10 +81,11 @@ class Trainer:
         with torch.no_grad():
             logits, hidden = self.model.with_hidden(x)
         error, flat = output_error(logits, y), [h.flatten(1) for h in hidden]
-        credits = [error @ b.T for b in self.feedback] if self.rule != "state_predictor" else None
         if self.rule == "state_predictor":
             credits = self._state_predictor(flat, error, y)
-        elif self.rule == "value_net":
+        else:
+            credits = [error @ b.T for b in self.feedback]
+        if self.rule == "value_net":
             learned = self._value_net(flat, error, F.cross_entropy(logits, y, reduction="none"))
             if self.share == 1:
                 credits = learned

@@ -4,8 +4,7 @@
 //                     Google Benchmark; without --all the residual MLPs, and of the rules all but ep
 //   steps --serve --rule dfa --model resmlp --width 256 --blocks 4 --path closed_form --precision float32 …
 //                     takes turns with other processes (support/serve.hpp): "N" times N steps, "forward N" N forward
-//                     passes, "memory" tells the bytes of memory_of(), "phases" the seconds of a step's phases, "flop"
-//                     what a step's products multiply and add
+//                     passes, "memory" tells the bytes of memory_of(), "flop" what a step's products multiply and add
 //   steps --verify FROM --output TO --rule dfa …
 //                     trains on the weights, feedback and batches of a safetensors file (support/verify.hpp)
 
@@ -79,7 +78,8 @@ void run_steps(benchmark::State& state, const Settings& settings) {
     state.counters["tensor_bytes"] = memory.peak;
     state.counters["activation_bytes"] = memory.activations;
     state.counters["gemm_flop"] = flop;
-    state.counters["gemm_flop_rate"] = benchmark::Counter(flop, benchmark::Counter::kIsIterationInvariantRate);
+    if (settings.rule != "vec")  // which multiplies as much as the layer needs that it draws in each step
+      state.counters["gemm_flop_rate"] = benchmark::Counter(flop, benchmark::Counter::kIsIterationInvariantRate);
   } catch (const std::exception& error) {
     failed = true;
     state.SkipWithError(error.what());
@@ -129,17 +129,14 @@ int serve_steps(const Settings& settings) {
     };
   };
   serve({{"step", timed([&] { loop.step(); })}, {"forward", timed([&] { loop.forward(); })}},
-        {{"memory",
-          [&] {
-            const auto memory = memory_of(settings);
-            return std::to_string(memory.peak) + " " + std::to_string(memory.activations);
-          }},
-         {"flop", [&] { return std::to_string(product_flop([&] { loop.step(); })); }},
-         {"phases", [&] {
-            std::string text;
-            for (const double seconds : phases_of(loop)) text += (text.empty() ? "" : " ") + std::to_string(seconds);
-            return text;
-          }}});
+        {
+            {"memory",
+             [&] {
+               const auto memory = memory_of(settings);
+               return std::to_string(memory.peak) + " " + std::to_string(memory.activations);
+             }},
+            {"flop", [&] { return std::to_string(product_flop([&] { loop.step(); })); }},
+        });
   return 0;
 }
 
@@ -149,7 +146,7 @@ int main(int argc, char** argv) {
   return bench::run_program(argc, argv, [&](std::vector<std::string>& arguments) {
     const bool serves = take_switch(arguments, "--serve"), all = take_switch(arguments, "--all");
     const auto from = take_value(arguments, "--verify"), to = take_value(arguments, "--output");
-    const auto settings = take_settings(arguments);
+    const auto settings = serves || from ? take_settings(arguments) : take_common_settings(arguments);
     settings.apply();
     if (serves || from) check_all_taken(arguments);
     if (serves) return serve_steps(settings);

@@ -106,34 +106,30 @@ def verify_resmlp(program, rule, path, matmul, width, blocks, args):
     return compared(program, flags, trainer.model, trainer.step, credit_tensors(rule, trainer.source), x, y)
 
 
-def verify_cnn(program, rule, matmul, args):
-    """Gradients alone: those of the convolutions' biases are 0 but for rounding, which Adam scales up to full steps."""
+def verify_images(program, network, rule, matmul, args):
+    """On cnn, resnet or vit. Gradients alone: those of the CNN's biases are 0 but for rounding, which Adam scales up to full steps.
+
+    Not fa: the scripts give the last block the gradient pooled over positions, creditlib the gradient at each.
+    """
     pytorch_steps.use_matmul(matmul)
     torch.manual_seed(0)
-    trainer = scripts_cnn.Trainer(rule, args.classes)
+    if network == "cnn":
+        trainer = scripts_cnn.Trainer(rule, args.classes)
+    else:
+        trainer = scripts_images.Trainer(network, rule, args.classes)
     # In creditlib's memory layout: in another one rounding decides otherwise which pixel a max pooling takes, or on which side of 0 a ReLU is.
-    trainer.model.to(memory_format=torch.channels_last)
-    credit = numbered(trainer.feedback, first=1) if rule == "dfa" else {}
-    batch = min(args.batch, 32)
+    layout = torch.contiguous_format if network == "vit" else torch.channels_last
+    trainer.model.to(memory_format=layout)
+    batch = args.image_batch
     x, y = torch.randn(1, batch, 3, 32, 32), torch.randint(args.classes, (1, batch))
-    flags = {"rule": rule, "model": "cnn", "matmul": matmul, "classes": args.classes, "batch": batch, "threads": args.threads}
+    flags = {"rule": rule, "model": network, "matmul": matmul, "classes": args.classes, "batch": batch, "threads": args.threads}
+    credit = {}
     if rule in LEARNED:
         credit = {f"nets.{name}": p for name, p in torch.nn.ModuleList(trainer.nets).named_parameters()}
         fix_nets(flags, trainer.net_optimizers)
-    step = lambda images, labels: trainer.step(images.to(memory_format=torch.channels_last), labels)
-    return compared(program, flags, trainer.model, step, credit, x, y, movement=False)
-
-
-def verify_images(program, network, rule, matmul, args):
-    pytorch_steps.use_matmul(matmul)
-    torch.manual_seed(0)
-    trainer = scripts_images.Trainer(network, rule, args.classes)
-    if network == "resnet":  # as in verify_cnn
-        trainer.model.to(memory_format=torch.channels_last)
-    credit = {} if rule == "bp" else dfa_credit(trainer.feedback)
-    x, y = torch.randn(1, args.image_batch, 3, 32, 32), torch.randint(args.classes, (1, args.image_batch))
-    flags = {"rule": rule, "model": network, "matmul": matmul, "classes": args.classes, "batch": args.image_batch, "threads": args.threads}
-    step = lambda images, labels: trainer.step(images.to(memory_format=torch.channels_last), labels)
+    elif rule == "dfa":  # the CNN's h_0 is its input
+        credit = numbered(trainer.feedback, first=1) if network == "cnn" else dfa_credit(trainer.feedback)
+    step = lambda images, labels: trainer.step(images.to(memory_format=layout), labels)
     return compared(program, flags, trainer.model, step, credit, x, y, movement=False)
 
 
@@ -149,14 +145,12 @@ def verify(program, args):
         print(f"  {name:<48} rms of the gradient's difference {entry['gradient']:.1e}{movement}{'' if entry['holds'] else '  DOES NOT HOLD'}",
               flush=True)
 
+    images = {"cnn": ("bp", "dfa", "state_predictor", "value_net"), "resnet": ("bp", "dfa"), "vit": ("bp", "dfa")}
     for matmul in args.matmul:
-        for width, blocks in args.sizes:
+        for width, blocks in args.sizes if "resmlp" in args.contests else ():
             for rule, path in cases:
                 put(f"{rule}/resmlp_d{width}_L{blocks}/{path}/{matmul}", verify_resmlp(program, rule, path, matmul, width, blocks, args))
-        if "cnn" in args.contests:
-            for rule in ("bp", "dfa", "state_predictor", "value_net"):
-                put(f"{rule}/cnn/generic/{matmul}", verify_cnn(program, rule, matmul, args))
-        for network in [n for n in scripts_images.NETWORKS if n in args.contests]:
-            for rule in ("bp", "dfa"):
+        for network in [n for n in images if n in args.contests]:
+            for rule in images[network]:
                 put(f"{rule}/{network}/generic/{matmul}", verify_images(program, network, rule, matmul, args))
     return results

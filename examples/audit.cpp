@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <creditlib/io/json_file.hpp>
 #include <creditlib/io/safetensors.hpp>
 #include <creditlib/protocol/depth_utility.hpp>
@@ -170,8 +171,10 @@ class Audit {
       }
       fmt::print("\n");
     }
-    if (!results_.at("random_labels").empty()) {
-      fmt::print("random labels: |h_l| {}\n", results_.at("random_labels").at(0).at("hidden_norms").dump());
+    for (const auto& run : results_.at("random_labels")) {
+      const auto seed = run.at("seed").get<std::int64_t>();
+      if (std::find(s_.seeds.begin(), s_.seeds.end(), seed) != s_.seeds.end())
+        fmt::print("random labels, seed {}: |h_l| {}\n", seed, run.at("hidden_norms").dump());
     }
     fmt::print("verdict: {}\nresults: {}\n", verdict_.text(), path_.string());
   }
@@ -187,23 +190,26 @@ class Audit {
 
 /// Says where an audit is of other settings than the run that saved the weights.
 void compare_with_file(const Settings& s) {
-  const auto about = creditlib::io::read_safetensors(s.from).metadata;
   const std::vector<std::pair<std::string, std::string>> here{{"method", s.method},
                                                               {"dataset", s.run.dataset},
                                                               {"seed", std::to_string(s.seeds.front())},
                                                               {"epochs", std::to_string(s.epochs)}};
   for (const auto& [key, value] : here) {
-    const auto found = about.find(key);
-    if (found != about.end() && found->second != value)
+    const auto found = s.saved.find(key);
+    if (found != s.saved.end() && found->second != value)
       fmt::print(stderr, "note: {} is of {} {}, this audit of {} {}\n", s.from, key, found->second, key, value);
   }
 }
 
-void run(const Settings& s) {
+void run(Settings s) {
+  support::check_distinct("--seeds", s.seeds);
   if (!s.from.empty() && s.seeds.size() > 1) {
     throw support::UsageError("--from audits one network; give one seed, the one that it was trained with");
   }
-  if (!s.from.empty()) compare_with_file(s);
+  if (!s.from.empty()) {
+    s.saved = creditlib::io::read_safetensors(s.from).metadata;
+    compare_with_file(s);
+  }
   creditlib::io::check_writable_folder(s.output_dir);
   Audit(s).run();
 }

@@ -1,5 +1,5 @@
 # cmake -D TRAINED=results.json -D AUDITED=audit.json -P audited_as_saved.cmake: an audit of saved weights sees the vector net that the run ended
-# with: both measure the same Gamma.
+# with, and where it estimates credit: both measure the same Gamma.
 
 file(READ "${TRAINED}" trained)
 file(READ "${AUDITED}" audited)

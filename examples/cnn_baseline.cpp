@@ -160,7 +160,8 @@ void print_outcome(const Settings& s, const Json& results, const std::string& st
              results["rhos_per_layer"].dump());
   if (!results["relative_nudge"].empty())
     fmt::print("  nudge |s_l - h_l|/|h_l| in the last step: {}\n", results["relative_nudge"].dump());
-  fmt::print("results: {}.json\nweights and nets: {}.safetensors\n", stem, stem);
+  fmt::print("results: {}.json\n", stem);
+  if (std::filesystem::exists(stem + ".safetensors")) fmt::print("weights and nets: {}.safetensors\n", stem);
 }
 
 void run(const Settings& s) {

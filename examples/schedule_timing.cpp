@@ -31,7 +31,7 @@ using Json = nlohmann::ordered_json;
 struct Settings {
   std::int64_t num_blocks = 4, d_hidden = 256, epochs = 100, seed = 42, M = 4;
   double lr = 1e-3, lr_fb = 1e-3, wd = 0.01, pert_eps = 1e-3;
-  std::vector<std::string> schedules = {};
+  std::vector<std::string> schedules{"published"};
   std::string output_dir = "results/schedule_timing";
   std::string credit_point = "input";
   bool retrain = false;
@@ -56,11 +56,11 @@ void add_flags(CLI::App& app, Settings& s) {
   number("lr_fb", s.lr_fb, "the vector net's learning rate (Adam)");
   number("wd", s.wd, "AdamW's weight decay");
   number("pert_eps", s.pert_eps, "length of the vector net's perturbations");
-  app.add_option(
-         "--schedules", s.schedules,
-         "DFA_only, Vec_only_from_0, Vec_early_then_DFA_T{k}, DFA_then_Vec_T{k}, Hybrid_blend_{alpha} (default: the "
-         "first four with k = 5 and 20, or in proportion to --epochs)")
-      ->expected(1, -1);
+  app.add_option("--schedules", s.schedules,
+                 "DFA_only, Vec_only_from_0, Vec_early_then_DFA_T{k}, DFA_then_Vec_T{k}, Hybrid_blend_{alpha}; "
+                 "published: the first four with k = 5 and 20 of 100 epochs, or in proportion to --epochs")
+      ->expected(1, -1)
+      ->capture_default_str();
   app.add_option("--seed", s.seed, "of the weights, the feedback and the batches")->capture_default_str();
   app.add_option(flag("credit_point"), s.credit_point,
                  "where the vector net estimates block l's credit: input (the script's way) or output")
@@ -230,7 +230,7 @@ bool finished(const Json& results, const std::string& name) {
 }
 
 /// The sentences of the script.
-std::vector<std::string> judgement(const Json& results) {
+std::vector<std::string> judgement(const Json& results, std::int64_t epochs) {
   std::vector<std::string> sentences;
   if (finished(results, "Vec_only_from_0") && finished(results, "DFA_only")) {
     const auto compare = [&](const std::string& when, double vec, double dfa) {
@@ -241,13 +241,14 @@ std::vector<std::string> judgement(const Json& results) {
     if (vec["test_acc"].size() >= 20) compare("acc@20", accuracy_at(vec, 20), accuracy_at(dfa, 20));
     compare("final", accuracy_at(vec, SIZE_MAX), accuracy_at(dfa, SIZE_MAX));
   }
-  if (finished(results, "DFA_then_Vec_T20") && finished(results, "Vec_only_from_0")) {
-    const double late = accuracy_at(results["DFA_then_Vec_T20"], SIZE_MAX),
+  const auto late_name = fmt::format("DFA_then_Vec_T{}", support::in_proportion(20, epochs));
+  if (finished(results, late_name) && finished(results, "Vec_only_from_0")) {
+    const double late = accuracy_at(results[late_name], SIZE_MAX),
                  early = accuracy_at(results["Vec_only_from_0"], SIZE_MAX);
     const std::string what = early > late + 0.005 ? "WARMUP TIMING HYPOTHESIS SUPPORTED: early Vec is better"
                              : std::abs(early - late) <= 0.005 ? "INCONCLUSIVE: similar final accuracy"
                                                                : "WARMUP TIMING HYPOTHESIS NOT SUPPORTED";
-    sentences.push_back(fmt::format("Vec_from_0 final={:.4f} vs DFA_then_Vec_T20 final={:.4f}: {}", early, late, what));
+    sentences.push_back(fmt::format("Vec_from_0 final={:.4f} vs {} final={:.4f}: {}", early, late_name, late, what));
   }
   return sentences;
 }
@@ -295,8 +296,22 @@ std::vector<std::string> published_schedules(std::int64_t epochs) {
   return names;
 }
 
+/// Names with what "published" stands for in its place.
+std::vector<std::string> spelt_out(const std::vector<std::string>& names, std::int64_t epochs) {
+  std::vector<std::string> all;
+  for (const auto& name : names) {
+    if (name != "published") {
+      all.push_back(name);
+    } else {
+      for (const auto& published : published_schedules(epochs)) all.push_back(published);
+    }
+  }
+  support::check_distinct("--schedules", all);
+  return all;
+}
+
 void run(Settings s) {
-  if (s.schedules.empty()) s.schedules = published_schedules(s.epochs);
+  s.schedules = spelt_out(s.schedules, s.epochs);
   std::vector<ScheduleSpec> specs;
   for (const auto& name : s.schedules) specs.push_back(parse(name, s.epochs));
   creditlib::io::check_writable_folder(s.output_dir);
@@ -338,7 +353,7 @@ void run(Settings s) {
     table.add(row);
     results[name]["auc_acc_0_20"] = early_sum(entry);
   }
-  const auto sentences = judgement(results);
+  const auto sentences = judgement(results, s.epochs);
   results["judgement"] = sentences;
   if (results != earlier) write();
   fmt::print("\n{}\n", table.text());

@@ -1,7 +1,6 @@
 // Trains learned credit sources on noisy linear dynamics whose exact credit, the costate, is known in closed form
 // (docs/experiments/toy_lq.md).
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,7 +16,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <set>
 #include <string>
 
 #include "support/figures.hpp"
@@ -25,6 +23,7 @@
 #include "support/program.hpp"
 #include "support/resume.hpp"
 #include "support/training.hpp"
+#include "support/workbench.hpp"
 #include "toy_lq/problem.hpp"
 #include "toy_lq/samples.hpp"
 #include "toy_lq/sees_target.hpp"
@@ -175,11 +174,9 @@ class Experiment {
 };
 
 void run(const Settings& s) {
-  const std::set<std::string> distinct(s.methods.begin(), s.methods.end());
-  if (distinct.size() != s.methods.size()) throw support::UsageError("--methods names a rule twice");
-  if (s.ridge_samples < 2) throw support::UsageError("--ridge_samples is 1, expected at least 2");
+  support::check_distinct("--methods", s.methods);
   creditlib::io::check_writable_folder(s.output_dir);
-  if (s.threads > 0) at::set_num_threads(s.threads);
+  support::set_threads({.threads = s.threads});
   Experiment(s).run();
 }
 

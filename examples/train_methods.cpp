@@ -186,6 +186,7 @@ void run(const std::string& method, std::int64_t seed, const Settings& s, const 
                             {{"arch", s.arch},
                              {"dataset", s.run.dataset},
                              {"method", method},
+                             {"credit_point", s.credit_point},
                              {"seed", std::to_string(seed)},
                              {"epochs", std::to_string(s.epochs)}});
     }
@@ -240,6 +241,8 @@ void run_all(const Settings& s) {
   if ((s.num_blocks > 0 || s.d_hidden > 0) && !support::takes_flat_images(s.arch)) {
     throw support::UsageError("--num_blocks and --d_hidden are of residual MLPs; --arch " + s.arch + " has its own");
   }
+  support::check_distinct("--methods", s.methods);
+  support::check_distinct("--seeds", s.seeds);
   creditlib::io::check_writable_folder(s.output_dir);
   const auto path = std::filesystem::path(s.output_dir) / fmt::format("results_{}.json", s.run.dataset);
   Json settings = config(s);

@@ -34,15 +34,11 @@ void Products::add(const std::string& out, const std::string& left, const std::s
 
 void Products::forward() {
   add("h0", "x", "W0'");
-  forward_blocks();
-  add("logits", nth("z", blocks_), "V'");
-}
-
-void Products::forward_blocks() {
   for (std::int64_t l = 0; l < blocks_; ++l) {
     add(nth("p", l), nth("z", l), nth("W1.", l) + "'");
     add(nth("f", l), nth("u", l), nth("W2.", l) + "'");
   }
+  add("logits", nth("z", blocks_), "V'");
 }
 
 void Products::readout_weight() { add("dV", "e'", nth("z", blocks_)); }
@@ -81,15 +77,14 @@ Products Products::of(const Settings& s) {
     }
     p.add("dW0", "g0'", "x");
   } else if (s.rule == "dfa" || s.rule == "dfa_dense") {
-    // As FactoredCredit::saves_work and detail::factored_squares decide it.
+    // As FactoredCredit::saves_work decides it; the rows' norms of what it keeps come from Gram matrices.
     const bool factored = s.rule == "dfa" && 4 * s.classes * (s.batch + s.width) <= 3 * s.batch * s.width;
-    const bool by_gram = s.classes * (s.batch + s.width) <= s.batch * s.width;
     p.forward();
     p.readout_weight();
     for (std::int64_t l = 0; l <= L; ++l) {
       if (!factored) {
         p.add(nth("a", l), "e", nth("B", l) + "'");
-      } else if (by_gram) {
+      } else {
         p.add(nth("gram", l), nth("B", l) + "'", nth("B", l));
         p.add(nth("eG", l), "e", nth("gram", l));
       }

@@ -31,7 +31,6 @@ class Products {
 
   void add(const std::string& out, const std::string& left, const std::string& right);
   void forward();
-  void forward_blocks();
   void readout_weight();
   /// Gradients inside block l from the one in its output; with `down_to_norm` also that in the layer norm's output.
   void dense_block(std::int64_t l, bool down_to_norm);

@@ -7,22 +7,33 @@
 #include <algorithm>
 #include <creditlib/error.hpp>
 #include <creditlib/process/matmul.hpp>
-#include <utility>
 
 namespace bench {
 namespace {
 
-std::int64_t whole_number(const std::string& flag, const std::string& text) {
+void take_text(std::vector<std::string>& arguments, const std::string& flag, std::string& member,
+               const std::vector<std::string>& allowed = {}) {
+  const auto value = take_value(arguments, flag);
+  if (!value) return;
+  if (!allowed.empty() && std::find(allowed.begin(), allowed.end(), *value) == allowed.end()) {
+    std::string names;
+    for (const auto& name : allowed) names += (names.empty() ? "" : ", ") + name;
+    throw creditlib::Error(flag + " is " + *value + ", expected one of " + names);
+  }
+  member = *value;
+}
+
+void take_number(std::vector<std::string>& arguments, const std::string& flag, std::int64_t& member) {
+  const auto value = take_value(arguments, flag);
+  if (!value) return;
   std::size_t used = 0;
-  std::int64_t number = 0;
   try {
-    number = std::stoll(text, &used);
+    member = std::stoll(*value, &used);
   } catch (const std::exception&) {
     used = 0;
   }
-  if (used == 0 || used != text.size() || number < 1)
-    throw creditlib::Error(flag + " is " + text + ", expected a whole number of at least 1");
-  return number;
+  if (used == 0 || used != value->size() || member < 1)
+    throw creditlib::Error(flag + " is " + *value + ", expected a whole number of at least 1");
 }
 
 }  // namespace
@@ -66,33 +77,25 @@ std::optional<std::string> take_value(std::vector<std::string>& arguments, const
   return value;
 }
 
-Settings take_settings(std::vector<std::string>& arguments) {
+Settings take_common_settings(std::vector<std::string>& arguments) {
   Settings s;
-  const std::vector<std::pair<std::string, std::string*>> texts{
-      {"--rule", &s.rule},     {"--model", &s.model},   {"--path", &s.path}, {"--precision", &s.precision},
-      {"--matmul", &s.matmul}, {"--device", &s.device}, {"--nets", &s.nets}};
-  for (const auto& [flag, member] : texts) {
-    if (const auto value = take_value(arguments, flag)) *member = *value;
-  }
-  const std::vector<std::pair<std::string, std::int64_t*>> numbers{{"--width", &s.width},
-                                                                   {"--blocks", &s.blocks},
-                                                                   {"--classes", &s.classes},
-                                                                   {"--batch", &s.batch},
-                                                                   {"--threads", &s.threads}};
-  for (const auto& [flag, member] : numbers) {
-    if (const auto value = take_value(arguments, flag)) *member = whole_number(flag, *value);
-  }
-  const auto check = [](const char* flag, const std::string& value, const std::vector<std::string>& allowed) {
-    if (std::find(allowed.begin(), allowed.end(), value) != allowed.end()) return;
-    std::string names;
-    for (const auto& name : allowed) names += (names.empty() ? "" : ", ") + name;
-    throw creditlib::Error(std::string(flag) + " is " + value + ", expected one of " + names);
-  };
-  check("--model", s.model, {"resmlp", "cnn", "resnet", "vit"});
-  check("--path", s.path, {"auto", "generic", "closed_form", "constant_memory"});
-  check("--precision", s.precision, {"float32", "bf16"});
-  check("--matmul", s.matmul, {"mkl", "onednn"});
-  check("--nets", s.nets, {"learn", "fixed"});
+  take_text(arguments, "--device", s.device);
+  take_text(arguments, "--matmul", s.matmul, {"mkl", "onednn"});
+  take_number(arguments, "--classes", s.classes);
+  take_number(arguments, "--batch", s.batch);
+  take_number(arguments, "--threads", s.threads);
+  return s;
+}
+
+Settings take_settings(std::vector<std::string>& arguments) {
+  auto s = take_common_settings(arguments);
+  take_text(arguments, "--rule", s.rule);
+  take_text(arguments, "--model", s.model, {"resmlp", "cnn", "resnet", "vit"});
+  take_text(arguments, "--path", s.path, {"auto", "generic", "closed_form", "constant_memory"});
+  take_text(arguments, "--precision", s.precision, {"float32", "bf16"});
+  take_text(arguments, "--nets", s.nets, {"learn", "fixed"});
+  take_number(arguments, "--width", s.width);
+  take_number(arguments, "--blocks", s.blocks);
   return s;
 }
 

@@ -33,6 +33,8 @@ struct Settings {
 
 /// Takes the flags of Settings out of a command line and leaves what it does not know.
 Settings take_settings(std::vector<std::string>& arguments);
+/// The same of those that hold for all of a program's benchmarks: device, matmul, classes, batch, threads.
+Settings take_common_settings(std::vector<std::string>& arguments);
 
 /// Takes out a flag; whether it was there.
 bool take_switch(std::vector<std::string>& arguments, const std::string& flag);

@@ -6,6 +6,7 @@
 #include <creditlib/protocol/verdict.hpp>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -23,6 +24,24 @@ namespace diagnostics = creditlib::diagnostics;
 namespace protocol = creditlib::protocol;
 using Json = nlohmann::ordered_json;
 
+/// The rule as the run had it that saved the weights: where it estimates credit, how equilibrium propagation settles.
+void become_saved(support::MethodSettings& settings, const std::map<std::string, std::string>& saved) {
+  const auto said = [&](const char* key) {
+    const auto found = saved.find(key);
+    return found == saved.end() ? std::string() : found->second;
+  };
+  if (said("credit_point") == "input") settings.estimate_at(creditlib::CreditPoint::BlockInput);
+  const auto config = Json::parse(said("config"), nullptr, /*allow_exceptions=*/false);  // cnn_baseline's
+  if (!config.is_object() || !config.contains("ep_inner")) return;
+  const bool script = config["ep_inner"] == "mean";
+  settings.ep = {.beta = config.at("beta"),
+                 .steps = config.at("T_nudge"),
+                 .rate = config.at("alpha_nudge"),
+                 .centred = config.at("ep_centred"),
+                 .inner_mean = script,
+                 .outer_sum = script};
+}
+
 std::unique_ptr<support::AnyTrainer> make_trainer(const Settings& s, const support::Workbench& bench,
                                                   const std::string& method, std::int64_t epochs, std::int64_t seed,
                                                   const std::string& from = {}) {
@@ -31,6 +50,7 @@ std::unique_ptr<support::AnyTrainer> make_trainer(const Settings& s, const suppo
                                    .penalty = s.penalty_lam,
                                    .batch_size = s.run.batch_size};
   if (s.clip > 0) settings.options.clip_norm = s.clip;
+  if (!from.empty()) become_saved(settings, s.saved);
   return support::make_trainer(s.arch, method, bench, settings, from);
 }
 

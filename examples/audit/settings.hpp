@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@ struct Settings {
   std::int64_t epochs = 30, null_draws = 20, random_label_epochs = 0;
   double lr = 1e-3, wd = 0.01, clip = 0, penalty_lam = 0;
   bool no_controls = false, retrain = false;
+  std::map<std::string, std::string> saved = {};  ///< what the file `from` says of the run that made it
   support::RunFlags run = {};
 
   support::Resume resume() const { return {.lists = {"seeds"}, .retrain = retrain}; }

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
 
 #include "support/program.hpp"
 
@@ -78,12 +77,8 @@ void settle(Settings& s) {
   if (last > s.epochs)
     throw support::UsageError(
         fmt::format("--snapshot_epochs has {}, and --epochs is {}: a snapshot past the end", last, s.epochs));
-  const auto distinct = [](const auto& list, const char* name) {
-    if (std::set(list.begin(), list.end()).size() != list.size())
-      throw support::UsageError(std::string(name) + " names one twice");
-  };
-  distinct(s.snapshot_epochs, "--snapshot_epochs");
-  distinct(s.methods, "--methods");
+  support::check_distinct("--snapshot_epochs", s.snapshot_epochs);
+  support::check_distinct("--methods", s.methods);
 }
 
 Json snapshot_config(const Settings& s) {

@@ -32,7 +32,6 @@ Snapshots::Snapshots(const Settings& s)
     : s_(s),
       folder_(std::filesystem::path(s.output_dir) /
               fmt::format("bp_ckpts_L{}_d{}_s{}", s.num_blocks, s.d_hidden, s.seed)) {
-  creditlib::io::check_writable_folder(folder_);
   for (const auto epoch : s.snapshot_epochs) {
     if (s.retrain || !std::filesystem::exists(path(epoch))) {
       missing_.push_back(epoch);
@@ -51,6 +50,7 @@ void Snapshots::make(const support::Workbench& bench) const {
   fmt::print("{}: back-propagation from the start to epoch {}\n",
              s_.retrain ? "--retrain" : fmt::format("no snapshot of epoch {} in {}", missing_[0], folder_.string()),
              s_.epochs);
+  creditlib::io::check_writable_folder(folder_);
   torch::manual_seed(static_cast<std::uint64_t>(s_.seed));
   auto model = make_model(s_, bench);
   model->to(torch::Device(bench.device()));
@@ -71,7 +71,13 @@ void Snapshots::make(const support::Workbench& bench) const {
   };
   save(0, support::accuracy(*trainer, test));
   if (s_.epochs == 0) return;
-  const support::TrainingPlan plan{.title = "bp", .quiet = s_.run.quiet, .allow_nonfinite = s_.run.allow_nonfinite};
+  Json settings = snapshot_config(s_);
+  settings["snapshot_epochs"] = s_.snapshot_epochs;  // those before a checkpoint's epoch cannot be made from it
+  const support::TrainingPlan plan{
+      .title = "bp",
+      .quiet = s_.run.quiet,
+      .allow_nonfinite = s_.run.allow_nonfinite,
+      .checkpoint = {.path = folder_ / "checkpoint.pt", .settings = settings, .retrain = s_.retrain}};
   support::train(*trainer, batches, test, plan,
                  [&](const support::TrainingLog& log, std::int64_t epoch) { save(epoch, log.test_acc.back()); });
 }

@@ -29,7 +29,6 @@ class AnyModel {
   virtual torch::nn::Module& module() = 0;
   virtual std::int64_t blocks() = 0;
   virtual torch::Tensor logits(const torch::Tensor& x) = 0;
-  virtual Tensors block_parameters(std::int64_t l) = 0;
   virtual Tensors hidden_states(const torch::Tensor& x) = 0;
   virtual Tensors true_gradients(const torch::Tensor& x, const torch::Tensor& y) = 0;
   virtual Tensors parameter_gradients(const torch::Tensor& x, const torch::Tensor& y) = 0;
@@ -54,7 +53,6 @@ class HeldModel final : public AnyModel {
   torch::nn::Module& module() override { return *model_; }
   std::int64_t blocks() override { return model_->blocks(); }
   torch::Tensor logits(const torch::Tensor& x) override { return model_->forward(x); }
-  Tensors block_parameters(std::int64_t l) override { return model_->block_parameters(l); }
   Tensors hidden_states(const torch::Tensor& x) override { return creditlib::diagnostics::hidden_states(model_, x); }
   Tensors true_gradients(const torch::Tensor& x, const torch::Tensor& y) override {
     return creditlib::diagnostics::true_gradients(model_, x, y);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <creditlib/error.hpp>
 #include <creditlib/io/json_file.hpp>
 #include <cstdint>
@@ -28,7 +29,9 @@ torch::Tensor bytes_of(const std::string& hex) {
   auto bytes = torch::empty({static_cast<std::int64_t>(hex.size() / 2)}, torch::kUInt8);
   auto* data = bytes.data_ptr<std::uint8_t>();
   for (std::size_t i = 0; i < hex.size() / 2; ++i) {
-    data[i] = static_cast<std::uint8_t>(std::stoul(hex.substr(2 * i, 2), nullptr, 16));
+    const auto digits = hex.data() + 2 * i;
+    if (std::from_chars(digits, digits + 2, data[i], 16).ptr != digits + 2)
+      throw creditlib::Error("A checkpoint's generator is damaged: remove the checkpoint to train from the start.");
   }
   return bytes;
 }
@@ -44,6 +47,15 @@ std::optional<Checkpoint::State> Checkpoint::load(AnyTrainer& trainer) {
   if (plan_.retrain) remove();
   if (!std::filesystem::exists(plan_.path) || !std::filesystem::exists(beside_)) return std::nullopt;
 
+  try {
+    return read(trainer);
+  } catch (const Json::exception& error) {
+    throw creditlib::Error(fmt::format("{} is damaged ({}): remove it and {} to train from the start.",
+                                       beside_.string(), error.what(), plan_.path.string()));
+  }
+}
+
+std::optional<Checkpoint::State> Checkpoint::read(AnyTrainer& trainer) {
   const auto file = creditlib::io::read_json(beside_);
   const auto difference = first_difference(file.value("settings", Json()), plan_.settings);
   if (!difference.empty()) {

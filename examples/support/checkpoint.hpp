@@ -45,6 +45,8 @@ class Checkpoint {
   void remove() const;
 
  private:
+  std::optional<State> read(AnyTrainer& trainer);
+
   using Clock = std::chrono::steady_clock;
 
   CheckpointPlan plan_;

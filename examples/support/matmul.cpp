@@ -12,12 +12,17 @@ namespace support {
 namespace process = creditlib::process;
 using process::Matmul;
 
+namespace {
+bool rounds = false;  // bf16 was asked for, which LibTorch knows as oneDNN
+}
+
 const std::vector<std::string>& matmul_names() {
   static const std::vector<std::string> names{"auto", "mkl", "onednn", "bf16"};
   return names;
 }
 
 void set_matmul(const std::string& wanted, bool quiet) {
+  rounds = wanted == "bf16";
   if (wanted == "auto") {
     const auto trial = process::choose_matmul();
     if (quiet) return;
@@ -35,6 +40,9 @@ void set_matmul(const std::string& wanted, bool quiet) {
   }
 }
 
-std::string matmul_in_use() { return process::matmul_in_use() == Matmul::OneDNN ? "onednn" : "mkl"; }
+std::string matmul_in_use() {
+  if (process::matmul_in_use() == Matmul::Default) return "mkl";
+  return rounds ? "bf16" : "onednn";
+}
 
 }  // namespace support

@@ -14,7 +14,7 @@ const std::vector<std::string>& matmul_names();
 /// Says on standard error what auto chose, unless quiet. Throws UsageError for onednn where it would round to bfloat16.
 void set_matmul(const std::string& wanted, bool quiet);
 
-/// What multiplies now, as results say it: "onednn" or LibTorch's own choice, "mkl".
+/// What multiplies now, as results say it: "onednn", "bf16" where that was asked for, or LibTorch's own choice, "mkl".
 std::string matmul_in_use();
 
 }  // namespace support

@@ -1,5 +1,7 @@
 #include "support/program.hpp"
 
+#include <c10/util/Exception.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -82,6 +84,9 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<void()
   } catch (const UsageError& error) {
     complain(error.what());
     return 2;
+  } catch (const c10::Error& error) {
+    complain(error.what_without_backtrace());
+    return 1;
   } catch (const std::exception& error) {
     complain(error.what());
     return 1;

@@ -3,7 +3,10 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
+#include <sstream>
+#include <stdexcept>
 #include <string>
+#include <vector>
 
 /// What every program of examples/ has in common: flags, exit codes, Ctrl-C.
 namespace support {
@@ -28,6 +31,19 @@ CLI::Validator positive();
 CLI::Validator not_negative();
 /// The same of a whole number, >= least.
 CLI::Validator whole(std::int64_t least);
+
+/// Throws UsageError where a flag's list names something twice.
+template <class Value>
+void check_distinct(const std::string& flag, const std::vector<Value>& list) {
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      if (list[i] != list[j]) continue;
+      std::ostringstream text;
+      text << flag << " names " << list[i] << " twice";
+      throw UsageError(text.str());
+    }
+  }
+}
 
 /// The epoch of `epochs` that stands where epoch `of_100` does among 100, at least 1: published schedules in a shorter
 /// run.

@@ -16,9 +16,8 @@ void add_retrain_flag(CLI::App& app, bool& retrain);
 /// What a run may change and still add to an earlier run's results.
 struct Resume {
   std::set<std::string> lists = {};  ///< settings that may name others than before: the file keeps those of both runs
-  /// Where data and results are, and what computes them.
-  std::set<std::string> free = {"gpu", "output_dir", "device", "data_dir", "threads", "quiet"};
-  bool retrain = false;  ///< begin a new file
+  std::set<std::string> free = {"gpu", "output_dir"};  ///< settings that may be others
+  bool retrain = false;                                ///< begin a new file
 };
 
 /// The results in the file `path` that this run adds to, without "config" and "environment": an empty object where

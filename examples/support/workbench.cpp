@@ -18,23 +18,26 @@ namespace {
 /// "cpu" or "cuda:1" of --device auto|cpu|cuda[:N], where auto is CUDA device `gpu` where there is one.
 std::string chosen_device(const std::string& device, int gpu) {
   const auto count = static_cast<int>(torch::cuda::device_count());
-  if (device == "auto") return gpu >= 0 && gpu < count ? "cuda:" + std::to_string(gpu) : "cpu";
-  if (device == "cpu") return device;
+  if (device == "cpu" || (device == "auto" && count == 0)) return "cpu";
+  if ((device == "auto" || device == "cuda") && gpu < 0)
+    throw UsageError("--gpu is " + std::to_string(gpu) + ", expected 0 or more");
   int index = -1;
-  if (device == "cuda") index = gpu;
+  if (device == "auto" || device == "cuda") index = gpu;
   if (device.rfind("cuda:", 0) == 0 && device.size() > 5 &&
       device.find_first_not_of("0123456789", 5) == std::string::npos) {
     index = std::atoi(device.c_str() + 5);
   }
   if (index < 0) throw UsageError("--device is " + device + ", expected auto, cpu, cuda or cuda:N");
   if (index >= count) {
-    throw UsageError("--device " + device + ": LibTorch finds " + std::to_string(count) +
+    throw UsageError("--device " + device + ", CUDA device " + std::to_string(index) + ": LibTorch finds " +
+                     std::to_string(count) +
                      " CUDA devices on this machine; use --device cpu, or a LibTorch with CUDA and a driver for it");
   }
   return "cuda:" + std::to_string(index);
 }
 
-/// As many threads as asked for, and no more than there are cores for: one of them makes batches under --prefetch.
+}  // namespace
+
 void set_threads(const RunFlags& flags) {
   const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   const int wanted = flags.threads > 0 ? flags.threads : at::get_num_threads();
@@ -44,8 +47,6 @@ void set_threads(const RunFlags& flags) {
                flags.threads, cores, most);
   at::set_num_threads(std::min(wanted, most));
 }
-
-}  // namespace
 
 void add_run_flags(CLI::App& app, RunFlags& flags) {
   app.add_option("--dataset", flags.dataset, "cifar10, cifar100, mnist or digits")

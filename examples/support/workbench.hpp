@@ -19,6 +19,9 @@ struct RunFlags {
 
 void add_run_flags(CLI::App& app, RunFlags& flags);
 
+/// As many threads as asked for, and no more than there are cores for: one of them makes batches under --prefetch.
+void set_threads(const RunFlags& flags);
+
 /// Data on a device, as the flags say; making one sets LibTorch's threads and matrix products too.
 class Workbench {
  public:

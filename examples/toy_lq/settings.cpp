@@ -39,7 +39,9 @@ void add_flags(CLI::App& app, Settings& s) {
   number("term_grad_weight", s.term_grad_weight, "weight of value_net's terminal gradient matching");
   app.add_option("--eta", s.eta, "how far the nudge moves a state")->check(support::positive())->capture_default_str();
   count("eval_samples", s.eval_samples, "samples that figures are measured on");
-  count("ridge_samples", s.ridge_samples, "samples that the ridge control is fitted on");
+  app.add_option(flag("ridge_samples"), s.ridge_samples, "samples that the ridge control is fitted on")
+      ->check(support::whole(2))
+      ->capture_default_str();
   app.add_option("--seed", s.seed, "of the dynamics, the nets, the feedback and the batches")->capture_default_str();
   app.add_option(flag("output_dir"), s.output_dir, "where toy_lq_L{L}_d{d}_s{seed}.json goes")->capture_default_str();
   app.add_option("--threads", s.threads, "threads of LibTorch (0: as it chooses)")

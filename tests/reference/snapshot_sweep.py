@@ -21,7 +21,7 @@ import torch.nn.functional as F
 import scripts_way
 from learned_credit import Vec
 from methods import Options, Trainer
-from train_cifar import BATCH, accuracy, read_cifar
+from train_cifar import BATCH, accuracy, read_cifar, write_json
 
 RULES = ["dfa", "vec", "oracle"]
 ETAS = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2]
@@ -143,6 +143,8 @@ def main():
     args = parser.parse_args()
     if min(args.snapshot_epochs) < 1 or max(args.snapshot_epochs) > args.epochs or args.draws < 3:
         parser.error("--snapshot-epochs lie in 1..epochs, and --draws is at least 3")
+    if args.limit_train != 0 and args.limit_train < BATCH:
+        parser.error(f"--limit-train is {args.limit_train}, expected 0 or at least {BATCH}: a whole batch")
     if not args.output.absolute().parent.is_dir():
         sys.exit(f"--output {args.output}: its folder does not exist")
     torch.set_num_threads(1)
@@ -177,7 +179,7 @@ def main():
             results.append(entry)
             print(f"   {rule}: {json.dumps(entry)}", flush=True)
         settings = {name: value for name, value in vars(args).items() if name not in ("data_dir", "output")}
-        args.output.write_text(json.dumps({"settings": {**settings, "torch": str(torch.__version__)}, "results": results}, indent=2) + "\n")
+        write_json(args.output, {"settings": {**settings, "torch": str(torch.__version__)}, "results": results})
 
 
 if __name__ == "__main__":

@@ -84,6 +84,13 @@ def read_cifar(data_dir, limit_train):
     return TrainingSet(images[:first], labels[:first]), (normalized(test_images), test_labels)
 
 
+def write_json(path, value):
+    """Whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    os.replace(partial, path)
+
+
 class Results:
     """The JSON file: "settings", and under each seed an entry a method."""
 
@@ -109,9 +116,7 @@ class Results:
 
     def put(self, seed, method, entry):
         self.all.setdefault(str(seed), {})[method] = entry
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text(json.dumps(self.all, indent=2, allow_nan=False) + "\n")
-        os.replace(partial, self.path)
+        write_json(self.path, self.all)
 
 
 def train(method, seed, options, training, test, put):
