@@ -4,7 +4,6 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <torch/version.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -20,6 +19,7 @@
 
 #include "creditlib_commit.hpp"
 #include "support/figures.hpp"
+#include "support/live_line.hpp"
 #include "support/matmul.hpp"
 #include "support/program.hpp"
 
@@ -40,28 +40,19 @@ std::string clock_text(double seconds) {
 class Progress {
  public:
   Progress(const TrainingPlan& plan, std::int64_t epochs, std::int64_t steps_per_epoch)
-      : plan_(plan),
-        epochs_(epochs),
-        steps_per_epoch_(steps_per_epoch),
-        live_(!plan.quiet && ::isatty(STDERR_FILENO)) {}
-  ~Progress() { clear(); }
-  Progress(const Progress&) = delete;
-  Progress& operator=(const Progress&) = delete;
+      : plan_(plan), epochs_(epochs), steps_per_epoch_(steps_per_epoch), line_(plan.quiet) {}
 
   void step(std::int64_t epoch, std::int64_t step, const TrainingLog& log, double rate) {
     ++done_;
-    if (!live_ || seconds_since(shown_) < 0.2) return;
-    shown_ = Clock::now();
-    const auto accuracy = log.test_acc.empty() ? std::string("-") : fmt::format("{:.4f}", log.test_acc.back());
-    std::fputs(fmt::format("\r\033[K{}: epoch {}/{}, step {}/{}, test accuracy {}, rate {:.2e}, {} left", plan_.title,
-                           epoch + 1, epochs_, step, steps_per_epoch_, accuracy, rate, left(epoch))
-                   .c_str(),
-               stderr);
-    shows_ = true;
+    line_.show([&] {
+      const auto accuracy = log.test_acc.empty() ? std::string("-") : fmt::format("{:.4f}", log.test_acc.back());
+      return fmt::format("{}: epoch {}/{}, step {}/{}, test accuracy {}, rate {:.2e}, {} left", plan_.title, epoch + 1,
+                         epochs_, step, steps_per_epoch_, accuracy, rate, left(epoch));
+    });
   }
 
   void epoch(std::int64_t epoch, const TrainingLog& log, double rate) {
-    clear();
+    line_.clear();
     if (plan_.quiet) return;
     std::fputs(fmt::format("{}: epoch {}/{}, train loss {:.4f}, train accuracy {:.4f}, test accuracy {:.4f}, rate "
                            "{:.2e}, {:.2f} ms a step, {} left\n",
@@ -78,15 +69,11 @@ class Progress {
     return clock_text(seconds_since(start_) / static_cast<double>(done_) * (all - static_cast<double>(done_)));
   }
   std::int64_t first_epoch(std::int64_t epoch) const { return epoch - (done_ - 1) / steps_per_epoch_; }
-  void clear() {
-    if (shows_) std::fputs("\r\033[K", stderr);
-    shows_ = false;
-  }
 
   const TrainingPlan& plan_;
   std::int64_t epochs_, steps_per_epoch_, done_ = 0;
-  bool live_, shows_ = false;
-  Clock::time_point start_ = Clock::now(), shown_ = start_;
+  LiveLine line_;
+  Clock::time_point start_ = Clock::now();
 };
 
 [[noreturn]] void fail_not_finite(AnyTrainer& trainer, const torch::Tensor& x, const TrainingPlan& plan,
