@@ -224,6 +224,7 @@ TEST_CASE("schedules weigh the sources epoch by epoch", "[schedule]") {
     CHECK(schedule.learns(at(1)) == Learn{true, true});
     CHECK(schedule.learns(at(3)) == Learn{false, true});
     CHECK(SwitchAt{}.weights(at(0)) == Two{0, 1});
+    CHECK_THROWS_AS((SwitchAt{.epoch = 3, .lead = -1}.weights(at(0))), Error);
     CHECK(SwitchAt{.epoch = 3}.learns(at(2)) == Learn{true, false});
   }
   SECTION("Blend") {

@@ -156,7 +156,7 @@ class BackpropTrainer {
     pass.forward(passes_.input(model(), x));
     logits = pass.logits();
     loss = objective_.loss(logits, y).mean();
-    const auto error = objective_.error(logits, y).div_(static_cast<double>(x.size(0)));
+    const auto error = objective_.error(logits, y) / static_cast<double>(x.size(0));
     return pass.backpropagate(error, branch_penalty_, training_.parameters());
   }
 

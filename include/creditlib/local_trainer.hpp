@@ -31,7 +31,8 @@ namespace creditlib {
 ///
 /// Model is a module holder or shared_ptr (BlockModel); the trainer shares it. All arguments but the first two may be
 /// left out or skipped with {}; the template arguments are deduced from them. Every failure is an Error, thrown before
-/// the parameters change. Trainers move and are not copied.
+/// the parameters change, but for one of a source's after_step, which sees the change. Trainers move and are not
+/// copied.
 template <class Model, class Credit, class Schedule = Always, class Normalizer = RowRms, class LocalLoss = InnerProduct,
           class Objective = CrossEntropy>
 class LocalTrainer {
@@ -115,7 +116,7 @@ class LocalTrainer {
   /// for a parameter that is frozen or that no gradient reaches. Nothing is changed.
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
     return preview(x, y, [&](const Trace& trace, detail::Pass& pass) {
-      return training_.clipped(pass.gradients(output_gradients(trace, pass), training_.parameters()));
+      return training_.clipped(pass.gradients(output_gradients(trace, pass, [] {}), training_.parameters()));
     });
   }
 
@@ -176,11 +177,13 @@ class LocalTrainer {
     return detail::translated([&] {
       training_.check_batch(objective_, x, y);
       const auto [trace, pass] = passes_.forward_for_step(model(), objective_, x, y, pullbacks());
-      const auto from = output_gradients(trace, *pass);
-      sources_.learn(model(), trace, learning());
-      training_.apply(training_.clipped(pass->gradients(from, training_.parameters())));
+      const auto from =
+          output_gradients(trace, *pass, [&, &trace = trace] { sources_.learn(model(), trace, learning()); });
+      auto gradients = training_.clipped(pass->gradients(from, training_.parameters()));
+      auto result = summary(trace);
+      training_.apply(std::move(gradients));
       sources_.after_step(model(), trace);
-      return summary(trace);
+      return result;
     });
   }
 
@@ -229,31 +232,46 @@ class LocalTrainer {
     return credits;
   }
 
-  /// The gradients of all local losses in what the parts of the network give out: embed, blocks and readout.
-  detail::OutputGradients output_gradients(const Trace& trace, detail::Pass& pass) {
+  /// The gradients of all local losses in what the parts of the network give out: embed, blocks and readout. `learn` is
+  /// called when credit has been given, and before the pass runs at other states than the trace's.
+  template <class Learn>
+  detail::OutputGradients output_gradients(const Trace& trace, detail::Pass& pass, const Learn& learn) {
     const torch::NoGradGuard no_grad;
+    auto factored = factored_gradients(trace, pass);
+    std::vector<torch::Tensor> credits;
+    if (!factored) credits = normalized(mixed(trace));
+    const auto states = sources_.local_inputs(model(), trace, weights());
+    learn();
+    auto error = trace.error;
+    if (states) {
+      rerun(pass, *states, error.size(0));
+      error = objective_.error(pass.logits(), trace.target);
+    }
+
     detail::OutputGradients from;
-    if (auto factored = factored_gradients(trace, pass)) {
+    if (factored) {
       from = std::move(*factored);
     } else {
-      const auto credits = normalized(mixed(trace));
-      from.readout = readout_gradient(trace, pass);
       if (credits[0].defined()) from.embed.dense = embed_loss().output_gradient(trace.hidden[0], credits[0]);
       for (std::size_t l = 0; l + 1 < credits.size(); ++l)
         from.blocks.push_back({output_gradient(pass.branch(l), credits[l + 1]), {}});
     }
+    from.readout = error / static_cast<double>(error.size(0));
     return from;
   }
 
-  /// The same from credit that is kept as factors, where source, normalizer and local loss can all keep it so; where
-  /// that saves no work it is multiplied out here.
+  /// Those of embed and blocks from credit that is kept as factors, where source, normalizer and local loss can all
+  /// keep it so; where that saves no work it is multiplied out here.
   std::optional<detail::OutputGradients> factored_gradients([[maybe_unused]] const Trace& trace,
                                                             [[maybe_unused]] detail::Pass& pass) {
     if constexpr (keeps_factors) {
       if (!pass.takes_factors()) return std::nullopt;
       const bool constant = training_.options().memory == Memory::Constant;
       std::optional<std::vector<FactoredCredit>> credits;
-      if (loss_.multiple_of_credit(pass.branch(0))) credits = sources_.factored_credit(model(), trace, weights());
+      bool multiples = embed_loss().multiple_of_credit(pass.branch(0)).has_value();
+      for (std::size_t l = 0; l < static_cast<std::size_t>(pass.blocks()); ++l)
+        multiples = multiples && loss_.multiple_of_credit(pass.branch(l)).has_value();
+      if (multiples) credits = sources_.factored_credit(model(), trace, weights());
       if (!credits) {
         if (constant)
           detail::fail(
@@ -266,7 +284,6 @@ class LocalTrainer {
         return {normalizer_(a.dense()) * multiple, {}};
       };
       detail::OutputGradients from;
-      from.readout = readout_gradient(trace, pass);
       if (detail::has_embed(model())) {
         if (!credits->front().defined()) fail_without_embed_credit();
         from.embed = gradient(credits->front(), *embed_loss().multiple_of_credit(pass.branch(0)));
@@ -286,17 +303,11 @@ class LocalTrainer {
     loss.multiple_of_credit(f);
   };
 
-  /// The gradient of the objective's batch mean in the logits; where a source has local_inputs, those of the blocks and
-  /// the readout run again there, which the step then trains on.
-  torch::Tensor readout_gradient(const Trace& trace, detail::Pass& pass) {
-    auto error = trace.error;
-    if (const auto states = sources_.local_inputs(model(), trace, weights())) {
-      detail::check_local_inputs(model(), *states, trace.error.size(0));
-      const detail::Untouched untouched(*model(), training_.device());
-      pass.rerun(*states);
-      error = objective_.error(pass.logits(), trace.target);
-    }
-    return error / static_cast<double>(error.size(0));
+  /// Runs blocks and readout again at the states that a source's local_inputs are, which the step then trains on.
+  void rerun(detail::Pass& pass, const std::vector<torch::Tensor>& states, std::int64_t batch) {
+    detail::check_local_inputs(model(), states, batch);
+    const detail::Untouched untouched(*model(), training_.device());
+    pass.rerun(states);
   }
 
   /// dL/df of the local loss, shape of f.

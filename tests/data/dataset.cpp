@@ -66,6 +66,9 @@ TEST_CASE("what does not fit together in a data set is said", "[data]") {
   refuses([](Dataset& d) { d.labels = d.labels.to(torch::kMeta); }, {"images are on cpu, labels on meta"});
   refuses([](Dataset& d) { d.mean = {0}; }, {"mean has 1 values and deviation 2, expected one a channel, 2"});
   refuses([](Dataset& d) { d.deviation[1] = 0; }, {"deviation has the value 0"});
+  refuses([](Dataset& d) { d.deviation[0] = INFINITY; }, {"deviation has the value inf"});
+  refuses([](Dataset& d) { d.mean[1] = NAN; }, {"mean has the value nan"});
+  refuses([](Dataset& d) { d.pixel_max = INFINITY; }, {"pixel_max is inf"});
   refuses([](Dataset& d) { d.pixel_max = 0; }, {"pixel_max is 0"});
   refuses([](Dataset& d) { d.classes = 0; }, {"label 0 of image 0"});
 }

@@ -111,9 +111,11 @@ TEST_CASE("a writable folder is made where it is missing, and left empty", "[io]
 
   io::check_writable_folder(folder / "results" / "" / "today");
   io::check_writable_folder(folder / "results");
+  std::filesystem::create_directories(folder / "other" / "check");
+  io::check_writable_folder(folder / "other");
 
   CHECK(std::filesystem::is_empty(folder / "results" / "today"));
-  CHECK(files_in(folder) == 1);
+  CHECK(files_in(folder) == 2);
 }
 
 TEST_CASE("a folder that cannot be made is named, with the reason", "[io]") {
@@ -124,4 +126,5 @@ TEST_CASE("a folder that cannot be made is named, with the reason", "[io]") {
               {"check_writable_folder", (folder / "file" / "results").string(), "Not a directory"});
   check_error([&] { io::check_writable_folder(folder / "file"); }, {(folder / "file").string(), "cannot be created"});
   check_error([&] { io::check_writable_folder("/proc"); }, {"\"/proc"});
+  check_error([&] { io::check_writable_folder(folder / std::string(300, 'a')); }, {"cannot be created", "too long"});
 }

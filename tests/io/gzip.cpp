@@ -40,6 +40,13 @@ TEST_CASE("a gzip file that is cut short anywhere, or changed, is named", "[io]"
   check_error([&] { gunzip(folder / "none.gz"); }, {(folder / "none.gz").string(), "cannot be opened"});
 }
 
+TEST_CASE("a file that is not gzip is refused", "[io]") {
+  const TemporaryFolder folder;
+  write_file(folder / "plain.gz", "creditlib");
+
+  check_error([&] { gunzip(folder / "plain.gz"); }, {"plain.gz", "not a gzip file"});
+}
+
 #else
 
 TEST_CASE("without zlib a gzip file is refused with what to do", "[io]") {

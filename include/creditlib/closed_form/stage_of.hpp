@@ -7,8 +7,15 @@
 
 #include <creditlib/closed_form/network.hpp>
 #include <optional>
+#include <typeinfo>
 
 namespace creditlib::closed_form {
+
+/// The module as a Layer's class; null where it is of another, a subclass of it too, whose forward may be another.
+template <class LayerModule>
+const LayerModule* exactly(const torch::nn::Module& module) {
+  return typeid(module) == typeid(LayerModule) ? module.as<LayerModule>() : nullptr;
+}
 
 inline Linear layer_of(const torch::nn::LinearImpl& module) { return {module.weight, module.bias}; }
 inline LayerNorm layer_of(const torch::nn::LayerNormImpl& module) {
@@ -16,25 +23,25 @@ inline LayerNorm layer_of(const torch::nn::LayerNormImpl& module) {
 }
 
 /// The layer that a module is, where it has a closed form: Linear, LayerNorm over one dimension, GELU (exact), ReLU
-/// (not in place), Tanh. std::nullopt for all others.
+/// (not in place), Tanh. std::nullopt for all others, subclasses of these among them.
 inline std::optional<Layer> layer_of(const torch::nn::Module& module) {
-  if (const auto* linear = module.as<torch::nn::LinearImpl>()) return layer_of(*linear);
-  if (const auto* norm = module.as<torch::nn::LayerNormImpl>()) {
+  if (const auto* linear = exactly<torch::nn::LinearImpl>(module)) return layer_of(*linear);
+  if (const auto* norm = exactly<torch::nn::LayerNormImpl>(module)) {
     if (norm->options.normalized_shape().size() == 1) return layer_of(*norm);
   }
-  if (const auto* gelu = module.as<torch::nn::GELUImpl>()) {
+  if (const auto* gelu = exactly<torch::nn::GELUImpl>(module)) {
     if (gelu->options.approximate() == "none") return GELU{};
   }
-  if (const auto* relu = module.as<torch::nn::ReLUImpl>()) {
+  if (const auto* relu = exactly<torch::nn::ReLUImpl>(module)) {
     if (!relu->options.inplace()) return ReLU{};
   }
-  if (module.as<torch::nn::TanhImpl>()) return Tanh{};
+  if (exactly<torch::nn::TanhImpl>(module)) return Tanh{};
   return std::nullopt;
 }
 
 /// Whether a Sequential begins by flattening all but the batch.
 inline bool flattens_first(const torch::nn::SequentialImpl& modules) {
-  const auto* flatten = modules.is_empty() ? nullptr : modules.ptr(0)->as<torch::nn::FlattenImpl>();
+  const auto* flatten = modules.is_empty() ? nullptr : exactly<torch::nn::FlattenImpl>(*modules.ptr(0));
   return flatten != nullptr && flatten->options.start_dim() == 1 && flatten->options.end_dim() == -1;
 }
 

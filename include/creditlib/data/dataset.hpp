@@ -2,6 +2,7 @@
 
 #include <torch/types.h>
 
+#include <cmath>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
@@ -74,14 +75,18 @@ struct Dataset {
            ") int64, one label an image");
     }
     if (labels.device() != images.device()) fail("images are on ", images.device(), ", labels on ", labels.device());
-    if (!(pixel_max > 0)) fail("pixel_max is ", pixel_max, ", expected more than 0");
+    const auto positive = [](double value) { return value > 0 && std::isfinite(value); };
+    if (!positive(pixel_max)) fail("pixel_max is ", pixel_max, ", expected a finite number > 0");
     const auto channels = static_cast<std::size_t>(images.size(1));
     if (mean.size() != channels || deviation.size() != channels) {
       fail("mean has ", mean.size(), " values and deviation ", deviation.size(), ", expected one a channel, ",
            channels);
     }
     for (const double value : deviation) {
-      if (!(value > 0)) fail("deviation has the value ", value, ", expected more than 0");
+      if (!positive(value)) fail("deviation has the value ", value, ", expected a finite number > 0");
+    }
+    for (const double value : mean) {
+      if (!std::isfinite(value)) fail("mean has the value ", value, ", expected a finite number");
     }
     creditlib::detail::check_labels(who, labels, classes);
     return *this;

@@ -33,7 +33,9 @@ class Normalise {
 
   /// images (B, C, H, W), uint8, to the same shape in dtype.
   torch::Tensor operator()(const torch::Tensor& images) const {
-    return detail::translated([&] { return images.to(dtype_).div_(pixel_max_).sub_(mean_).div_(deviation_); });
+    return detail::translated([&] {
+      return images.to(dtype_, /*non_blocking=*/false, /*copy=*/true).div_(pixel_max_).sub_(mean_).div_(deviation_);
+    });
   }
 
  private:

@@ -29,6 +29,16 @@ torch::Tensor branch_of(Model& model, std::int64_t l, const torch::Tensor& h) {
   return f;
 }
 
+/// h_{l+1} from h_l and f_l; says so where the model's join overwrites one of them.
+template <BlockModel Model>
+torch::Tensor joined(Model& model, std::int64_t l, const torch::Tensor& h, const torch::Tensor& f) {
+  const auto before = h._version() + f._version();
+  torch::Tensor next = model->join(l, h, f);
+  if (h._version() + f._version() != before)
+    fail("join changes the hidden state h_", l, " or the block's output f_", l, " in place; return a new tensor.");
+  return next;
+}
+
 /// Where one backward starts: outputs on several graphs, each with the gradient of the loss in it (undefined: 1, for a
 /// scalar).
 class Roots {
@@ -85,7 +95,7 @@ class GraphPass final : public Pass {
       trace.hidden.push_back(h.detach());
       entered_.push_back(h.detach().requires_grad_(pullbacks));
       branch_.push_back(branch_of(model_, at, entered_[l]));
-      h = model_->join(at, entered_[l], branch_[l]);
+      h = joined(model_, at, entered_[l], branch_[l]);
       trace.branch.push_back(branch_[l].detach());
       left_.push_back(h);
     }

@@ -224,8 +224,9 @@ inline void layer_norm_pullback_into(const torch::Tensor& gradient, const torch:
   at::mul_out(pulled, g - g.mean(1, true) - normal * (g * normal).mean(1, true), rstd.unsqueeze(1));
 }
 
-/// (B, 1): the squared norm of each row of left right^T, for left (B, r), right (d, r), without that product where the
-/// Gram matrix of right takes less work; never below 0, which in float32 a sum of numbers that cancel may be.
+/// (B, 1): the squared norm of each row of left right^T, for left (B, r), right (d, r), without that product: from the
+/// Gram matrix of right, but where r is above most_rank and the product less work; never below 0, which in float32 a
+/// sum of numbers that cancel may be.
 inline torch::Tensor factored_squares(const torch::Tensor& left, const torch::Tensor& right) {
   if (in_rows_of_float(left) && in_rows_of_float(right) && left.size(1) <= rows::most_rank) {
     auto squares = torch::empty({left.size(0), 1}, left.options());

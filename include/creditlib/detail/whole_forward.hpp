@@ -24,6 +24,7 @@ WholePass forward_whole(Model& model, const torch::Tensor& x, bool from_h0) {
   WholePass pass;
   torch::Tensor h = model->embed(x);
   if (from_h0 && !h.requires_grad()) h = h.detach().requires_grad_();
+  if (!from_h0 && h.is_alias_of(x)) h = h.clone();  // a block that overwrites it shall not overwrite the batch
   pass.hidden.push_back(h);
   for (std::int64_t l = 0; l < blocks; ++l) {
     // A block that overwrites h_l is no harm to a step, but the gradient in h_l would be that of what it wrote.

@@ -77,7 +77,8 @@ class VectorSpread {
   Measured variance() const {
     if (count_ < 1) return {.reason = "there are no vectors"};
     const auto n = static_cast<double>(count_);
-    return finite(squares_ / n - (sum_ / n).square().sum().item<double>());
+    const double difference = squares_ / n - (sum_ / n).square().sum().item<double>();
+    return finite(difference < 0 ? 0 : difference);  // of equal vectors rounding may leave less than 0
   }
 
   /// The unbiased variance (1/(n-1)), summed over elements, divided by the mean squared norm: the share of an update's

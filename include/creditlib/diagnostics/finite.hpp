@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <creditlib/concepts.hpp>
+#include <creditlib/detail/graph_pass.hpp>
 #include <creditlib/detail/untouched.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
@@ -53,7 +54,7 @@ std::optional<std::string> first_not_finite(Model& model, const torch::Tensor& x
     if (!all_sound(model->embed_parameters()) || !sound(h)) return "the embed";
     const auto blocks = static_cast<std::int64_t>(model->blocks());
     for (std::int64_t l = 0; l < blocks; ++l) {
-      h = model->join(l, h, model->block(l, h));
+      h = model->join(l, h, creditlib::detail::branch_of(model, l, h));
       if (!all_sound(model->block_parameters(l)) || !sound(h)) return "block " + std::to_string(l);
     }
     if (!all_sound(model->readout_parameters()) || !sound(model->readout(h))) return "the readout";

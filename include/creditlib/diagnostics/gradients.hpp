@@ -15,7 +15,7 @@ template <BlockModel Model>
 std::vector<torch::Tensor> hidden_states(Model& model, const torch::Tensor& x) {
   return creditlib::detail::translated([&] {
     const creditlib::detail::Untouched untouched(*model, x.device());
-    auto hidden = creditlib::detail::forward_whole(model, x, /*from_h0=*/false).hidden;
+    auto hidden = creditlib::detail::forward_whole(model, x, /*from_h0=*/true).hidden;
     for (auto& h : hidden) h = h.detach();
     return hidden;
   });

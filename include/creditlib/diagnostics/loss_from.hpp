@@ -35,7 +35,7 @@ class LossFrom {
       hidden_.push_back(model_->embed(x));
       for (std::int64_t l = 0; l < blocks(); ++l) {
         drawn_.push_back(generator_states());
-        hidden_.push_back(model_->join(l, hidden_.back(), model_->block(l, hidden_.back())));
+        hidden_.push_back(model_->join(l, hidden_.back(), creditlib::detail::branch_of(model_, l, hidden_.back())));
       }
       drawn_.push_back(generator_states());
       const auto logits = model_->readout(hidden_.back());
@@ -101,7 +101,7 @@ class LossFrom {
       present[i].set_state(drawn_[at][i]);
     }
     const auto dtype = h.scalar_type();
-    for (std::int64_t k = l; k < blocks(); ++k) h = model_->join(k, h, model_->block(k, h));
+    for (std::int64_t k = l; k < blocks(); ++k) h = model_->join(k, h, creditlib::detail::branch_of(model_, k, h));
     const auto target = target_.is_floating_point() ? target_.to(dtype) : target_;
     return objective_.loss(model_->readout(h), target);
   }

@@ -22,8 +22,18 @@ class InFloat64 {
   explicit InFloat64(torch::nn::Module& module, Precision precision = Precision::Float64) {
     if (precision == Precision::Model) return;
     const torch::NoGradGuard no_grad;
-    for (auto& parameter : module.parameters()) convert(parameter);
-    for (auto& buffer : module.buffers()) convert(buffer);
+    std::vector<torch::Tensor> tensors = module.parameters(), doubles;
+    for (auto& buffer : module.buffers()) tensors.push_back(buffer);
+    std::erase_if(tensors, [](const torch::Tensor& t) {
+      return !t.defined() || !t.is_floating_point() || t.scalar_type() == torch::kFloat64;
+    });
+    // All copies first: where there is no room for one, nothing has changed.
+    for (const auto& t : tensors) doubles.push_back(t.variable_data().to(torch::kFloat64));
+    converted_.reserve(tensors.size());
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      converted_.emplace_back(tensors[i], tensors[i].variable_data());
+      tensors[i].set_data(doubles[i]);
+    }
   }
   ~InFloat64() {
     const torch::NoGradGuard no_grad;
@@ -33,13 +43,6 @@ class InFloat64 {
   InFloat64& operator=(const InFloat64&) = delete;
 
  private:
-  void convert(torch::Tensor& tensor) {
-    if (!tensor.defined() || !tensor.is_floating_point() || tensor.scalar_type() == torch::kFloat64) return;
-    const auto original = tensor.variable_data();
-    tensor.set_data(original.to(torch::kFloat64));
-    converted_.emplace_back(tensor, original);
-  }
-
   std::vector<std::pair<torch::Tensor, torch::Tensor>> converted_;
 };
 

@@ -121,11 +121,12 @@ inline void write_atomically(const std::filesystem::path& path, std::string_view
 inline void check_writable_folder(const std::filesystem::path& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
-  if (!std::filesystem::is_directory(path)) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(path, ignored)) {
     creditlib::detail::fail("check_writable_folder: folder ", path, " cannot be created (", error.message(),
                             "): choose another folder or make the one above it writable");
   }
-  creditlib::detail::PartialFile(path / "check");
+  creditlib::detail::PartialFile(path / "creditlib-writable");
 }
 
 }  // namespace io

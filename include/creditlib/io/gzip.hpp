@@ -21,6 +21,8 @@ inline std::string gunzip(const std::filesystem::path& path) {
 #ifdef CREDITLIB_WITH_ZLIB
   const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), &gzclose);
   if (!file) creditlib::detail::fail("gunzip: ", path, " cannot be opened for reading: check the path");
+  // zlib hands on a file that is not gzip as it is.
+  if (gzdirect(file.get())) creditlib::detail::fail("gunzip: ", path, " is not a gzip file: download it again");
   std::string bytes;
   std::vector<char> chunk(1 << 18);
   int got = 0;
