@@ -14,6 +14,7 @@
 #include "support/methods.hpp"
 #include "support/program.hpp"
 #include "support/resume.hpp"
+#include "support/settling.hpp"
 #include "support/training.hpp"
 #include "support/weights.hpp"
 #include "support/workbench.hpp"
@@ -118,12 +119,7 @@ support::MethodSettings method_settings(const Settings& s) {
   m.value_net.terminal_gradient_weight = s.term_grad_weight;
   m.value_net.lr = s.lr_fb;
   m.state_predictor.lr = s.lr_fb;
-  m.ep = {.beta = s.beta,
-          .steps = s.T_nudge,
-          .rate = s.alpha_nudge,
-          .centred = s.ep_centred,
-          .inner_mean = script_ep,
-          .outer_sum = script_ep};
+  m.ep = support::settling(config(s));
   return m;
 }
 

@@ -15,6 +15,7 @@
 #include "audit/checks.hpp"
 #include "support/figures.hpp"
 #include "support/methods.hpp"
+#include "support/settling.hpp"
 #include "support/training.hpp"
 
 namespace audit {
@@ -32,14 +33,7 @@ void become_saved(support::MethodSettings& settings, const std::map<std::string,
   };
   if (said("credit_point") == "input") settings.estimate_at(creditlib::CreditPoint::BlockInput);
   const auto config = Json::parse(said("config"), nullptr, /*allow_exceptions=*/false);  // cnn_baseline's
-  if (!config.is_object() || !config.contains("ep_inner")) return;
-  const bool script = config["ep_inner"] == "mean";
-  settings.ep = {.beta = config.at("beta"),
-                 .steps = config.at("T_nudge"),
-                 .rate = config.at("alpha_nudge"),
-                 .centred = config.at("ep_centred"),
-                 .inner_mean = script,
-                 .outer_sum = script};
+  if (config.is_object() && config.contains("ep_inner")) settings.ep = support::settling(config);
 }
 
 std::unique_ptr<support::AnyTrainer> make_trainer(const Settings& s, const support::Workbench& bench,

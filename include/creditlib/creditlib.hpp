@@ -4,7 +4,6 @@
 
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/bind_context.hpp>
-#include <creditlib/closed_form/check.hpp>
 #include <creditlib/closed_form/network.hpp>
 #include <creditlib/closed_form/stage_of.hpp>
 #include <creditlib/concepts.hpp>

@@ -268,9 +268,7 @@ class LocalTrainer {
       if (!pass.takes_factors()) return std::nullopt;
       const bool constant = training_.options().memory == Memory::Constant;
       std::optional<std::vector<FactoredCredit>> credits;
-      bool multiples = embed_loss().multiple_of_credit(pass.branch(0)).has_value();
-      for (std::size_t l = 0; l < static_cast<std::size_t>(pass.blocks()); ++l)
-        multiples = multiples && loss_.multiple_of_credit(pass.branch(l)).has_value();
+      const auto multiples = multiples_of_credit(pass);
       if (multiples) credits = sources_.factored_credit(model(), trace, weights());
       if (!credits) {
         if (constant)
@@ -289,13 +287,25 @@ class LocalTrainer {
         from.embed = gradient(credits->front(), *embed_loss().multiple_of_credit(pass.branch(0)));
       }
       for (std::size_t l = 0; l + 1 < credits->size(); ++l) {
-        from.blocks.push_back(gradient((*credits)[l + 1], *loss_.multiple_of_credit(pass.branch(l))));
+        from.blocks.push_back(gradient((*credits)[l + 1], (*multiples)[l]));
       }
       return from;
     } else {
       return std::nullopt;
     }
   }
+
+  /// What the local loss's gradient is of the credit, block by block; nothing where it is no multiple for one of them.
+  std::optional<std::vector<double>> multiples_of_credit(const detail::Pass& pass) const {
+    std::vector<double> multiples;
+    for (std::size_t l = 0; l < static_cast<std::size_t>(pass.blocks()); ++l) {
+      const auto multiple = loss_.multiple_of_credit(pass.branch(l));
+      if (!multiple) return std::nullopt;
+      multiples.push_back(*multiple);
+    }
+    return multiples;
+  }
+
   static constexpr bool keeps_factors =
       Sources::factors &&
       requires(const Normalizer& normalizer, const LocalLoss& loss, FactoredCredit a, torch::Tensor f) {

@@ -1,15 +1,17 @@
 #pragma once
 
 #include <creditlib/concepts.hpp>
+#include <creditlib/detail/graph_pass.hpp>
 #include <cstdint>
 
 namespace creditlib::detail {
 
 /// The logits that the network gives from h_l = h on: blocks l..L-1 and the readout, in the model's present mode.
+/// Throws Error where a block overwrites its input.
 template <BlockModel Model>
 torch::Tensor forward_from(Model& model, std::int64_t l, torch::Tensor h) {
   const std::int64_t blocks = model->blocks();
-  for (; l < blocks; ++l) h = model->join(l, h, model->block(l, h));
+  for (; l < blocks; ++l) h = model->join(l, h, branch_of(model, l, h));
   return model->readout(h);
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <creditlib/closed_form/check.hpp>
 #include <creditlib/closed_form/network.hpp>
+#include <creditlib/detail/closed_form_check.hpp>
 #include <creditlib/detail/closed_form_pass.hpp>
 #include <creditlib/detail/constant_memory_pass.hpp>
 #include <creditlib/detail/graph_pass.hpp>
@@ -20,7 +20,7 @@ class Passes {
   Passes(Model& model, const TrainerOptions& options, std::vector<torch::Tensor> parameters)
       : parameters_(std::move(parameters)), memory_(options.memory), precision_(options.precision) {
     if (options.path != Path::Generic) network_ = closed_form::of(model);
-    if (network_) closed_form::Check(*network_, parameters_, model->classes());
+    if (network_) ClosedFormCheck(*network_, parameters_, model->classes());
     if (options.path == Path::ClosedForm && !network_) {
       fail(
           "TrainerOptions: path is ClosedForm, but the model does not say its layers, or has some without a closed "

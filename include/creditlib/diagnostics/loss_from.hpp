@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <creditlib/concepts.hpp>
+#include <creditlib/detail/forward_from.hpp>
 #include <creditlib/detail/graph_pass.hpp>
 #include <creditlib/detail/untouched.hpp>
 #include <creditlib/error.hpp>
@@ -101,9 +102,8 @@ class LossFrom {
       present[i].set_state(drawn_[at][i]);
     }
     const auto dtype = h.scalar_type();
-    for (std::int64_t k = l; k < blocks(); ++k) h = model_->join(k, h, creditlib::detail::branch_of(model_, k, h));
     const auto target = target_.is_floating_point() ? target_.to(dtype) : target_;
-    return objective_.loss(model_->readout(h), target);
+    return objective_.loss(creditlib::detail::forward_from(model_, l, h), target);
   }
 
   mutable Model model_;

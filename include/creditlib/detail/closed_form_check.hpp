@@ -11,13 +11,14 @@
 #include <string>
 #include <vector>
 
-namespace creditlib::closed_form {
+namespace creditlib::detail {
 
 /// Throws Error unless a model's layers fit together from its input to its `classes` logits, and their trainable
 /// tensors are its `parameters`, each in one layer: gradients by formula are written once for each.
-class Check {
+class ClosedFormCheck {
  public:
-  Check(const Network& network, const std::vector<torch::Tensor>& parameters, std::int64_t classes) {
+  ClosedFormCheck(const closed_form::Network& network, const std::vector<torch::Tensor>& parameters,
+                  std::int64_t classes) {
     for (const auto& parameter : parameters) known_.insert(parameter.unsafeGetTensorImpl());
     walk("the embed", network.embed);
     for (std::size_t l = 0; l < network.blocks.size(); ++l) {
@@ -38,9 +39,9 @@ class Check {
     detail::fail("closed_form(): ", parts..., "; mend it, or give std::nullopt and leave the model to autograd.");
   }
 
-  void walk(const std::string& where, const Stage& stage) {
+  void walk(const std::string& where, const closed_form::Stage& stage) {
     for (const auto& layer : stage) {
-      if (const auto* linear = std::get_if<Linear>(&layer)) {
+      if (const auto* linear = std::get_if<closed_form::Linear>(&layer)) {
         if (!linear->weight.defined() || linear->weight.dim() != 2)
           fail("a linear layer of ", where, " has the weight ", detail::tensor_text(linear->weight),
                ", expected (out, in)");
@@ -49,7 +50,7 @@ class Check {
         if (linear->bias.defined()) check_vector(where, linear->bias);
         use(where, linear->weight);
         use(where, linear->bias);
-      } else if (const auto* norm = std::get_if<LayerNorm>(&layer)) {
+      } else if (const auto* norm = std::get_if<closed_form::LayerNorm>(&layer)) {
         if (norm->weight.defined() != norm->bias.defined())
           fail("a layer norm of ", where, " has a weight or a bias alone, expected both or none");
         if (!norm->weight.defined()) continue;
@@ -86,4 +87,4 @@ class Check {
   std::optional<std::int64_t> width_;
 };
 
-}  // namespace creditlib::closed_form
+}  // namespace creditlib::detail
