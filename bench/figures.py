@@ -61,8 +61,8 @@ def resmlp_figures(figures, outcome, model, size, matmuls):
     on_each("FA step / the scripts' FA step", 0.47, "fa", lambda m: pytorch("fa", "scripts", m))
     on_each("BP step / PyTorch BP with fused AdamW", {"onednn": 0.85, "mkl": 0.95}, "bp", lambda m: pytorch("bp", "fused", m))
     on_each("Vec online step / the scripts'", 0.30, "vec", lambda m: pytorch("vec", "scripts", m))
-    for rule in ("bp", "dfa", "fa"):
-        on_each(f"{rule.upper()} step / (its own products + AdamW)", 1.20, rule, lambda m: floor(rule, m), lambda m: floor("adamw", m))
+    for rule, name in {"bp": "BP", "dfa": "DFA", "dfa_dense": "dense DFA", "fa": "FA", "oracle": "oracle"}.items():
+        on_each(f"{name} step / (its own products + AdamW)", 1.20, rule, lambda m: floor(rule, m), lambda m: floor("adamw", m))
     on_each("DFA step by autograd / PyTorch BP with fused AdamW", 1.0, "dfa", lambda m: pytorch("bp", "fused", m), path="generic")
 
 

@@ -87,7 +87,7 @@ TEST_CASE("a block that overwrites its input does not overwrite the batch", "[ba
 }
 
 TEST_CASE("a join that overwrites the block's output says so", "[local_trainer]") {
-  LocalTrainer trainer(Adding(), DFA{}, {.path = Path::Generic});
+  LocalTrainer trainer(Adding(), DFA{});
   const auto batch = small_batch();
   CHECK(says(error_of([&] { trainer.step(batch.x, batch.y); }), {"join", "f_0", "in place"}));
 }

@@ -41,10 +41,10 @@ std::string chosen_device(const std::string& device, int gpu) {
 void set_threads(const RunFlags& flags) {
   const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   const int wanted = flags.threads > 0 ? flags.threads : at::get_num_threads();
-  const int most = flags.prefetch && flags.threads == 0 ? std::max(1, cores - 1) : cores;
+  const int most = flags.prefetch ? std::max(1, cores - 1) : cores;
   if (flags.threads > most)
-    fmt::print(stderr, "--threads {}: there are {} cores, and more threads would wait for each other; {} it is\n",
-               flags.threads, cores, most);
+    fmt::print(stderr, "--threads {}: there are {} cores{}, and more threads would wait for each other; {} it is\n",
+               flags.threads, cores, flags.prefetch ? ", one of which makes batches (--prefetch)" : "", most);
   at::set_num_threads(std::min(wanted, most));
 }
 

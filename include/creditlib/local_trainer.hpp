@@ -1,10 +1,9 @@
 #pragma once
 
-#include <torch/csrc/autograd/autograd.h>
-
 #include <cmath>
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/features.hpp>
+#include <creditlib/detail/local_losses.hpp>
 #include <creditlib/detail/observer.hpp>
 #include <creditlib/detail/passes.hpp>
 #include <creditlib/detail/requirements.hpp>
@@ -66,8 +65,7 @@ class LocalTrainer {
         passes_(detail::translated(
             [&] { return detail::Passes<Model>(training_.model(), options, training_.parameters()); })),
         schedule_(std::move(schedule)),
-        normalizer_(std::move(normalizer)),
-        loss_(std::move(loss)),
+        local_(std::move(normalizer), std::move(loss)),
         objective_(std::move(objective)) {
     weights();  // a schedule that cannot be meant says so now
     if (options.memory == Memory::Constant && !(keeps_factors && Sources::Traits::reads_error_only)) {
@@ -209,27 +207,25 @@ class LocalTrainer {
   std::vector<torch::Tensor> mixed(const Trace& trace) {
     const torch::NoGradGuard no_grad;
     auto credits = sources_.credit(model(), trace, weights());
-    if (!detail::has_embed(model())) {
-      credits[0].reset();
-    } else if (!credits[0].defined()) {
-      fail_without_embed_credit();
-    }
+    keep_embed_credit_if_trained(credits[0]);
     for (auto& a : credits) {
       if (a.defined()) a = a.detach();
     }
     return credits;
   }
 
-  [[noreturn]] static void fail_without_embed_credit() {
-    detail::fail("The credit source gave no credit for h_0, but the model's embed has parameters to train.");
-  }
-
   std::vector<torch::Tensor> normalized(std::vector<torch::Tensor> credits) const {
     const torch::NoGradGuard no_grad;
-    for (auto& a : credits) {
-      if (a.defined()) a = normalizer_(a).detach();
+    return local_.normalized(std::move(credits));
+  }
+
+  template <class A>
+  void keep_embed_credit_if_trained(A& a) {
+    if (!detail::has_embed(model())) {
+      a = A{};
+    } else if (!a.defined()) {
+      detail::fail("The credit source gave no credit for h_0, but the model's embed has parameters to train.");
     }
-    return credits;
   }
 
   /// The gradients of all local losses in what the parts of the network give out: embed, blocks and readout. `learn` is
@@ -247,100 +243,38 @@ class LocalTrainer {
       rerun(pass, *states, error.size(0));
       error = objective_.error(pass.logits(), trace.target);
     }
-
-    detail::OutputGradients from;
-    if (factored) {
-      from = std::move(*factored);
-    } else {
-      if (credits[0].defined()) from.embed.dense = embed_loss().output_gradient(trace.hidden[0], credits[0]);
-      for (std::size_t l = 0; l + 1 < credits.size(); ++l)
-        from.blocks.push_back({output_gradient(pass.branch(l), credits[l + 1]), {}});
-    }
+    auto from = factored ? std::move(*factored) : local_.gradients(trace.hidden[0], pass, credits);
     from.readout = error / static_cast<double>(error.size(0));
     return from;
   }
 
-  /// Those of embed and blocks from credit that is kept as factors, where source, normalizer and local loss can all
-  /// keep it so; where that saves no work it is multiplied out here.
+  /// Those of embed and blocks from credit that is kept as factors, where pass, source, normalizer and local loss can
+  /// all keep it so.
   std::optional<detail::OutputGradients> factored_gradients([[maybe_unused]] const Trace& trace,
-                                                            [[maybe_unused]] detail::Pass& pass) {
+                                                            const detail::Pass& pass) {
     if constexpr (keeps_factors) {
-      if (!pass.takes_factors()) return std::nullopt;
-      const bool constant = training_.options().memory == Memory::Constant;
-      std::optional<std::vector<FactoredCredit>> credits;
-      const auto multiples = multiples_of_credit(pass);
-      if (multiples) credits = sources_.factored_credit(model(), trace, weights());
-      if (!credits) {
-        if (constant)
-          detail::fail(
-              "The local loss, or a schedule that mixes two sources, needs credit that is multiplied out, which "
-              "Memory::Constant has no room for; use Memory::Activations.");
-        return std::nullopt;
+      const auto multiples = pass.takes_factors() ? local_.multiples_of_credit(pass) : std::nullopt;
+      auto credits = multiples ? sources_.factored_credit(model(), trace, weights()) : std::nullopt;
+      if (credits) {
+        keep_embed_credit_if_trained(credits->front());
+        return local_.gradients(pass, *credits, *multiples);
       }
-      const auto gradient = [&](const FactoredCredit& a, double multiple) -> detail::OutputGradient {
-        if (constant || a.saves_work()) return {{}, normalizer_.factored(a).scaled(multiple)};
-        return {normalizer_(a.dense()) * multiple, {}};
-      };
-      detail::OutputGradients from;
-      if (detail::has_embed(model())) {
-        if (!credits->front().defined()) fail_without_embed_credit();
-        from.embed = gradient(credits->front(), *embed_loss().multiple_of_credit(pass.branch(0)));
-      }
-      for (std::size_t l = 0; l + 1 < credits->size(); ++l) {
-        from.blocks.push_back(gradient((*credits)[l + 1], (*multiples)[l]));
-      }
-      return from;
-    } else {
-      return std::nullopt;
     }
+    if (!pass.takes_dense()) {
+      detail::fail(
+          "The local loss, or a schedule that mixes two sources, needs credit that is multiplied out, which "
+          "Memory::Constant has no room for; use Memory::Activations.");
+    }
+    return std::nullopt;
   }
 
-  /// What the local loss's gradient is of the credit, block by block; nothing where it is no multiple for one of them.
-  std::optional<std::vector<double>> multiples_of_credit(const detail::Pass& pass) const {
-    std::vector<double> multiples;
-    for (std::size_t l = 0; l < static_cast<std::size_t>(pass.blocks()); ++l) {
-      const auto multiple = loss_.multiple_of_credit(pass.branch(l));
-      if (!multiple) return std::nullopt;
-      multiples.push_back(*multiple);
-    }
-    return multiples;
-  }
-
-  static constexpr bool keeps_factors =
-      Sources::factors &&
-      requires(const Normalizer& normalizer, const LocalLoss& loss, FactoredCredit a, torch::Tensor f) {
-    normalizer.factored(a);
-    loss.multiple_of_credit(f);
-  };
+  static constexpr bool keeps_factors = Sources::factors && detail::LocalLosses<Normalizer, LocalLoss>::keeps_factors;
 
   /// Runs blocks and readout again at the states that a source's local_inputs are, which the step then trains on.
   void rerun(detail::Pass& pass, const std::vector<torch::Tensor>& states, std::int64_t batch) {
     detail::check_local_inputs(model(), states, batch);
     const detail::Untouched untouched(*model(), training_.device());
     pass.rerun(states);
-  }
-
-  /// dL/df of the local loss, shape of f.
-  torch::Tensor output_gradient(const torch::Tensor& f, const torch::Tensor& a) const {
-    if constexpr (requires { loss_.output_gradient(f, a); }) {
-      return loss_.output_gradient(f, a);
-    } else {
-      const torch::AutoGradMode grad(true);
-      const auto leaf = f.detach().requires_grad_();
-      const torch::Tensor loss = loss_(leaf, a);
-      if (loss.dim() != 0)
-        detail::fail("The local loss is ", detail::tensor_text(loss), ", expected a scalar: the mean over the batch.");
-      if (!loss.requires_grad()) return torch::zeros_like(f);
-      return torch::autograd::grad({loss}, {leaf})[0];
-    }
-  }
-
-  InnerProduct embed_loss() const {
-    if constexpr (requires { loss_.embed_loss(); }) {
-      return loss_.embed_loss();
-    } else {
-      return {};
-    }
   }
 
   StepResult summary(const Trace& trace) const {
@@ -371,8 +305,7 @@ class LocalTrainer {
   Sources sources_;
   detail::Passes<Model> passes_;
   Schedule schedule_;
-  Normalizer normalizer_;
-  LocalLoss loss_;
+  detail::LocalLosses<Normalizer, LocalLoss> local_;
   Objective objective_;
 };
 

@@ -2,7 +2,6 @@
 
 #include <c10/core/CPUAllocator.h>
 
-#include <algorithm>
 #include <vector>
 
 namespace creditlib::test {
@@ -19,8 +18,6 @@ class CountedAllocations final : public c10::Allocator {
   }
   c10::DeleterFnPtr raw_deleter() const override { return before_->raw_deleter(); }
   void copy_data(void* to, const void* from, std::size_t bytes) const override { before_->copy_data(to, from, bytes); }
-
-  std::size_t largest() const { return sizes.empty() ? 0 : *std::max_element(sizes.begin(), sizes.end()); }
 
   std::vector<std::size_t> sizes;
 

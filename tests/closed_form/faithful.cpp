@@ -4,10 +4,13 @@
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/vec.hpp>
 #include <creditlib/local_trainer.hpp>
+#include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/model/sequential_blocks.hpp>
 #include <creditlib/schedule/blend.hpp>
+#include <memory>
 
 #include "../models.hpp"
+#include "../sources.hpp"
 #include "../test.hpp"
 
 using namespace creditlib;
@@ -20,6 +23,18 @@ struct HalvedLinearImpl : torch::nn::LinearImpl {
   torch::Tensor forward(const torch::Tensor& x) { return torch::nn::functional::linear(x, weight / 2, bias); }
 };
 TORCH_MODULE(HalvedLinear);
+
+/// Models whose blocks give half, but for which nothing says so to what they inherit.
+struct HalvedMLPImpl : ResidualMLPImpl {
+  using ResidualMLPImpl::ResidualMLPImpl;
+  torch::Tensor block(std::int64_t l, const torch::Tensor& h) { return ResidualMLPImpl::block(l, h) / 2; }
+  torch::Tensor forward(const torch::Tensor& x) { return readout(join(0, embed(x), block(0, embed(x)))); }
+};
+struct HalvedBlocksImpl : SequentialBlocksImpl {
+  using SequentialBlocksImpl::SequentialBlocksImpl;
+  torch::Tensor block(std::int64_t l, const torch::Tensor& h) { return SequentialBlocksImpl::block(l, h) / 2; }
+  torch::Tensor forward(const torch::Tensor& x) { return readout(join(0, embed(x), block(0, embed(x)))); }
+};
 
 /// Two linear blocks with a closed form that a test may spoil.
 struct LayeredImpl : torch::nn::Module {
@@ -86,6 +101,40 @@ TEST_CASE("a subclass of a layer, whose forward may be another, is left to autog
   CHECK(trainer.step(batch.x, batch.y).loss.item<float>() == Approx(expected));
 }
 
+TEST_CASE("a subclass of a model, whose blocks may be others, does not inherit its closed form", "[closed_form]") {
+  using namespace torch::nn;
+  const auto check = [](auto model) {
+    BackpropTrainer trainer(model);
+    CHECK(trainer.path() == Path::Generic);
+    const auto batch = small_batch();
+    const auto expected = at::cross_entropy_loss(model->forward(batch.x), batch.y).template item<float>();
+    CHECK(trainer.step(batch.x, batch.y).loss.template item<float>() == Approx(expected));
+  };
+  torch::manual_seed(1);
+  check(std::make_shared<HalvedMLPImpl>(
+      ResidualMLPOptions{.input = 6, .width = 5, .classes = small_classes, .blocks = 1}));
+  check(std::make_shared<HalvedBlocksImpl>(SequentialBlocksOptions{.embed = Sequential(torch::nn::Linear(6, 5)),
+                                                                   .blocks = {Sequential(torch::nn::Linear(5, 5))},
+                                                                   .readout = Sequential(Linear(5, small_classes)),
+                                                                   .example = torch::zeros({1, 6})}));
+}
+
+TEST_CASE("the states of a trace have no graph, though the batch has one", "[closed_form]") {
+  using namespace torch::nn;
+  SequentialBlocks model({.blocks = {Sequential(torch::nn::Linear(6, 5))},
+                          .readout = Sequential(torch::nn::Linear(5, small_classes)),
+                          .example = torch::zeros({1, 6})});
+  const auto batch = small_batch();
+  const auto x = batch.x.clone().requires_grad_();
+  for (const auto path : {Path::ClosedForm, Path::Generic}) {
+    LocalTrainer trainer(model, Captured<DFA>{}, {.path = path});
+    trainer.credits(x, batch.y);
+    const auto traces = trainer.state().traces;
+    REQUIRE(traces->size() == 1);
+    for (const auto& h : traces->front().hidden) CHECK(!h.requires_grad());
+  }
+}
+
 TEST_CASE("a closed form whose layers do not fit together is refused", "[closed_form]") {
   const auto refused = [](const auto& spoil) {
     Layered model;
@@ -95,6 +144,8 @@ TEST_CASE("a closed form whose layers do not fit together is refused", "[closed_
   CHECK_NOTHROW(BackpropTrainer(Layered()));
   CHECK(
       says(refused([](auto& m) { m.network.blocks[1] = m.network.blocks[0]; }), {"block 1", "another layer has too"}));
+  CHECK(says(refused([](auto& m) { m.network.blocks.pop_back(); }), {"there are 1 blocks", "blocks() is 2"}));
+  CHECK(says(refused([](auto& m) { m.network.blocks.emplace_back(); }), {"there are 3 blocks", "blocks() is 2"}));
   CHECK(says(refused([](auto& m) { m.classes_ = 3; }), {"the readout gives 4", "classes() is 3"}));
   CHECK(says(refused([](auto& m) {
                m.network.readout = {closed_form::Linear{torch::zeros({4, 7})}};

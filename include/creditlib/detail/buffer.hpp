@@ -7,11 +7,11 @@ namespace creditlib::detail {
 /// A tensor that is used again, step after step, as long as nobody else holds it.
 class Buffer {
  public:
-  /// A tensor of these sizes, its numbers arbitrary: that of the last call where it has the sizes and nobody else has a
-  /// share in it still (a user may keep a Trace), a new one otherwise.
+  /// A contiguous tensor of these sizes, its numbers arbitrary: that of the last call, in other sizes too where its
+  /// memory is enough, unless somebody has a share in it still (a user may keep a Trace); a new one then.
   torch::Tensor get(torch::IntArrayRef sizes, const torch::TensorOptions& options) {
-    if (!free_for(sizes, options)) tensor_ = torch::empty(sizes, options);
-    return tensor_;
+    if (!free_for(options)) tensor_ = torch::empty(sizes, options);
+    return tensor_.resize_(sizes);
   }
   /// The same, like another tensor.
   torch::Tensor like(const torch::Tensor& other) { return get(other.sizes(), other.options()); }
@@ -19,10 +19,9 @@ class Buffer {
   const torch::Tensor& tensor() const { return tensor_; }
 
  private:
-  bool free_for(torch::IntArrayRef sizes, const torch::TensorOptions& options) const {
+  bool free_for(const torch::TensorOptions& options) const {
     return tensor_.defined() && tensor_.use_count() == 1 && tensor_.storage().use_count() == 1 &&
-           tensor_.sizes() == sizes && tensor_.scalar_type() == c10::typeMetaToScalarType(options.dtype()) &&
-           tensor_.device() == options.device();
+           tensor_.scalar_type() == c10::typeMetaToScalarType(options.dtype()) && tensor_.device() == options.device();
   }
 
   torch::Tensor tensor_;

@@ -13,12 +13,15 @@
 
 namespace creditlib::detail {
 
-/// Throws Error unless a model's layers fit together from its input to its `classes` logits, and their trainable
-/// tensors are its `parameters`, each in one layer: gradients by formula are written once for each.
+/// Throws Error unless a model's layers are `blocks` blocks, fit together from its input to its `classes` logits, and
+/// have its `parameters` as their trainable tensors, each in one layer: gradients by formula are written once for
+/// each.
 class ClosedFormCheck {
  public:
   ClosedFormCheck(const closed_form::Network& network, const std::vector<torch::Tensor>& parameters,
-                  std::int64_t classes) {
+                  std::int64_t blocks, std::int64_t classes) {
+    if (network.blocks.size() != static_cast<std::size_t>(blocks))
+      fail("there are ", network.blocks.size(), " blocks, and blocks() is ", blocks);
     for (const auto& parameter : parameters) known_.insert(parameter.unsafeGetTensorImpl());
     walk("the embed", network.embed);
     for (std::size_t l = 0; l < network.blocks.size(); ++l) {

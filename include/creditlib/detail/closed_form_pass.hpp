@@ -87,6 +87,7 @@ class ClosedFormPass final : public Pass {
   }
 
   bool takes_factors() const override { return true; }
+  bool takes_dense() const override { return true; }
 
   std::int64_t blocks() const override { return static_cast<std::int64_t>(blocks_.size()); }
   torch::Tensor readout_pullback(const torch::Tensor& error) override {

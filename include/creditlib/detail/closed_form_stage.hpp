@@ -36,7 +36,7 @@ class GradientBuffers {
   /// Where the gradient of a trainable parameter goes.
   torch::Tensor& of(const torch::Tensor& parameter) {
     auto& slot = slots_.at(parameter.unsafeGetTensorImpl());
-    slot.gradient = slot.buffer.get(parameter.sizes(), parameter.options().requires_grad(false));
+    slot.gradient = slot.buffer.get(parameter.sizes(), parameter.options());
     return slot.gradient;
   }
 
@@ -108,22 +108,15 @@ class ClosedFormStage {
   /// input if `input_too`. Undefined g: nothing arrives.
   torch::Tensor backward(OutputGradient g, bool input_too, GradientBuffers& gradients) {
     if (!g.defined()) return {};
-    if (g.factors.scale.defined()) g.factors = unscaled(g.factors);
     const std::size_t lowest = input_too ? 0 : lowest_trainable(gradients);
     for (std::size_t i = stage_.size(); i-- > lowest;) {
-      const bool below = i > lowest || input_too;
-      if (const auto* linear = std::get_if<closed_form::Linear>(&stage_[i])) {
-        if (normalised_input(i, lowest, input_too, gradients)) {
-          through_normalised(*linear, std::get<closed_form::LayerNorm>(stage_[i - 1]), i, g, gradients);
-          return {};
-        }
-        g = {backward(*linear, work_[i], g, below, gradients), {}};
-      } else {
-        const auto dense = multiplied_out(g, work_[i]);
-        g = {std::visit([&](const auto& layer) { return backward(layer, work_[i], dense, below, gradients); },
-                        stage_[i]),
-             {}};
+      if (!input_too && i == lowest + 1 && normalised_input(i, gradients)) {
+        through_normalised(i, g, gradients);
+        return {};
       }
+      const bool below = i > lowest || input_too;
+      const auto through = [&](const auto& layer) { return backward(layer, work_[i], g, below, gradients); };
+      g = {std::visit(through, stage_[i]), {}};
     }
     return g.dense;
   }
@@ -140,7 +133,7 @@ class ClosedFormStage {
   /// A float32 matrix as large products take it: itself, or rounded to bfloat16.
   torch::Tensor operand(const torch::Tensor& matrix, Buffer& buffer) const {
     if (!rounds_) return matrix;
-    return buffer.get(matrix.sizes(), matrix.options().dtype(torch::kBFloat16).requires_grad(false)).copy_(matrix);
+    return buffer.get(matrix.sizes(), matrix.options().dtype(torch::kBFloat16)).copy_(matrix);
   }
 
   /// out = a b, of operands.
@@ -183,12 +176,6 @@ class ClosedFormStage {
   }
 
   // ---- Backward ----
-
-  /// The same with its scale in the left factor.
-  FactoredCredit unscaled(const FactoredCredit& a) {
-    auto left = scaled_.like(a.left);
-    return {at::mul_out(left, a.left, a.scale), a.right};
-  }
 
   static torch::Tensor multiplied_out(const OutputGradient& g, Work& work) {
     if (g.dense.defined()) return g.dense.contiguous();
@@ -234,8 +221,9 @@ class ClosedFormStage {
     return at::mm_out(pulled, g.factors.left, thin);
   }
 
-  torch::Tensor backward(const closed_form::LayerNorm& layer, Work& work, const torch::Tensor& g, bool below,
+  torch::Tensor backward(const closed_form::LayerNorm& layer, Work& work, const OutputGradient& given, bool below,
                          GradientBuffers& gradients) {
+    const auto g = multiplied_out(given, work);
     if (gradients.wants(layer.bias)) at::sum_out(gradients.of(layer.bias), g, 0);
     if (gradients.wants(layer.weight)) {
       auto product = work.product.like(g);
@@ -246,33 +234,34 @@ class ClosedFormStage {
     layer_norm_pullback_into(g, layer.weight, work.normal, work.scale.tensor(), pulled);
     return pulled;
   }
-  torch::Tensor backward(const closed_form::GELU&, Work& work, const torch::Tensor& g, bool, GradientBuffers&) {
+  torch::Tensor backward(const closed_form::GELU&, Work& work, const OutputGradient& given, bool, GradientBuffers&) {
+    const auto g = multiplied_out(given, work);
     auto pulled = work.pulled.like(g);
     return at::mul_out(pulled, g, work.slope);
   }
-  torch::Tensor backward(const closed_form::ReLU&, Work& work, const torch::Tensor& g, bool, GradientBuffers&) {
+  torch::Tensor backward(const closed_form::ReLU&, Work& work, const OutputGradient& given, bool, GradientBuffers&) {
+    const auto g = multiplied_out(given, work);
     auto pulled = work.pulled.like(g);
     return at::threshold_backward_out(pulled, g, work.output, 0);
   }
-  torch::Tensor backward(const closed_form::Tanh&, Work& work, const torch::Tensor& g, bool, GradientBuffers&) {
+  torch::Tensor backward(const closed_form::Tanh&, Work& work, const OutputGradient& given, bool, GradientBuffers&) {
+    const auto g = multiplied_out(given, work);
     auto pulled = work.pulled.like(g);
     return at::tanh_backward_out(pulled, g, work.output);
-  }
-  torch::Tensor backward(const closed_form::Linear& layer, Work& work, const torch::Tensor& g, bool below,
-                         GradientBuffers& gradients) {
-    return backward(layer, work, OutputGradient{g, {}}, below, gradients);
   }
 
   // ---- A linear layer on a layer norm at the bottom ----
 
-  /// Whether layer i's input is a layer norm that is the last thing to train.
-  bool normalised_input(std::size_t i, std::size_t lowest, bool input_too, const GradientBuffers& gradients) const {
-    if (input_too || i != lowest + 1 || !gradients.wants(std::get<closed_form::Linear>(stage_[i]).weight)) return false;
-    return std::holds_alternative<closed_form::LayerNorm>(stage_[i - 1]);
+  /// Whether layer i is a linear one to train, and the layer below it a layer norm.
+  bool normalised_input(std::size_t i, const GradientBuffers& gradients) const {
+    const auto* linear = std::get_if<closed_form::Linear>(&stage_[i]);
+    return linear != nullptr && gradients.wants(linear->weight) &&
+           std::holds_alternative<closed_form::LayerNorm>(stage_[i - 1]);
   }
 
-  void through_normalised(const closed_form::Linear& linear, const closed_form::LayerNorm& norm, std::size_t i,
-                          const OutputGradient& given, GradientBuffers& gradients) {
+  void through_normalised(std::size_t i, const OutputGradient& given, GradientBuffers& gradients) {
+    const auto& linear = std::get<closed_form::Linear>(stage_[i]);
+    const auto& norm = std::get<closed_form::LayerNorm>(stage_[i - 1]);
     auto& work = work_[i];
     const auto g = in_best_form(given, work);
     auto product = work.product.like(linear.weight.detach());  // G, then W * G
@@ -308,7 +297,6 @@ class ClosedFormStage {
   closed_form::Stage stage_;
   bool rounds_;  ///< whether large products take bfloat16
   std::vector<Work> work_;
-  Buffer scaled_;  ///< the left factor of the gradient that comes in, times its scale
 };
 
 }  // namespace creditlib::detail

@@ -56,6 +56,7 @@ class ConstantMemoryPass final : public Pass {
   torch::Tensor branch(std::size_t l) const override { return shapes_[l]; }
   torch::Tensor logits() const override { return logits_; }
   bool takes_factors() const override { return true; }
+  bool takes_dense() const override { return false; }  // there is no room for all of it
   std::int64_t blocks() const override { return static_cast<std::int64_t>(network_.blocks.size()); }
 
   void rerun(const std::vector<torch::Tensor>&) override { fail_for("local_inputs"); }

@@ -133,6 +133,7 @@ class GraphPass final : public Pass {
   }
 
   bool takes_factors() const override { return false; }
+  bool takes_dense() const override { return true; }
 
   std::int64_t blocks() const override { return static_cast<std::int64_t>(branch_.size()); }
   torch::Tensor readout_pullback(const torch::Tensor& error) override {

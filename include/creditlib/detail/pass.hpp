@@ -10,8 +10,8 @@
 
 namespace creditlib::detail {
 
-/// One step's forward pass, cut at every hidden state, and its backward. Two classes of it give the same numbers:
-/// GraphPass by autograd, for any model, and ClosedFormPass by formula.
+/// One step's forward pass, cut at every hidden state, and its backward. Its classes give the same numbers: GraphPass
+/// by autograd, for any model, ClosedFormPass by formula, and ConstantMemoryPass by formula, one block at a time.
 class Pass : public TracedPass {
  public:
   /// Runs blocks and readout again, at other states h'_0..h'_L: what a source with local_inputs trains on.
@@ -25,8 +25,9 @@ class Pass : public TracedPass {
   virtual std::vector<torch::Tensor> gradients(const OutputGradients& from,
                                                const std::vector<torch::Tensor>& parameters) = 0;
 
-  /// Whether an OutputGradient may be given as factors.
+  /// Whether an OutputGradient may be given as factors, and whether it may be given dense.
   virtual bool takes_factors() const = 0;
+  virtual bool takes_dense() const = 0;
 };
 
 /// A finished forward pass: what credit sources see of it, and what the trainer goes on with.

@@ -20,7 +20,7 @@ class Passes {
   Passes(Model& model, const TrainerOptions& options, std::vector<torch::Tensor> parameters)
       : parameters_(std::move(parameters)), memory_(options.memory), precision_(options.precision) {
     if (options.path != Path::Generic) network_ = closed_form::of(model);
-    if (network_) ClosedFormCheck(*network_, parameters_, model->classes());
+    if (network_) ClosedFormCheck(*network_, parameters_, model->blocks(), model->classes());
     if (options.path == Path::ClosedForm && !network_) {
       fail(
           "TrainerOptions: path is ClosedForm, but the model does not say its layers, or has some without a closed "
@@ -57,7 +57,7 @@ class Passes {
   /// x as the closed form takes it, (B, in). Throws Error for a shape that the model cannot take: the model's own,
   /// where it has one.
   torch::Tensor input(Model& model, const torch::Tensor& x) const {
-    const auto flat = network_->flatten ? x.flatten(1) : x;
+    const auto flat = (network_->flatten ? x.flatten(1) : x).detach();
     const auto inputs = *closed_form::inputs(*network_);
     if (flat.dim() == 2 && flat.size(1) == inputs) return flat.contiguous();
     const torch::NoGradGuard no_grad;

@@ -196,13 +196,14 @@ inline bool in_rows_of_float(const torch::Tensor& x) {
 inline bool in_rows_or_none(const torch::Tensor& x) { return !x.defined() || in_rows_of_float(x); }
 inline const float* floats_or_null(const torch::Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
 
-/// normal = (x - mean) rstd, y = normal * weight + bias; rstd (B). y is left alone where there is no weight.
+/// normal = (x - mean) rstd, y = normal * weight + bias; rstd (B). y is left alone where there is no weight: it may be
+/// `normal` then.
 inline void layer_norm_into(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, double eps,
                             torch::Tensor& normal, torch::Tensor& rstd, torch::Tensor& y) {
   if (in_rows_of_float(x) && in_rows_or_none(weight) && in_rows_or_none(bias)) {
     rows::layer_norm(x.const_data_ptr<float>(), floats_or_null(weight), floats_or_null(bias), static_cast<float>(eps),
                      x.size(0), x.size(1), normal.mutable_data_ptr<float>(), rstd.mutable_data_ptr<float>(),
-                     weight.defined() ? y.mutable_data_ptr<float>() : nullptr);
+                     y.mutable_data_ptr<float>());
     return;
   }
   const auto [out, mean, scale] = at::native_layer_norm(x, {x.size(1)}, {}, {}, eps);

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -72,8 +73,10 @@ class SequentialBlocksImpl : public torch::nn::Module {
   }
 
   /// Where all hidden states are (B, d) and all layers have a closed form (see closed_form::layer_of; the embed may
-  /// begin with a Flatten), trainers compute gradients by formula.
+  /// begin with a Flatten), trainers compute gradients by formula; not those of a subclass, whose blocks may do
+  /// something else.
   std::optional<closed_form::Network> closed_form() {
+    if (typeid(*this) != typeid(SequentialBlocksImpl)) return std::nullopt;
     closed_form::Network network{.embed = {}, .blocks = {}, .readout = {}, .residual = residual_, .flatten = false};
     for (const auto& shape : shapes_) {
       if (shape.size() != 1) return std::nullopt;
