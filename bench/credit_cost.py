@@ -3,9 +3,10 @@
     ./run build bench_steps bench_floor
     python bench/credit_cost.py                      all parts; results in docs/results/performance
     python bench/credit_cost.py --parts table --models cnn --rounds 3 --output results/cost
+    python bench/credit_cost.py --device cuda        the same on a GPU; results in docs/results/performance_cuda
 
 products  products.json: what the matrix products, convolutions and attentions of a step multiply and add, counted, not timed
-table     credit_cost.json: ms a step, ms of the forward pass, bytes, for each rule and network
+table     credit_cost.json: ms a step, images a second, ms of the forward pass, bytes, for each rule and network
 scaling   scaling.json and an SVG a sweep: bp, dfa and fa over blocks, width, classes, batch and threads of the residual MLP, each with
           its floor, the bare matrix products and AdamW
 Contestants take turns (contest.py); the tables are printed as Markdown. Exit codes: 0; 1 where something was not measured; 2 for wrong flags.
@@ -41,13 +42,14 @@ def arguments():
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
     parser.add_argument("--sweeps", nargs="+", choices=SWEEPS, default=list(SWEEPS))
     parser.add_argument("--matmul", choices=["mkl", "onednn"], default="mkl")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: times are between events on its stream")
     parser.add_argument("--threads", type=int, default=1, help="of the table and the products")
     parser.add_argument("--batch", type=int, default=128, help="of the table and the products, but for resnet and vit")
     parser.add_argument("--image-batch", type=int, default=32, help="of the table and the products, for resnet and vit")
     parser.add_argument("--rounds", type=int, default=10, help="counted rounds")
     parser.add_argument("--steps", type=int, default=10, help="steps a turn")
     parser.add_argument("--turn-seconds", type=float, default=0.5, help="fewer steps where a turn would take longer")
-    parser.add_argument("--output", type=Path, help="the folder of the results (default: docs/results/performance, for all networks, rules and sweeps)")
+    parser.add_argument("--output", type=Path, help="the folder of the results (default: docs/results/performance, or performance_cuda, for all networks, rules and sweeps)")
     args = parser.parse_args()
     for name in ("threads", "batch", "image_batch", "rounds", "steps"):
         if getattr(args, name) < 1:
@@ -58,16 +60,16 @@ def arguments():
         setattr(args, name, chosen)
         whole = whole and (name == "parts" or set(chosen) == set(everything))
     if args.output is None:
+        args.output = ROOT / "docs/results" / ("performance" if args.device == "cpu" else f"performance_{args.device}")
         if not whole:
-            parser.error("a choice of networks, rules or sweeps needs an --output of its own: docs/results/performance has all of them")
-        args.output = ROOT / "docs/results/performance"
+            parser.error(f"a choice of networks, rules or sweeps needs an --output of its own: {args.output} is for all of them")
     args.failed = []
     args.program = {name: program_in(args.programs, name, parser) for name in ("steps", "floor")}
     args.output.mkdir(parents=True, exist_ok=True)
     return args
 
 
-TIMED = ("matmul", "rounds", "steps", "turn_seconds")
+TIMED = ("device", "matmul", "rounds", "steps", "turn_seconds")
 
 
 def write(args, name, entry, measured, threads, settings):
@@ -94,7 +96,7 @@ def served_steps(network, args):
     for path in ("closed_form", "generic") if flags["model"] == "resmlp" else ("generic",):
         for rule in args.rules:
             if rule != "dfa_dense" or path != "generic":  # there all credit is dense
-                yield f"{rule}/{path}", Served(args.program["steps"], args.threads, rule=rule, path=path, matmul=args.matmul,
+                yield f"{rule}/{path}", Served(args.program["steps"], args.threads, rule=rule, path=path, matmul=args.matmul, device=args.device,
                                                batch=batch_of(network, args), **flags)
 
 
@@ -156,15 +158,15 @@ def print_network(network, table):
         extra = "" if forward is None else f"{entry['median_ms'] - forward:.2f}"
         megabytes = f"{entry['activations'] / 1e6:.1f}" if "activations" in entry else ""
         of_bp = f"{entry['activations'] / bp['activations']:.2f}" if "activations" in entry and "activations" in bp else ""
-        rows.append([*name.split("/"), f"{entry['median_ms']:.2f}", extra, f"{entry['to_bp']['ratio']:.2f}" if "to_bp" in entry else "", megabytes, of_bp])
+        rows.append([*name.split("/"), f"{entry['median_ms']:.2f}", f"{1e3 * table['batch'] / entry['median_ms']:.0f}", extra, f"{entry['to_bp']['ratio']:.2f}" if "to_bp" in entry else "", megabytes, of_bp])
     print(f"\n{network}, batch {table['batch']}" + ("" if forward is None else f": the forward pass takes {forward:.2f} ms") + "\n")
-    print(markdown(["rule", "path", "ms a step", "over the forward pass", "to bp", "MB for the step", "to bp"], rows))
+    print(markdown(["rule", "path", "ms a step", "images a second", "over the forward pass", "to bp", "MB for the step", "to bp"], rows))
 
 
 def point(settings, args):
     """One point of a sweep: ms and bytes of every curve, ms of the floors."""
     shape = {name: value for name, value in settings.items() if name != "threads"}
-    served = lambda program, **flags: Served(args.program[program], settings["threads"], matmul=args.matmul, **shape, **flags)
+    served = lambda program, **flags: Served(args.program[program], settings["threads"], matmul=args.matmul, device=args.device, **shape, **flags)
     contestants = {name: served("steps", rule=rule, path=path) for name, rule, path, _ in SWEPT}
     memory = {}
     for name, contestant in contestants.items():
@@ -229,7 +231,7 @@ def main():
     if "products" in args.parts:
         networks = {network: network_products(network, args) for network in args.models}
         print_products(networks)
-        write(args, "products.json", {"networks": networks}, any(n["flop"] for n in networks.values()), args.threads, ("matmul",))
+        write(args, "products.json", {"networks": networks}, any(n["flop"] for n in networks.values()), args.threads, ("device", "matmul"))
     if "scaling" in args.parts:
         sweeps = {name: sweep(name, args) for name in args.sweeps}
         write(args, "scaling.json", {"base": BASE, "sweeps": sweeps}, any(p for s in sweeps.values() for p in s.values()), BASE["threads"], TIMED)

@@ -89,9 +89,11 @@ concept HasNamedTensors = requires(const S& state) {
   { state.named_tensors() } -> std::convertible_to<NamedTensors>;
 };
 template <class S>
-concept ReadsErrorOnly = requires {
-  requires S::reads_error_only;
+concept DeclaresErrorOnly = requires {
+  typename std::bool_constant<S::reads_error_only>;
 };
+template <class S>
+concept ReadsErrorOnly = DeclaresErrorOnly<S> && S::reads_error_only;
 template <class S>
 concept DeclaresPullback = requires {
   typename std::bool_constant<S::wants_pullback>;

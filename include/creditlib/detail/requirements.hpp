@@ -136,7 +136,10 @@ consteval bool credit_is_sound() {
         (DeclaresPullback<S> || !names_wants_pullback<S>)&&(DeclaresPullback<C> || !names_wants_pullback<C>);
     static_assert(pullback,
                   "creditlib: wants_pullback must be declared as `static constexpr bool wants_pullback = true;`");
-    return std::copyable<C> && credits && learn && after && local && factors && named && pullback;
+    constexpr bool error_only = DeclaresErrorOnly<S> || !names_reads_error_only<S>;
+    static_assert(error_only,
+                  "creditlib: reads_error_only must be declared as `static constexpr bool reads_error_only = true;`");
+    return std::copyable<C> && credits && learn && after && local && factors && named && pullback && error_only;
   }
 }
 

@@ -1,0 +1,12 @@
+// expect: reads_error_only must be declared as `static constexpr bool reads_error_only = true;`
+#include <creditlib/local_trainer.hpp>
+#include <creditlib/model/residual_mlp.hpp>
+
+struct Rule {
+  std::vector<torch::Tensor> credit(auto&, const creditlib::Trace& trace) const { return trace.hidden; }
+  bool reads_error_only = true;
+};
+
+int main() {
+  creditlib::LocalTrainer trainer(creditlib::ResidualMLP({.input = 8, .width = 4, .classes = 3, .blocks = 2}), Rule{});
+}
