@@ -54,7 +54,6 @@
 #include <creditlib/diagnostics/update_utility.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/io/atomic_file.hpp>
-#include <creditlib/io/byte_count.hpp>
 #include <creditlib/io/gzip.hpp>
 #include <creditlib/io/input_file.hpp>
 #include <creditlib/local_trainer.hpp>
@@ -74,7 +73,6 @@
 #include <creditlib/objective/squared_error.hpp>
 #include <creditlib/optim/adamw.hpp>
 #include <creditlib/optim/clip.hpp>
-#include <creditlib/optim/parameters.hpp>
 #include <creditlib/optim/rate.hpp>
 #include <creditlib/optim/sgd.hpp>
 #include <creditlib/process/denormals.hpp>

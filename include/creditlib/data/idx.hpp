@@ -2,9 +2,9 @@
 
 #include <torch/types.h>
 
+#include <creditlib/detail/byte_count.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
-#include <creditlib/io/byte_count.hpp>
 #include <creditlib/io/gzip.hpp>
 #include <creditlib/io/input_file.hpp>
 #include <cstdint>
@@ -70,7 +70,7 @@ inline torch::Tensor read_idx(const std::filesystem::path& path, const std::stri
     sizes.push_back(byte(at) << 24 | byte(at + 1) << 16 | byte(at + 2) << 8 | byte(at + 3));
   }
   const auto item = static_cast<std::int64_t>(c10::elementSize(*dtype));
-  const auto count = io::byte_count(sizes, item);
+  const auto count = detail::byte_count(sizes, item);
   if (count != size - begin) {
     wrong_size(count ? c10::str(begin + *count) : "over 2^63", detail::shape_text(sizes), " ", *dtype);
   }

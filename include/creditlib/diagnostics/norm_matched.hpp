@@ -37,8 +37,8 @@ std::vector<torch::Tensor> norm_matched(Model& model, const std::vector<torch::T
   return creditlib::detail::translated([&] {
     const torch::NoGradGuard no_grad;
     const auto parts = parameter_positions(model);
-    check_gradient_count("norm_matched", parts, rule);
-    check_gradient_count("norm_matched", parts, backprop);
+    detail::check_gradient_count("norm_matched", parts, rule);
+    detail::check_gradient_count("norm_matched", parts, backprop);
     for (std::size_t i = 0; i < rule.size(); ++i) {
       if (!rule[i].defined()) backprop[i].reset();
     }

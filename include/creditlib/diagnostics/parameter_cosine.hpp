@@ -30,8 +30,8 @@ ParameterCosine parameter_cosine(Model& model, const std::vector<torch::Tensor>&
   return creditlib::detail::translated([&] {
     const torch::NoGradGuard no_grad;
     const auto parts = parameter_positions(model);
-    check_gradient_count("parameter_cosine", parts, rule);
-    check_gradient_count("parameter_cosine", parts, backprop);
+    detail::check_gradient_count("parameter_cosine", parts, rule);
+    detail::check_gradient_count("parameter_cosine", parts, backprop);
     const auto of = [&](const std::vector<std::size_t>& positions) -> Measured {
       if (positions.empty()) return {.reason = "there are no parameters here"};
       std::vector<torch::Tensor> u, g;

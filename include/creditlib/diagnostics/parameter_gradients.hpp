@@ -41,6 +41,8 @@ ParameterPositions parameter_positions(Model& model) {
   return {.embed = of(model->embed_parameters()), .blocks = parts.blocks, .readout = of(model->readout_parameters())};
 }
 
+namespace detail {
+
 /// Throws Error unless there is one gradient a parameter.
 inline void check_gradient_count(const char* who, const ParameterPositions& parts,
                                  const std::vector<torch::Tensor>& gradients) {
@@ -49,6 +51,8 @@ inline void check_gradient_count(const char* who, const ParameterPositions& part
   creditlib::detail::fail(who, ": ", gradients.size(), " parameter gradients, expected ", expected,
                           ": one for each of the model's parameters(), undefined where there is none.");
 }
+
+}  // namespace detail
 
 /// The norm of the gradients at `positions` together, in float64; undefined ones count as 0.
 inline double gradient_norm(const std::vector<torch::Tensor>& gradients, const std::vector<std::size_t>& positions) {

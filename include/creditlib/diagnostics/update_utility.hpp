@@ -32,6 +32,8 @@ struct UpdatedParts {
 /// The learning rates that line searches try, the snapshot script's.
 inline std::vector<double> line_search_etas() { return {1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2}; }
 
+namespace detail {
+
 /// A rule's update on one batch, moved and measured: what both kinds of update utility are made of.
 template <class Model, class Update, class Objective>
 class UpdateTrial {
@@ -86,6 +88,8 @@ class UpdateTrial {
   std::vector<bool> moved_;
 };
 
+}  // namespace detail
+
 struct SnapshotUtilityOptions {
   std::vector<double> etas = line_search_etas();
   /// The script moves the last block and the readout: {.blocks = {{L - 1}}, .readout = true}.
@@ -118,7 +122,7 @@ template <BlockModel Model, class Update, class Batch, class Objective = CrossEn
 SnapshotUtility snapshot_utility(Model& model, const Update& update, const Batch& same, const Batch& held,
                                  const std::vector<Batch>& rollout, const std::vector<Batch>& across,
                                  const SnapshotUtilityOptions& options = {}, const Objective& objective = {}) {
-  const UpdateTrial trial(model, update, options.parts, objective);
+  const detail::UpdateTrial trial(model, update, options.parts, objective);
   const auto& [same_x, same_y] = same;
   const auto& [held_x, held_y] = held;
   const double same_before = trial.loss(same_x, same_y), held_before = trial.loss(held_x, held_y);
@@ -218,7 +222,7 @@ UpdateUtility update_utility(Model& model, const Update& update, const std::vect
                              const UpdateUtilityOptions& options = {}, const Objective& objective = {}) {
   options.check();
   if (eta_batches.empty()) creditlib::detail::fail("update_utility: there are no batches to choose eta on.");
-  const UpdateTrial trial(model, update, options.parts, objective);
+  const detail::UpdateTrial trial(model, update, options.parts, objective);
   UpdateUtility found;
   const auto none = [&](const std::string& reason) {
     for (auto* figure : {&found.same, &found.held, &found.pur}) figure->reason = reason;

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <creditlib/detail/byte_count.hpp>
 #include <creditlib/detail/describe.hpp>
-#include <creditlib/io/byte_count.hpp>
 #include <creditlib/io/input_file.hpp>
 #include <creditlib/io/json_file.hpp>
 #include <cstdint>
@@ -136,7 +136,7 @@ class SafetensorsHeaderReader {
       fail("tensor \"", name, "\" has data_offsets ", begin, " to ", end, ", expected a range within the ", data_,
            " bytes that follow the header (truncated?)");
     }
-    const auto bytes = io::byte_count(shape, static_cast<std::int64_t>(c10::elementSize(*known)));
+    const auto bytes = byte_count(shape, static_cast<std::int64_t>(c10::elementSize(*known)));
     if (bytes != end - begin) {
       fail("tensor \"", name, "\" has ", end - begin, " bytes of data, expected ",
            bytes ? c10::str(*bytes) : "over 2^63", " for ", dtype.dump(), " of shape ", shape_text(shape));

@@ -2,10 +2,10 @@
 
 #include <torch/types.h>
 
+#include <creditlib/detail/optimizer_parameters.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/optim/learning_rate.hpp>
-#include <creditlib/optim/parameters.hpp>
 #include <vector>
 
 namespace creditlib::optim {
@@ -28,8 +28,8 @@ class AdamW {
       : parameters_(std::move(parameters)),
         options_(options),
         lr_(options.lr, parameters_, options.lr_in_tensor),
-        means_(zeros_like(parameters_)),
-        squares_(zeros_like(parameters_)) {
+        means_(detail::zeros_like(parameters_)),
+        squares_(detail::zeros_like(parameters_)) {
     for (const auto& parameter : parameters_)
       steps_.push_back(torch::zeros({}, parameter.options().dtype(torch::kFloat32)));
   }
@@ -45,7 +45,7 @@ class AdamW {
       const torch::NoGradGuard no_grad;
       std::vector<torch::Tensor> parameters, gradients, means, squares, steps;
       for (std::size_t i = 0; i < parameters_.size(); ++i) {
-        auto gradient = aligned_gradient(parameters_[i]);
+        auto gradient = detail::aligned_gradient(parameters_[i]);
         if (!gradient.defined()) continue;
         parameters.push_back(parameters_[i]);
         gradients.push_back(std::move(gradient));

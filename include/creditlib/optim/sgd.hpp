@@ -2,10 +2,10 @@
 
 #include <torch/types.h>
 
+#include <creditlib/detail/optimizer_parameters.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/optim/learning_rate.hpp>
-#include <creditlib/optim/parameters.hpp>
 #include <vector>
 
 namespace creditlib::optim {
@@ -26,7 +26,7 @@ class SGD {
       : parameters_(std::move(parameters)),
         options_(options),
         lr_(options.lr, parameters_, options.lr_in_tensor),
-        velocities_(zeros_like(parameters_)) {}
+        velocities_(detail::zeros_like(parameters_)) {}
   explicit SGD(std::vector<torch::Tensor> parameters) : SGD(std::move(parameters), Options{}) {}
 
   void set_lr(double lr) { lr_.set(lr); }
@@ -39,7 +39,7 @@ class SGD {
       const torch::NoGradGuard no_grad;
       std::vector<torch::Tensor> parameters, gradients, velocities;
       for (std::size_t i = 0; i < parameters_.size(); ++i) {
-        auto gradient = aligned_gradient(parameters_[i]);
+        auto gradient = detail::aligned_gradient(parameters_[i]);
         if (!gradient.defined()) continue;
         parameters.push_back(parameters_[i]);
         gradients.push_back(std::move(gradient));

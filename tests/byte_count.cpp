@@ -1,9 +1,9 @@
-#include <creditlib/io/byte_count.hpp>
+#include <creditlib/detail/byte_count.hpp>
 #include <limits>
 
-#include "../test.hpp"
+#include "test.hpp"
 
-using creditlib::io::byte_count;
+using creditlib::detail::byte_count;
 
 TEST_CASE("bytes are the product of sizes and item", "[io]") {
   CHECK(byte_count({}, 8) == 8);

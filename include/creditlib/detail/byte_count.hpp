@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-namespace creditlib::io {
+namespace creditlib::detail {
 
 /// The bytes of a tensor with these sizes and `item` bytes an element; nothing if the strides or bytes of such a tensor
 /// do not fit in 64 bits, as sizes in a damaged file may not. No size is negative.
@@ -20,4 +20,4 @@ inline std::optional<std::int64_t> byte_count(const std::vector<std::int64_t>& s
   return std::find(sizes.begin(), sizes.end(), 0) == sizes.end() ? strides : 0;
 }
 
-}  // namespace creditlib::io
+}  // namespace creditlib::detail

@@ -6,7 +6,7 @@
 #include <creditlib/error.hpp>
 #include <vector>
 
-namespace creditlib::optim {
+namespace creditlib::detail {
 
 /// The gradient of a parameter in the parameter's own memory layout, as the fused kernels need it; undefined where
 /// there is none. Throws Error where it has another shape, dtype or device than the parameter: the kernels do not look.
@@ -15,8 +15,8 @@ inline torch::Tensor aligned_gradient(const torch::Tensor& parameter) {
   if (!gradient.defined()) return gradient;
   if (gradient.sizes() != parameter.sizes() || gradient.scalar_type() != parameter.scalar_type() ||
       gradient.device() != parameter.device()) {
-    detail::fail("The gradient of a parameter is ", detail::tensor_text(gradient), ", expected ",
-                 detail::tensor_text(parameter), " like the parameter.");
+    fail("The gradient of a parameter is ", tensor_text(gradient), ", expected ", tensor_text(parameter),
+         " like the parameter.");
   }
   if (gradient.strides() == parameter.strides()) return gradient;
   return torch::empty_like(parameter).copy_(gradient);
@@ -29,4 +29,4 @@ inline std::vector<torch::Tensor> zeros_like(const std::vector<torch::Tensor>& p
   return zeros;
 }
 
-}  // namespace creditlib::optim
+}  // namespace creditlib::detail
