@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <creditlib/error.hpp>
 #include <creditlib/process/matmul.hpp>
+#include <thread>
 
 namespace bench {
 namespace {
@@ -55,6 +56,11 @@ std::string Settings::name() const {
 void Settings::apply() const {
   if (torch::Device(device).is_cuda() && !at::globalContext().hasCUDA()) {
     throw creditlib::Error("--device " + device + ": LibTorch sees no CUDA device here; use cpu");
+  }
+  const auto cores = static_cast<std::int64_t>(std::max(1U, std::thread::hardware_concurrency()));
+  if (threads > cores) {
+    throw creditlib::Error("--threads " + std::to_string(threads) + ": there are " + std::to_string(cores) +
+                           " cores, and more threads would wait for each other");
   }
   at::set_num_threads(static_cast<int>(threads));
   creditlib::process::use_matmul(matmul == "onednn" ? creditlib::process::Matmul::OneDNN

@@ -26,8 +26,8 @@ struct Settings {
   /// "dfa/resmlp_d256_L4/closed_form/float32", with the device behind it where that is not the CPU.
   std::string name() const;
 
-  /// Sets LibTorch's threads and matrix products for the process. Throws creditlib::Error where the device is not
-  /// there.
+  /// Sets LibTorch's threads and matrix products for the process. Throws creditlib::Error where there is no such
+  /// device, or not as many cores as threads.
   void apply() const;
 };
 
