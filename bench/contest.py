@@ -177,16 +177,18 @@ def cpu_model():
         return platform.processor() or platform.machine()
 
 
-def commit(folder):
+def said_by(*command):
+    """What a program prints; "unknown" where it is not there or says nothing."""
     try:
-        described = subprocess.run(["git", "-C", str(folder), "describe", "--always", "--dirty", "--tags"], capture_output=True, text=True)
-        return described.stdout.strip() or "unknown"
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
     except OSError:
         return "unknown"
 
 
-def machine(threads):
-    return {"cpu": cpu_model(), "cores": os.cpu_count(), "threads": threads, "commit": commit(Path(__file__).parent)}
+def machine(threads, device="cpu"):
+    described = said_by("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--tags")
+    gpu = {} if device == "cpu" else {"gpu": said_by("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")}
+    return {"cpu": cpu_model(), **gpu, "cores": os.cpu_count(), "threads": threads, "commit": described}
 
 
 def write_json(path, value):

@@ -6,10 +6,10 @@
     python bench/credit_cost.py --device cuda        the same on a GPU; results in docs/results/performance_cuda
 
 products  products.json: what the matrix products, convolutions and attentions of a step multiply and add, counted, not timed
-table     credit_cost.json: ms a step, images a second, ms of the forward pass, bytes, for each rule and network
+table     credit_cost.json: ms a step, ms of the forward pass, bytes, for each rule and network
 scaling   scaling.json and an SVG a sweep: bp, dfa and fa over blocks, width, classes, batch and threads of the residual MLP, each with
           its floor, the bare matrix products and AdamW
-Contestants take turns (contest.py); the tables are printed as Markdown. Exit codes: 0; 1 where something was not measured; 2 for wrong flags.
+Contestants take turns (contest.py); the tables are printed as Markdown, with images a second. Exit codes: 0; 1 where something was not measured; 2 for wrong flags.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def write(args, name, entry, measured, threads, settings):
     path = args.output / name
     if not measured:
         return print(f"\nnothing for {path}", file=sys.stderr)
-    write_json(path, {"machine": machine(threads), "settings": {key: getattr(args, key) for key in settings}} | entry)
+    write_json(path, {"machine": machine(threads, args.device), "settings": {key: getattr(args, key) for key in settings}} | entry)
     print(f"\n{path}")
 
 

@@ -205,8 +205,12 @@ TEST_CASE("factors of credit that do not fit are refused with what was expected,
              }),
              {"credit 1 as (6, 4) Float", "expected (7, r)"}));
   CHECK(says(message([](auto& a) { a[2].right = torch::zeros({5, 3}); }), {"credit 2", "times (5, 3) Float"}));
-  CHECK(says(message([](auto& a) { a[0].left = a[0].left.to(torch::kFloat64); }), {"credit 0", "Double"}));
-  CHECK(message([](auto& a) { a[1] = a[1].scaled(torch::ones({7, 1})); }) == "(nothing was thrown)");
+  CHECK(says(message([](auto& a) { a[2].scale = torch::ones({7}); }), {"scaled by (7) Float", "1 or (7, 1)"}));
+  CHECK(says(message([](auto& a) {
+               a[0].scale = torch::ones({7, 1}, torch::kFloat64);
+             }),
+             {"credit 0", "scaled by (7, 1) Double"}));
+  CHECK(message([](auto& a) { a[1].scale = torch::ones({7, 1}); }) == "(nothing was thrown)");
 }
 
 TEST_CASE("a model whose parts do not hold each parameter once is refused by the parameter's name", "[errors]") {

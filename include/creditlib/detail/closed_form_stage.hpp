@@ -108,6 +108,7 @@ class ClosedFormStage {
   /// input if `input_too`. Undefined g: nothing arrives.
   torch::Tensor backward(OutputGradient g, bool input_too, GradientBuffers& gradients) {
     if (!g.defined()) return {};
+    if (g.factors.scale.defined()) g.factors = unscaled(g.factors);
     const std::size_t lowest = input_too ? 0 : lowest_trainable(gradients);
     for (std::size_t i = stage_.size(); i-- > lowest;) {
       if (!input_too && i == lowest + 1 && normalised_input(i, gradients)) {
@@ -176,6 +177,12 @@ class ClosedFormStage {
   }
 
   // ---- Backward ----
+
+  /// The same with its scale in the left factor.
+  FactoredCredit unscaled(const FactoredCredit& a) {
+    auto left = scaled_.like(a.left);
+    return {at::mul_out(left, a.left, a.scale), a.right};
+  }
 
   static torch::Tensor multiplied_out(const OutputGradient& g, Work& work) {
     if (g.dense.defined()) return g.dense.contiguous();
@@ -297,6 +304,7 @@ class ClosedFormStage {
   closed_form::Stage stage_;
   bool rounds_;  ///< whether large products take bfloat16
   std::vector<Work> work_;
+  Buffer scaled_;  ///< the left factor of the gradient that comes in, times its scale
 };
 
 }  // namespace creditlib::detail

@@ -260,17 +260,19 @@ class Sources {
     }
     const auto batch = trace.error.size(0);
     for (std::size_t l = 0; l < states; ++l) {
-      const auto& [left, right] = credits[l];
+      const auto& [left, right, scale] = credits[l];
       if (l == 0 && !left.defined()) continue;
       const auto features = elements(model->hidden_shape(static_cast<std::int64_t>(l)));
       const auto fits = [&](const torch::Tensor& factor, std::int64_t rows) {
         return factor.defined() && factor.dim() == 2 && factor.size(0) == rows &&
                factor.options().type_equal(trace.error.options());
       };
-      if (!fits(left, batch) || !fits(right, features) || left.size(1) != right.size(1)) {
+      const bool scales = !scale.defined() || (fits(scale, batch) && scale.size(1) == 1);
+      if (!fits(left, batch) || !fits(right, features) || !scales || left.size(1) != right.size(1)) {
         fail("factored_credit gave credit ", l, " as ", tensor_text(left), " times ", tensor_text(right),
-             " transposed; expected (", batch, ", r) and (", features, ", r), ", trace.error.scalar_type(), " on ",
-             trace.error.device(), ".");
+             " transposed, scaled by ", scale.defined() ? tensor_text(scale) : "1", "; expected (", batch, ", r), (",
+             features, ", r) and 1 or (", batch, ", 1), ", trace.error.scalar_type(), " on ", trace.error.device(),
+             ".");
       }
     }
   }

@@ -25,9 +25,10 @@ struct RowRms {
     return a / rms.view(per_sample);
   }
 
-  /// The same of a credit that is kept as factors: with G = right^T right, ||a_b||^2 = left_b G left_b^T.
+  /// The same of a credit that is kept as factors: with G = right^T right, ||a_b||^2 = scale_b^2 left_b G left_b^T.
   FactoredCredit factored(const FactoredCredit& a) const {
     auto rms = detail::factored_squares(a.left, a.right).div_(static_cast<double>(a.right.size(0))).sqrt_();
+    if (a.scale.defined()) rms.mul_(a.scale.abs());
     return a.scaled(rms.add_(eps).reciprocal_());
   }
 };
