@@ -11,10 +11,10 @@
 
 namespace creditlib::closed_form {
 
-/// The module as a Layer's class; null where it is of another, a subclass of it too, whose forward may be another.
-template <class LayerModule>
-const LayerModule* exactly(const torch::nn::Module& module) {
-  return typeid(module) == typeid(LayerModule) ? module.as<LayerModule>() : nullptr;
+/// The module as this class; null where it is of another, a subclass of it too, whose functions may be others.
+template <class Class>
+const Class* exactly(const torch::nn::Module& module) {
+  return typeid(module) == typeid(Class) ? module.as<Class>() : nullptr;
 }
 
 inline Linear layer_of(const torch::nn::LinearImpl& module) { return {module.weight, module.bias}; }

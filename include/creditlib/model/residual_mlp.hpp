@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -81,7 +80,7 @@ class ResidualMLPImpl : public torch::nn::Module {
   /// Always there: trainers compute its gradients by formula. A subclass, whose blocks may do something else, has none
   /// but its own.
   std::optional<closed_form::Network> closed_form() {
-    if (typeid(*this) != typeid(ResidualMLPImpl)) return std::nullopt;
+    if (!closed_form::exactly<ResidualMLPImpl>(*this)) return std::nullopt;
     closed_form::Network network{.embed = {closed_form::layer_of(*embed_)},
                                  .blocks = {},
                                  .readout = {closed_form::layer_of(*out_ln_), closed_form::layer_of(*out_head_)},

@@ -13,7 +13,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -76,7 +75,7 @@ class SequentialBlocksImpl : public torch::nn::Module {
   /// begin with a Flatten), trainers compute gradients by formula; not those of a subclass, whose blocks may do
   /// something else.
   std::optional<closed_form::Network> closed_form() {
-    if (typeid(*this) != typeid(SequentialBlocksImpl)) return std::nullopt;
+    if (!closed_form::exactly<SequentialBlocksImpl>(*this)) return std::nullopt;
     closed_form::Network network{.embed = {}, .blocks = {}, .readout = {}, .residual = residual_, .flatten = false};
     for (const auto& shape : shapes_) {
       if (shape.size() != 1) return std::nullopt;
