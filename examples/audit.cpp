@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <creditlib/io/json_file.hpp>
+#include <creditlib/io/atomic_file.hpp>
 #include <creditlib/io/safetensors.hpp>
 #include <creditlib/protocol/depth_utility.hpp>
 #include <creditlib/protocol/verdict.hpp>
@@ -45,9 +45,9 @@ struct Row {
 
 class Audit {
  public:
-  explicit Audit(const Settings& s) : s_(s), path_(std::filesystem::path(s.output_dir) / (s.name() + ".json")) {
+  explicit Audit(const Settings& s) : s_(s), file_(std::filesystem::path(s.output_dir) / (s.name() + ".json")) {
     Json settings = audit::config(s);
-    const Json earlier = support::earlier_results(path_, settings, s.resume());
+    const Json earlier = support::earlier_results(file_, settings, s.resume());
     const auto kept = [&](const std::string& key, const Json& otherwise) -> Json {
       return earlier.contains(key) ? earlier[key] : otherwise;
     };
@@ -148,7 +148,7 @@ class Audit {
     if (s_.no_controls) results_["depth_utility"] = nullptr;
   }
 
-  void write() const { creditlib::io::write_json(path_, results_); }
+  void write() const { file_.write(results_); }
 
   void report() const {
     support::Table table({"check", "value", "fires", "fired", "first in epoch"});
@@ -176,11 +176,11 @@ class Audit {
       if (std::find(s_.seeds.begin(), s_.seeds.end(), seed) != s_.seeds.end())
         fmt::print("random labels, seed {}: |h_l| {}\n", seed, run.at("hidden_norms").dump());
     }
-    fmt::print("verdict: {}\nresults: {}\n", verdict_.text(), path_.string());
+    fmt::print("verdict: {}\nresults: {}\n", verdict_.text(), file_.path().string());
   }
 
   const Settings& s_;
-  std::filesystem::path path_;
+  support::ResultsFile file_;
   Json results_ = Json::object();
   std::vector<Json> runs_;
   std::vector<double> accuracies_;

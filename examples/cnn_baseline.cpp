@@ -7,7 +7,7 @@
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
 #include <creditlib/diagnostics/norms.hpp>
-#include <creditlib/io/json_file.hpp>
+#include <creditlib/io/atomic_file.hpp>
 #include <map>
 
 #include "support/figures.hpp"
@@ -163,9 +163,10 @@ void print_outcome(const Settings& s, const Json& results, const std::string& st
 void run(const Settings& s) {
   creditlib::io::check_writable_folder(s.output_dir);
   const auto stem = (std::filesystem::path(s.output_dir) / fmt::format("{}_s{}", s.method, s.seed)).string();
+  const support::ResultsFile file(stem + ".json");
   const support::Resume resume{.retrain = s.retrain};
   Json settings = config(s);
-  const Json earlier = support::earlier_results(stem + ".json", settings, resume);
+  const Json earlier = support::earlier_results(file, settings, resume);
   if (earlier.value("finished", false)) {
     support::say_kept(fmt::format("{}, seed {}", s.method, s.seed));
     return print_outcome(s, earlier, stem);
@@ -209,7 +210,7 @@ void run(const Settings& s) {
                              {"epochs", std::to_string(s.epochs)},
                              {"config", settings.dump()}});
     }
-    creditlib::io::write_json(stem + ".json", results);
+    file.write(results);
   });
   print_outcome(s, results, stem);
 }

@@ -7,7 +7,7 @@
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
 #include <creditlib/diagnostics/norms.hpp>
-#include <creditlib/io/json_file.hpp>
+#include <creditlib/io/atomic_file.hpp>
 #include <limits>
 #include <optional>
 
@@ -204,12 +204,13 @@ void print_outcome(const Json& results, const std::string& results_path, const s
 void run(const Settings& s) {
   creditlib::io::check_writable_folder(s.output_dir);
   const auto path = (std::filesystem::path(s.output_dir) / stem(s)).string();
-  const std::string results_path = path + ".json", weights_path = path + ".safetensors";
+  const std::string weights_path = path + ".safetensors";
+  const support::ResultsFile file(path + ".json");
   Json settings = config(s);
-  const Json earlier = support::earlier_results(results_path, settings, s.resume());
+  const Json earlier = support::earlier_results(file, settings, s.resume());
   if (earlier.value("finished", false)) {
     support::say_kept(fmt::format("{}, lam {}, seed {}", s.method, s.lam, s.seed));
-    return print_outcome(earlier, results_path, weights_path);
+    return print_outcome(earlier, file.path().string(), weights_path);
   }
 
   const support::Workbench bench(s.run);
@@ -231,7 +232,7 @@ void run(const Settings& s) {
     results["baseline"] = {
         {"test_acc", frozen},
         {"source", "trained here: blocks fixed at their start, embed by DFA credit, readout by the loss"}};
-    creditlib::io::write_json(results_path, results);
+    file.write(results);
   }
   const double baseline = results["baseline"]["test_acc"].get<double>();
 
@@ -261,15 +262,15 @@ void run(const Settings& s) {
               }
               results["log"] = log;
               results["transitions"] = support::transitions_json(training);
-              if (epoch > 0) creditlib::io::write_json(results_path, results);
+              if (epoch > 0) file.write(results);
             });
 
   const auto [letter, why] = outcome(s, last, accuracy, baseline, eval_batch.target.size(0));
   results["final_test_acc"] = accuracy;
   results["outcome"] = {{"letter", letter}, {"why", why}, {"growth", support::value({.value = growth(last)})}};
   results["finished"] = true;
-  creditlib::io::write_json(results_path, results);
-  print_outcome(results, results_path, weights_path);
+  file.write(results);
+  print_outcome(results, file.path().string(), weights_path);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 # cmake -D PROGRAM=…/train_methods -D FOLDER=… -P resumed_run.cmake: a run that is stopped and started again has the results of one that is not;
-# started once more it does nothing; with another setting it ends with an error; --retrain begins again.
+# started once more it does nothing; with another setting, or beside a run on the same file, it ends with an error; --retrain begins again.
 
 set(method vec) # has nets, optimisers and a generator of its own
 set(file results_digits.json)
@@ -60,6 +60,27 @@ file(GLOB left "${FOLDER}/parts/checkpoint_*")
 if(left)
   message(FATAL_ERROR "The finished run has left ${left}")
 endif()
+
+# A results file that a run is writing is no other's.
+set(beside [=[
+lock=$1; shift
+"$@" >/dev/null 2>&1 & program=$!
+while [ ! -e "$lock" ] && kill -0 $program 2>/dev/null; do sleep 0.02; done
+"$@"; code=$?
+kill -TERM $program
+wait $program
+exit $code
+]=])
+set(lock "${FOLDER}/beside/.${file}.lock")
+execute_process(COMMAND sh -c "${beside}" sh "${lock}" "${PROGRAM}" ${settings} --epochs 1000000 --methods ${method} --output_dir "${FOLDER}/beside"
+                RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
+if(NOT code EQUAL 1 OR NOT output MATCHES "another run is writing .*/beside/${file}: wait until it has ended, or use another --output_dir")
+  message(FATAL_ERROR "exit code ${code}, expected 1 and another run's claim, of a run beside another:\n${output}")
+endif()
+if(EXISTS "${lock}")
+  message(FATAL_ERROR "Both runs have ended and left ${lock}")
+endif()
+run(0 "goes on after epoch|test accuracy" --epochs 1 --methods frozen_bp --output_dir "${FOLDER}/beside" --retrain)
 
 file(READ "${FOLDER}/parts/${file}" before)
 run(0 "vec, seed 42: finished before, kept" --epochs ${epochs} --methods ${method} --output_dir "${FOLDER}/parts")

@@ -9,7 +9,7 @@
 #include <creditlib/credit/vec.hpp>
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
-#include <creditlib/io/json_file.hpp>
+#include <creditlib/io/atomic_file.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/schedule/blend.hpp>
@@ -315,17 +315,17 @@ void run(Settings s) {
   std::vector<ScheduleSpec> specs;
   for (const auto& name : s.schedules) specs.push_back(parse(name, s.epochs));
   creditlib::io::check_writable_folder(s.output_dir);
-  const auto path = std::filesystem::path(s.output_dir) / fmt::format("schedules_s{}.json", s.seed);
+  const support::ResultsFile file(std::filesystem::path(s.output_dir) / fmt::format("schedules_s{}.json", s.seed));
   Json settings = config(s);
-  Json results = support::earlier_results(path, settings, s.resume());
+  Json results = support::earlier_results(file, settings, s.resume());
   const Json earlier = results;
   const support::Workbench bench(s.run);
 
   const auto write = [&] {
-    Json file = results;
-    file["config"] = settings;
-    file["environment"] = support::environment(bench.device());
-    creditlib::io::write_json(path, file);
+    Json all = results;
+    all["config"] = settings;
+    all["environment"] = support::environment(bench.device());
+    file.write(all);
   };
   for (std::size_t i = 0; i < specs.size(); ++i) {
     const auto& name = s.schedules[i];
@@ -358,7 +358,7 @@ void run(Settings s) {
   if (results != earlier) write();
   fmt::print("\n{}\n", table.text());
   for (const auto& sentence : sentences) fmt::print("{}\n", sentence);
-  fmt::print("results: {}\n", path.string());
+  fmt::print("results: {}\n", file.path().string());
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <creditlib/diagnostics/trial_step.hpp>
-#include <creditlib/io/json_file.hpp>
+#include <creditlib/io/atomic_file.hpp>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -32,10 +32,10 @@ class Sweep {
   /// Throws Error where there are results of other settings.
   explicit Sweep(const Settings& s)
       : s_(s),
-        path_(std::filesystem::path(s.output_dir) /
+        file_(std::filesystem::path(s.output_dir) /
               fmt::format("time_sweep_L{}_d{}_s{}.json", s.num_blocks, s.d_hidden, s.seed)),
         config_(sweep::config(s)) {
-    const Json earlier = support::earlier_results(path_, config_, s.resume());
+    const Json earlier = support::earlier_results(file_, config_, s.resume());
     if (earlier.contains("results")) results_ = earlier["results"];
     if (earlier.contains("judgement")) judged_ = earlier["judgement"].get<std::vector<std::string>>();
   }
@@ -58,7 +58,7 @@ class Sweep {
     sweep::print_tables(results_);
     const auto judged = sweep::judgement(results_);
     for (const auto& sentence : judged) fmt::print("{}\n", sentence);
-    fmt::print("results: {}\n", path_.string());
+    fmt::print("results: {}\n", file_.path().string());
     if (std::exchange(judged_, judged) != judged) write(bench);  // else the file says all this already
   }
 
@@ -109,15 +109,15 @@ class Sweep {
   }
 
   void write(const support::Workbench& bench) const {
-    Json file{{"results", results_}};
-    if (!judged_.empty()) file["judgement"] = judged_;
-    file["config"] = config_;
-    file["environment"] = support::environment(bench.device());
-    creditlib::io::write_json(path_, file);
+    Json all{{"results", results_}};
+    if (!judged_.empty()) all["judgement"] = judged_;
+    all["config"] = config_;
+    all["environment"] = support::environment(bench.device());
+    file_.write(all);
   }
 
   const Settings& s_;
-  std::filesystem::path path_;
+  support::ResultsFile file_;
   Json config_, results_ = Json::array();
   std::vector<std::string> judged_;
 };

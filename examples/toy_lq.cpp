@@ -9,7 +9,7 @@
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/credit/value_net.hpp>
 #include <creditlib/credit/vec.hpp>
-#include <creditlib/io/json_file.hpp>
+#include <creditlib/io/atomic_file.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/objective/squared_error.hpp>
@@ -44,9 +44,9 @@ class Experiment {
   /// Throws Error where there are results of other settings.
   explicit Experiment(const Settings& s)
       : s_(s),
-        path_(std::filesystem::path(s.output_dir) / fmt::format("toy_lq_L{}_d{}_s{}.json", s.L, s.d, s.seed)),
+        file_(std::filesystem::path(s.output_dir) / fmt::format("toy_lq_L{}_d{}_s{}.json", s.L, s.d, s.seed)),
         config_(toy_lq::config(s)),
-        earlier_(support::earlier_results(path_, config_, s.resume())),
+        earlier_(support::earlier_results(file_, config_, s.resume())),
         problem_(s) {
     if (earlier_.contains("results")) results_ = earlier_["results"];
   }
@@ -139,13 +139,12 @@ class Experiment {
   void write() const {
     const auto median_norm = [](const torch::Tensor& t) { return t.norm(2, 1).median().item<double>(); };
     const auto& costates = problem_.costates();
-    creditlib::io::write_json(path_,
-                              {{"results", results_},
-                               {"costate_distance_to_autograd", problem_.distance_to_autograd()},
-                               {"layer_norm_ceiling", problem_.layer_norm_ceiling()},
-                               {"costate_norm_first_last", {median_norm(costates[1]), median_norm(costates.back())}},
-                               {"config", config_},
-                               {"environment", support::environment("cpu")}});
+    file_.write({{"results", results_},
+                 {"costate_distance_to_autograd", problem_.distance_to_autograd()},
+                 {"layer_norm_ceiling", problem_.layer_norm_ceiling()},
+                 {"costate_norm_first_last", {median_norm(costates[1]), median_norm(costates.back())}},
+                 {"config", config_},
+                 {"environment", support::environment("cpu")}});
   }
 
   void report() const {
@@ -164,11 +163,11 @@ class Experiment {
     fmt::print("costate cosine of the best gradient of any function of LayerNorm(h): {}\n",
                text(problem_.layer_norm_ceiling(), 4));
     fmt::print("costate: closed form and autograd differ by {:.1e} of its norm\nresults: {}\n",
-               problem_.distance_to_autograd(), path_.string());
+               problem_.distance_to_autograd(), file_.path().string());
   }
 
   const Settings& s_;
-  std::filesystem::path path_;
+  support::ResultsFile file_;
   Json config_, earlier_, results_ = Json::object();
   toy_lq::Problem problem_;
 };

@@ -10,7 +10,7 @@
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
 #include <creditlib/diagnostics/norms.hpp>
-#include <creditlib/io/json_file.hpp>
+#include <creditlib/io/atomic_file.hpp>
 
 #include "support/figures.hpp"
 #include "support/methods.hpp"
@@ -244,9 +244,9 @@ void run_all(const Settings& s) {
   support::check_distinct("--methods", s.methods);
   support::check_distinct("--seeds", s.seeds);
   creditlib::io::check_writable_folder(s.output_dir);
-  const auto path = std::filesystem::path(s.output_dir) / fmt::format("results_{}.json", s.run.dataset);
+  const support::ResultsFile file(std::filesystem::path(s.output_dir) / fmt::format("results_{}.json", s.run.dataset));
   Json settings = config(s);
-  Json results = support::earlier_results(path, settings, s.resume());
+  Json results = support::earlier_results(file, settings, s.resume());
   const support::Workbench bench(s.run);
   // What cannot be trained says so before anything has been.
   for (const auto& method : s.methods) make_trainer(method, s.seeds.front(), s, bench);
@@ -259,14 +259,14 @@ void run_all(const Settings& s) {
       }
       run(method, seed, s, bench, [&](const Json& entry) {
         results[std::to_string(seed)][method] = entry;
-        Json file = results;
-        file["config"] = settings;
-        file["environment"] = support::environment(bench.device());
-        creditlib::io::write_json(path, file);
+        Json all = results;
+        all["config"] = settings;
+        all["environment"] = support::environment(bench.device());
+        file.write(all);
       });
     }
   }
-  print_table(results, s, path);
+  print_table(results, s, file.path());
 }
 
 }  // namespace

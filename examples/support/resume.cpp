@@ -1,14 +1,58 @@
 #include "support/resume.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <creditlib/error.hpp>
 #include <creditlib/io/json_file.hpp>
+#include <system_error>
+#include <utility>
 
 namespace support {
 
 using Json = nlohmann::ordered_json;
+
+namespace {
+
+/// Whether `path` still names the open file: who had it before may have removed it in between.
+bool names(const std::filesystem::path& path, int file) {
+  struct stat here {
+  }, there{};
+  return ::fstat(file, &here) == 0 && ::stat(path.c_str(), &there) == 0 && here.st_dev == there.st_dev &&
+         here.st_ino == there.st_ino;
+}
+
+}  // namespace
+
+ResultsFile::ResultsFile(std::filesystem::path path)
+    : path_(std::move(path)), lock_path_(path_.parent_path() / ("." + path_.filename().string() + ".lock")) {
+  for (;;) {
+    lock_ = ::open(lock_path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (lock_ < 0) {
+      throw creditlib::Error(fmt::format("{} cannot be opened ({}): make it writable, or use another --output_dir.",
+                                         lock_path_.string(), std::generic_category().message(errno)));
+    }
+    const bool taken = ::flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (!taken && names(lock_path_, lock_)) return;
+    ::close(lock_);
+    if (taken) {
+      throw creditlib::Error(fmt::format(
+          "another run is writing {}: wait until it has ended, or use another --output_dir.", path_.string()));
+    }
+  }
+}
+
+ResultsFile::~ResultsFile() {
+  ::unlink(lock_path_.c_str());
+  ::close(lock_);
+}
+
+void ResultsFile::write(const Json& results) const { creditlib::io::write_json(path_, results); }
 
 void add_retrain_flag(CLI::App& app, bool& retrain) {
   app.add_flag("--retrain", retrain,
@@ -39,15 +83,15 @@ Json fixed_settings(Json config, const Resume& resume) {
   return config;
 }
 
-Json earlier_results(const std::filesystem::path& path, Json& config, const Resume& resume) {
-  if (resume.retrain || !std::filesystem::exists(path)) return Json::object();
-  auto file = creditlib::io::read_json(path);
-  const Json found = file.is_object() && file.contains("config") ? file["config"] : Json(nullptr);
+Json earlier_results(const ResultsFile& file, Json& config, const Resume& resume) {
+  if (resume.retrain || !std::filesystem::exists(file.path())) return Json::object();
+  auto results = creditlib::io::read_json(file.path());
+  const Json found = results.is_object() && results.contains("config") ? results["config"] : Json(nullptr);
   const auto difference = first_difference(fixed_settings(found, resume), fixed_settings(config, resume));
   if (!difference.empty()) {
     throw creditlib::Error(
         fmt::format("{} holds results of other settings ({}): use another --output_dir, or --retrain to replace them.",
-                    path.string(), difference));
+                    file.path().string(), difference));
   }
   for (const auto& key : resume.lists) {
     if (!found.contains(key)) continue;
@@ -56,9 +100,9 @@ Json earlier_results(const std::filesystem::path& path, Json& config, const Resu
       if (std::find(list.begin(), list.end(), entry) == list.end()) list.push_back(entry);
     }
   }
-  file.erase("config");
-  file.erase("environment");
-  return file;
+  results.erase("config");
+  results.erase("environment");
+  return results;
 }
 
 void say_kept(const std::string& what) { fmt::print("{}: finished before, kept (--retrain makes it anew)\n", what); }

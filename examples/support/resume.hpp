@@ -20,13 +20,31 @@ struct Resume {
   bool retrain = false;                                ///< begin a new file
 };
 
-/// The results in the file `path` that this run adds to, without "config" and "environment": an empty object where
+/// A results file, this run's alone while the object lives: two that add to one file would each undo what the other
+/// does. A hidden file beside it, `.NAME.lock`, says so to others; a program that is killed leaves it, and it is free.
+class ResultsFile {
+ public:
+  /// Throws Error where another run has it. On a file system without locks nothing is kept apart.
+  explicit ResultsFile(std::filesystem::path path);
+  ~ResultsFile();
+  ResultsFile(const ResultsFile&) = delete;
+  ResultsFile& operator=(const ResultsFile&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  /// Replaces what it holds, whole or not at all.
+  void write(const nlohmann::ordered_json& results) const;
+
+ private:
+  std::filesystem::path path_, lock_path_;
+  int lock_;  ///< a file descriptor
+};
+
+/// The results in `file` that this run adds to, without "config" and "environment": an empty object where
 /// there is no file, or with `retrain`. The lists of `config` become those of both runs, since the file is to say all
 /// that is in it.
 ///
 /// Throws Error, before anything has happened, where another setting differs, saying which and what to do.
-nlohmann::ordered_json earlier_results(const std::filesystem::path& path, nlohmann::ordered_json& config,
-                                       const Resume& resume);
+nlohmann::ordered_json earlier_results(const ResultsFile& file, nlohmann::ordered_json& config, const Resume& resume);
 
 /// The settings that must be the same in every run on one results file: those that are neither lists nor free.
 nlohmann::ordered_json fixed_settings(nlohmann::ordered_json config, const Resume& resume);
