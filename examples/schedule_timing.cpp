@@ -9,7 +9,6 @@
 #include <creditlib/credit/vec.hpp>
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
-#include <creditlib/io/atomic_file.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/schedule/blend.hpp>
@@ -314,7 +313,6 @@ void run(Settings s) {
   s.schedules = spelt_out(s.schedules, s.epochs);
   std::vector<ScheduleSpec> specs;
   for (const auto& name : s.schedules) specs.push_back(parse(name, s.epochs));
-  creditlib::io::check_writable_folder(s.output_dir);
   const support::ResultsFile file(std::filesystem::path(s.output_dir) / fmt::format("schedules_s{}.json", s.seed));
   Json settings = config(s);
   Json results = support::earlier_results(file, settings, s.resume());

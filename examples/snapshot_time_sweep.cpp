@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <creditlib/diagnostics/trial_step.hpp>
-#include <creditlib/io/atomic_file.hpp>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -123,7 +122,6 @@ class Sweep {
 };
 
 void run(const Settings& s) {
-  creditlib::io::check_writable_folder(s.output_dir);
   Sweep experiment(s);
   const sweep::Snapshots snapshots(s);
   const support::Workbench bench(s.run);

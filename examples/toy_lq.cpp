@@ -9,7 +9,6 @@
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/credit/value_net.hpp>
 #include <creditlib/credit/vec.hpp>
-#include <creditlib/io/atomic_file.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/objective/squared_error.hpp>
@@ -174,7 +173,6 @@ class Experiment {
 
 void run(const Settings& s) {
   support::check_distinct("--methods", s.methods);
-  creditlib::io::check_writable_folder(s.output_dir);
   support::set_threads({.threads = s.threads});
   Experiment(s).run();
 }

@@ -10,7 +10,6 @@
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/eval_mode.hpp>
 #include <creditlib/diagnostics/norms.hpp>
-#include <creditlib/io/atomic_file.hpp>
 
 #include "support/figures.hpp"
 #include "support/methods.hpp"
@@ -243,7 +242,6 @@ void run_all(const Settings& s) {
   }
   support::check_distinct("--methods", s.methods);
   support::check_distinct("--seeds", s.seeds);
-  creditlib::io::check_writable_folder(s.output_dir);
   const support::ResultsFile file(std::filesystem::path(s.output_dir) / fmt::format("results_{}.json", s.run.dataset));
   Json settings = config(s);
   Json results = support::earlier_results(file, settings, s.resume());

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <creditlib/error.hpp>
+#include <creditlib/io/atomic_file.hpp>
 #include <creditlib/io/json_file.hpp>
 #include <system_error>
 #include <utility>
@@ -21,8 +22,7 @@ namespace {
 
 /// Whether `path` still names the open file: who had it before may have removed it in between.
 bool names(const std::filesystem::path& path, int file) {
-  struct stat here {
-  }, there{};
+  struct stat here = {}, there = {};
   return ::fstat(file, &here) == 0 && ::stat(path.c_str(), &there) == 0 && here.st_dev == there.st_dev &&
          here.st_ino == there.st_ino;
 }
@@ -31,6 +31,7 @@ bool names(const std::filesystem::path& path, int file) {
 
 ResultsFile::ResultsFile(std::filesystem::path path)
     : path_(std::move(path)), lock_path_(path_.parent_path() / ("." + path_.filename().string() + ".lock")) {
+  creditlib::io::check_writable_folder(path_.parent_path());
   for (;;) {
     lock_ = ::open(lock_path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (lock_ < 0) {

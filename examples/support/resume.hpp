@@ -24,7 +24,8 @@ struct Resume {
 /// does. A hidden file beside it, `.NAME.lock`, says so to others; a program that is killed leaves it, and it is free.
 class ResultsFile {
  public:
-  /// Throws Error where another run has it. On a file system without locks nothing is kept apart.
+  /// Creates its folder where missing. Throws Error where that cannot be written to, and where another run has the
+  /// file; on a file system without locks nothing is kept apart.
   explicit ResultsFile(std::filesystem::path path);
   ~ResultsFile();
   ResultsFile(const ResultsFile&) = delete;
