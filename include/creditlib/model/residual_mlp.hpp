@@ -6,7 +6,7 @@
 #include <torch/nn/pimpl.h>
 
 #include <concepts>
-#include <creditlib/closed_form/stage_of.hpp>
+#include <creditlib/closed_form/layer_of.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>

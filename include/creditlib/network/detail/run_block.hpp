@@ -1,0 +1,70 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <creditlib/concepts.hpp>
+#include <creditlib/detail/describe.hpp>
+#include <creditlib/error.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+/// Runs parts of a network and checks what they return.
+namespace creditlib::detail {
+
+/// Runs block l on h, a detached tensor, and says so where it overwrites it.
+template <BlockModel Model>
+torch::Tensor branch_of(Model& model, std::int64_t l, const torch::Tensor& h) {
+  const auto in_place = [&] {
+    fail("Block ", l, " changes its input in place, and with it the hidden state h_", l,
+         " that credit is for; make its first layer out-of-place (inplace(false)).");
+  };
+  const auto version = h._version();
+  torch::Tensor f;
+  try {
+    f = model->block(l, h);
+  } catch (const c10::Error& error) {  // what LibTorch says of a leaf that pullbacks need
+    if (std::string(error.what_without_backtrace()).find("in-place operation") != std::string::npos) in_place();
+    throw;
+  }
+  if (h._version() != version) in_place();
+  return f;
+}
+
+/// h_{l+1} from h_l and f_l; says so where the model's join overwrites one of them.
+template <BlockModel Model>
+torch::Tensor joined(Model& model, std::int64_t l, const torch::Tensor& h, const torch::Tensor& f) {
+  const auto before = h._version() + f._version();
+  torch::Tensor next = model->join(l, h, f);
+  if (h._version() + f._version() != before)
+    fail("join changes the hidden state h_", l, " or the block's output f_", l, " in place; return a new tensor.");
+  return next;
+}
+
+inline void check_hidden(const char* whose, std::size_t l, const torch::Tensor& h, std::vector<std::int64_t> shape,
+                         std::int64_t batch) {
+  shape.insert(shape.begin(), batch);
+  if (h.defined() && h.sizes() == torch::IntArrayRef(shape)) return;
+  fail(whose, l, " is ", h.defined() ? shape_text(h.sizes()) : "undefined", ", expected ", shape_text(shape),
+       ": hidden_shape(", l, ") for each sample of the batch.");
+}
+
+inline void check_logits(const torch::Tensor& logits, std::int64_t batch, std::int64_t classes) {
+  if (logits.defined() && logits.sizes() == torch::IntArrayRef({batch, classes})) return;
+  fail("The model's logits are ", logits.defined() ? shape_text(logits.sizes()) : "undefined", ", expected ",
+       shape_text({batch, classes}), ": classes() for each sample of the batch.");
+}
+
+/// Throws Error unless a source's local_inputs are one a hidden state, each of its shape.
+template <BlockModel Model>
+void check_local_inputs(Model& model, const std::vector<torch::Tensor>& states, std::int64_t batch) {
+  const auto expected = static_cast<std::size_t>(model->blocks()) + 1;
+  if (states.size() != expected) {
+    fail("local_inputs gave ", states.size(), " states, expected ", expected, ": one for each of h_0..h_L.");
+  }
+  for (std::size_t l = 0; l < states.size(); ++l) {
+    check_hidden("The local_inputs' h'_", l, states[l], model->hidden_shape(static_cast<std::int64_t>(l)), batch);
+  }
+}
+
+}  // namespace creditlib::detail
