@@ -8,12 +8,15 @@
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/credit/value_net.hpp>
 #include <creditlib/credit/vec.hpp>
+#include <creditlib/trainer/source_traits.hpp>
 #include <string>
 #include <tuple>
 
 #include "../models.hpp"
 #include "../rules.hpp"
 #include "../test.hpp"
+#include "any_trainer.hpp"
+#include "laws.hpp"
 
 /// The rules that the laws are about: all of the library, and some of a user's own.
 namespace creditlib::test {
@@ -56,11 +59,13 @@ struct SmallVecAtBlockInput {
   static std::string refusal(Kind kind) { return one_shape(kind) ? "" : "Vec: .at = BlockInput drives block "; }
 };
 
+/// ValueNet with its loss alone, or with the terminal gradient matched.
+template <bool matched>
 struct SmallValueNet {
   template <class Model>
   ValueNet::State bind(Model& model, const BindContext& context) const {
-    return ValueNet{.samples = 2, .terminal_gradient_weight = 0.1, .hidden = 16, .layers = 1, .time = 4}.bind(model,
-                                                                                                              context);
+    return ValueNet{.samples = 2, .terminal_gradient_weight = matched ? 0.1 : 0, .hidden = 16, .layers = 1, .time = 4}
+        .bind(model, context);
   }
 };
 
@@ -93,7 +98,8 @@ using Rules = std::tuple<                //
     OracleAtBlockInput,                  //
     SmallVec,                            //
     SmallVecAtBlockInput,                //
-    SmallValueNet,                       //
+    SmallValueNet<false>,                //
+    SmallValueNet<true>,                 //
     SmallStatePredictor,                 //
     ShortEquilibriumPropagation<false>,  //
     ShortEquilibriumPropagation<true>,   //
@@ -122,6 +128,10 @@ inline constexpr bool magnifies_rounding = false;
 template <bool centred>
 inline constexpr bool magnifies_rounding<ShortEquilibriumPropagation<centred>> = true;
 
+/// Whether a rule learns.
+template <class Rule>
+inline constexpr bool learns = learner<ResidualMLP, typename detail::SourceTraits<Rule, ResidualMLP>::State>();
+
 /// What a rule says of a model that it cannot train; "" where it trains it.
 template <class Rule>
 std::string refusal(Kind kind) {
@@ -130,6 +140,14 @@ std::string refusal(Kind kind) {
   } else {
     return "";
   }
+}
+
+template <class Rule>
+About about() {
+  return {.draws = draws<Rule>,
+          .learns = learns<Rule>,
+          .magnifies_rounding = magnifies_rounding<Rule>,
+          .refusal = refusal<Rule>};
 }
 
 }  // namespace creditlib::test
