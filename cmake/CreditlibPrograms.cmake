@@ -17,7 +17,8 @@ if(CREDITLIB_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(creditlib_with_ccache TRUE)
 endif()
 
-set(creditlib_warnings -Wall -Wextra -Wpedantic -Wshadow)
+set(creditlib_warnings
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wold-style-cast -Wcast-qual -Wnon-virtual-dtor -Woverloaded-virtual)
 if(CREDITLIB_WARNINGS_AS_ERRORS)
   list(APPEND creditlib_warnings -Werror)
 endif()
