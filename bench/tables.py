@@ -3,7 +3,8 @@
 from contest import markdown
 
 # What a sweep of credit_cost.py changes, in words.
-SWEPT_OVER = {"blocks": "L blocks", "width": "width d", "classes": "classes C", "batch": "batch B", "threads": "threads"}
+SWEPT_OVER = {"blocks": "L blocks", "width": "width d", "classes": "classes C", "batch": "batch B",
+              "threads": "threads"}
 
 
 def contest_table(network, contestants):
@@ -34,10 +35,14 @@ def cost_table(network):
         over = "" if forward is None else f"{ms - forward:.2f}"
         to_bp = f"{entry['to_bp']['ratio']:.2f}" if "to_bp" in entry else ""
         megabytes = f"{entry['activations'] / 1e6:.1f}" if "activations" in entry else ""
-        of_bp = f"{entry['activations'] / bp['activations']:.2f}" if "activations" in entry and "activations" in bp else ""
-        rows.append([*name.split("/"), f"{ms:.2f}", f"{1e3 * network['batch'] / ms:.0f}", over, to_bp, megabytes, of_bp])
-    head = ["rule", "path", "ms per step", "images per second", "over the forward pass", "to bp", "MB for the step", "to bp"]
-    about = f"batch {network['batch']}" + ("" if forward is None else f"; the forward pass takes {forward:.2f} ms")
+        both = "activations" in entry and "activations" in bp
+        of_bp = f"{entry['activations'] / bp['activations']:.2f}" if both else ""
+        images = f"{1e3 * network['batch'] / ms:.0f}"
+        rows.append([*name.split("/"), f"{ms:.2f}", images, over, to_bp, megabytes, of_bp])
+    head = ["rule", "path", "ms per step", "images per second", "over the forward pass", "to bp", "MB for the step",
+            "to bp"]
+    about = f"batch {network['batch']}"
+    about += "" if forward is None else f"; the forward pass takes {forward:.2f} ms"
     return f"{about}:\n\n" + markdown(head, rows)
 
 
@@ -48,9 +53,11 @@ def product_table(networks):
         cells = []
         for network in networks.values():
             flop, bp = (network["flop"].get(key) for key in (name, f"bp/{name.partition('/')[2]}"))
-            cells.append("" if flop is None else f"{flop / 1e9:.3f}" + ("" if bp is None else f" ({flop / bp:.2f})"))
+            to_bp = "" if flop is None or bp is None else f" ({flop / bp:.2f})"
+            cells.append("" if flop is None else f"{flop / 1e9:.3f}{to_bp}")
         rows.append([*name.split("/"), *cells])
-    return markdown(["rule", "path", *(f"{name}, batch {network['batch']}" for name, network in networks.items())], rows)
+    heads = [f"{name}, batch {network['batch']}" for name, network in networks.items()]
+    return markdown(["rule", "path", *heads], rows)
 
 
 def floor_ms(entry, rule):
@@ -62,7 +69,8 @@ def floor_ms(entry, rule):
 def sweep_table(name, points, base):
     """ms per step of every curve of a sweep of scaling.json."""
     named = list(dict.fromkeys(key for entry in points.values() for key in entry))
-    curves = {key: [entry.get(key, {}).get("median_ms") for entry in points.values()] for key in named if not key.startswith("floor ")}
+    curves = {key: [entry.get(key, {}).get("median_ms") for entry in points.values()]
+              for key in named if not key.startswith("floor ")}
     for key in named:
         if key.startswith("floor ") and key != "floor adamw":
             rule = key.removeprefix("floor ")
