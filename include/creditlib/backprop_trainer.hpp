@@ -29,7 +29,7 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
                 "creditlib: BackpropTrainer cannot be made of these parts; the sentence above says why");
 
   using Base = detail::TrainerBase<BackpropTrainer, Model, Objective>;
-  using Base::objective_, Base::passes_, Base::previewed, Base::summary, Base::training_;
+  using Base::objective_, Base::passes_, Base::previewed, Base::stepped, Base::summary, Base::training_;
 
  public:
   using Base::model;
@@ -82,8 +82,7 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   };
 
   StepResult unobserved_step(const torch::Tensor& x, const torch::Tensor& y) {
-    return detail::translated([&] {
-      training_.check_batch(objective_, x, y);
+    return stepped(x, y, [&] {
       auto& by_formula = passes_.by_formula();
       auto [gradients, loss, logits] = by_formula ? backward(*by_formula->for_step(), x, y) : backward(x, y);
       auto result = summary(loss, logits, y);

@@ -86,6 +86,7 @@
 #include <creditlib/schedule/warmup.hpp>
 #include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/scope/in_float64.hpp>
+#include <creditlib/scope/restored_on_error.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/statistics/bootstrap.hpp>
 #include <creditlib/statistics/confidence.hpp>

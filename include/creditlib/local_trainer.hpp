@@ -53,7 +53,7 @@ class LocalTrainer : public detail::TrainerBase<
   using Sources = detail::Sources<Credit, Model>;
   using Mixing = detail::Mixing<Sources::count>;
   using States = std::optional<std::vector<torch::Tensor>>;
-  using Base::objective_, Base::passes_, Base::previewed, Base::summary, Base::training_;
+  using Base::objective_, Base::passes_, Base::previewed, Base::stepped, Base::summary, Base::training_;
 
  public:
   using Base::model, Base::options, Base::path;
@@ -130,8 +130,7 @@ class LocalTrainer : public detail::TrainerBase<
   }
 
   StepResult unobserved_step(const torch::Tensor& x, const torch::Tensor& y) {
-    return detail::translated([&] {
-      training_.check_batch(objective_, x, y);
+    return stepped(x, y, [&] {
       const auto now = detail::mixing_of(schedule_, training_.progress());
       const auto [trace, pass] = passes_.step(model(), objective_, x, y, Sources::pull_back(now));
       const auto credit = credit_of(trace, now);
@@ -211,11 +210,7 @@ class LocalTrainer : public detail::TrainerBase<
       branch = std::move(outputs.branch);
       error = objective_.error(outputs.logits, trace.target);
     }
-    detail::OutputGradients from;
-    if constexpr (keeps_factors) {
-      if (!credit.factors.empty()) from = local_.gradients(credit.factors, options().memory == Memory::Constant);
-    }
-    if (credit.factors.empty()) from = local_.gradients(credit.dense, trace.hidden[0], branch);
+    auto from = local_.gradients(credit, trace.hidden, branch, options().memory == Memory::Constant);
     from.readout = error / static_cast<double>(error.size(0));
     return training_.clipped(pass.gradients(from, training_.parameters()));
   }
