@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <creditlib/io/safetensors.hpp>
-#include <creditlib/protocol/depth_utility.hpp>
-#include <creditlib/protocol/verdict.hpp>
+#include <creditlib/audit/depth_utility.hpp>
+#include <creditlib/audit/verdict.hpp>
 #include <cstdint>
 #include <filesystem>
 #include <string>

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <creditlib/diagnostics/alignment.hpp>
-#include <creditlib/diagnostics/eval_mode.hpp>
+#include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/diagnostics/norms.hpp>
 #include <limits>
 #include <optional>

@@ -8,7 +8,7 @@
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/vec.hpp>
 #include <creditlib/diagnostics/alignment.hpp>
-#include <creditlib/diagnostics/eval_mode.hpp>
+#include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/schedule/blend.hpp>

@@ -8,7 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <creditlib/diagnostics/alignment.hpp>
-#include <creditlib/diagnostics/eval_mode.hpp>
+#include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/diagnostics/norms.hpp>
 
 #include "support/figures.hpp"

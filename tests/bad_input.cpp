@@ -46,8 +46,8 @@ void check_refusals(Trainer& trainer) {
   const auto on_meta = torch::TensorOptions().device(torch::kMeta);
 
   CHECK(says(refusal(trainer, x.to(torch::kFloat64), y),
-             {"x is (7, 6) Double on cpu", "the model is Float on cpu", "x.to("}));
-  CHECK(says(refusal(trainer, x.to(on_meta), y), {"on meta", "the model is Float on cpu"}));
+             {"x is (7, 6) float64 on cpu", "the model is float32 on cpu", "x.to("}));
+  CHECK(says(refusal(trainer, x.to(on_meta), y), {"on meta", "the model is float32 on cpu"}));
   CHECK(says(refusal(trainer, torch::Tensor(), y), {"x is undefined"}));
   CHECK(says(refusal(trainer, torch::zeros({}), y), {"x is ()", "at least one sample"}));
   CHECK(says(refusal(trainer, x.narrow(0, 0, 0), y.narrow(0, 0, 0)), {"x is (0, 6)", "at least one sample"}));
@@ -127,7 +127,7 @@ TEST_CASE("BackpropTrainer refuses a batch that does not fit and changes nothing
     return said;
   };
 
-  CHECK(says(message(x.to(torch::kFloat64), y), {"x is (7, 6) Double on cpu", "the model is Float on cpu"}));
+  CHECK(says(message(x.to(torch::kFloat64), y), {"x is (7, 6) float64 on cpu", "the model is float32 on cpu"}));
   CHECK(says(message(x.narrow(0, 0, 0), y.narrow(0, 0, 0)), {"x is (0, 6)"}));
   CHECK(says(message(x, y + 3), {"label is", "expected 0..3"}));
   CHECK(says(message(x, y.narrow(0, 0, 6)), {"each of the 7 samples"}));
@@ -269,10 +269,10 @@ TEST_CASE("a model that has moved to another dtype since is refused, until it is
   model->to(torch::kFloat64);
 
   CHECK(says(error_of([&] { trainer.step(twice.x, twice.y); }),
-             {"embed.weight is (5, 6) Double on cpu", "Float on cpu", "new trainer"}));
+             {"embed.weight is (5, 6) float64 on cpu", "float32 on cpu", "new trainer"}));
   CHECK(says(error_of([&] { trainer.step(batch.x, batch.y); }), {"new trainer"}));
   CHECK(says(error_of([&] { trainer.credits(batch.x, batch.y); }), {"new trainer"}));
-  CHECK(says(error_of([&] { back.step(twice.x, twice.y); }), {"embed.weight is (5, 6) Double on cpu"}));
+  CHECK(says(error_of([&] { back.step(twice.x, twice.y); }), {"embed.weight is (5, 6) float64 on cpu"}));
 
   model->to(torch::kFloat32);
   CHECK(error_of([&] { trainer.step(batch.x, batch.y); }) == "(nothing was thrown)");

@@ -1,4 +1,4 @@
-#include <creditlib/credit/factored_credit.hpp>
+#include <creditlib/factored_credit.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/normalizer/row_rms.hpp>
 #include <limits>

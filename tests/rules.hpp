@@ -2,6 +2,7 @@
 
 #include <creditlib/bind_context.hpp>
 #include <creditlib/named_tensors.hpp>
+#include <creditlib/network/shape.hpp>
 #include <creditlib/optim/adamw.hpp>
 #include <creditlib/trace.hpp>
 #include <cstdint>
@@ -14,16 +15,6 @@
 /// Credit rules of a user's own.
 namespace creditlib::test {
 
-/// Features of a hidden state without the batch: d of (d) and (N, d), C of (C, H, W).
-inline std::int64_t features(const std::vector<std::int64_t>& shape) { return shape.size() == 2 ? shape[1] : shape[0]; }
-
-/// (B, features) as one value a feature of a hidden state.
-inline torch::Tensor one_a_feature(const torch::Tensor& a, const std::vector<std::int64_t>& shape) {
-  if (shape.size() == 3) return a.view({a.size(0), a.size(1), 1, 1});
-  if (shape.size() == 2) return a.view({a.size(0), 1, a.size(1)});
-  return a;
-}
-
 /// A rule of a user's own, without state in its config: credit from the label alone.
 struct TargetProjection {
   struct State {
@@ -33,7 +24,7 @@ struct TargetProjection {
     std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
       std::vector<torch::Tensor> a;
       for (std::size_t l = 0; l < feedback.size(); ++l) {
-        a.push_back(one_a_feature(-feedback[l].index_select(1, trace.target).t().contiguous(),
+        a.push_back(spread(-feedback[l].index_select(1, trace.target).t().contiguous(),
                                   model->hidden_shape(static_cast<std::int64_t>(l))));
       }
       return a;
@@ -94,7 +85,7 @@ struct LearnedProjection {
     std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
       std::vector<torch::Tensor> a;
       for (std::size_t l = 0; l < feedback.size(); ++l) {
-        a.push_back(one_a_feature(trace.error.mm(feedback[l].t()), model->hidden_shape(static_cast<std::int64_t>(l))));
+        a.push_back(spread(trace.error.mm(feedback[l].t()), model->hidden_shape(static_cast<std::int64_t>(l))));
       }
       return a;
     }

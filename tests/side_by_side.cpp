@@ -1,4 +1,4 @@
-#include <creditlib/detail/side_by_side.hpp>
+#include <creditlib/closed_form/detail/side_by_side.hpp>
 #include <vector>
 
 #include "test.hpp"

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <creditlib/detail/passes.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
+#include <creditlib/trainer/passes.hpp>
 
 #include "models.hpp"
 #include "test.hpp"
@@ -12,7 +12,7 @@ namespace creditlib::test {
 template <class Model, class Objective = CrossEntropy>
 Trace trace_of(Model& model, const Batch& batch, const Objective& objective = {}) {
   const detail::Passes<Model> passes(model, TrainerOptions{}, model->parameters());
-  return passes.forward(model, objective, batch.x, batch.y, /*pullbacks=*/false, passes.closed_form()).trace;
+  return passes.preview(model, objective, batch.x, batch.y, /*pullbacks=*/false).trace;
 }
 
 }  // namespace creditlib::test

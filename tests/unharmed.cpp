@@ -1,6 +1,6 @@
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
-#include <creditlib/data/normalise.hpp>
+#include <creditlib/data/normalize.hpp>
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
 #include <creditlib/local_trainer.hpp>

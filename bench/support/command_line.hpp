@@ -2,8 +2,8 @@
 
 #include <benchmark/benchmark.h>
 
-#include <creditlib/process/denormals.hpp>
-#include <creditlib/process/memory.hpp>
+#include <creditlib/runtime/denormals.hpp>
+#include <creditlib/runtime/memory.hpp>
 #include <cstdio>
 #include <exception>
 #include <functional>

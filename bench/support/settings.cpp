@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <creditlib/error.hpp>
-#include <creditlib/process/matmul.hpp>
+#include <creditlib/runtime/matmul.hpp>
 #include <thread>
 
 namespace bench {

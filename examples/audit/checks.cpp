@@ -1,12 +1,12 @@
 #include "audit/checks.hpp"
 
 #include <algorithm>
-#include <creditlib/diagnostics/eval_mode.hpp>
+#include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/diagnostics/feedback_null.hpp>
 #include <creditlib/diagnostics/norms.hpp>
-#include <creditlib/protocol/gradient_stability.hpp>
-#include <creditlib/protocol/reference_validity.hpp>
-#include <creditlib/protocol/scale_growth.hpp>
+#include <creditlib/audit/gradient_stability.hpp>
+#include <creditlib/audit/reference_validity.hpp>
+#include <creditlib/audit/scale_growth.hpp>
 #include <string>
 
 #include "support/figures.hpp"

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <creditlib/data/batches.hpp>
-#include <creditlib/protocol/check.hpp>
+#include <creditlib/audit/check.hpp>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <vector>

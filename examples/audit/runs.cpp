@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <torch/utils.h>
 
-#include <creditlib/protocol/verdict.hpp>
+#include <creditlib/audit/verdict.hpp>
 #include <filesystem>
 #include <functional>
 #include <map>

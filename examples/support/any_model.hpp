@@ -1,7 +1,7 @@
 #pragma once
 
 #include <creditlib/data/batches.hpp>
-#include <creditlib/diagnostics/eval_mode.hpp>
+#include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/diagnostics/finite.hpp>
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/diagnostics/nudging.hpp>

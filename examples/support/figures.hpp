@@ -1,6 +1,6 @@
 #pragma once
 
-#include <creditlib/diagnostics/measured.hpp>
+#include <creditlib/statistics/measured.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <creditlib/process/matmul.hpp>
+#include <creditlib/runtime/matmul.hpp>
 #include <cstdio>
 
 #include "support/program.hpp"

@@ -1,6 +1,6 @@
 #include "support/methods.hpp"
 
-#include <creditlib/credit/features.hpp>
+#include <creditlib/network/shape.hpp>
 #include <creditlib/io/safetensors.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/model/small_cnn.hpp>
@@ -27,7 +27,7 @@ extern template std::unique_ptr<AnyTrainer> method_trainer(const std::string&, c
 
 namespace {
 
-using creditlib::detail::elements;
+using creditlib::elements;
 
 /// Whether the rule acts on a network whose convolutions' credit is one value a channel, meaned over positions: the
 /// scripts' way.

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <creditlib/process/denormals.hpp>
-#include <creditlib/process/memory.hpp>
+#include <creditlib/runtime/denormals.hpp>
+#include <creditlib/runtime/memory.hpp>
 #include <csignal>
 #include <cstdio>
 

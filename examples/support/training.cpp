@@ -9,7 +9,7 @@
 #include <chrono>
 #include <cmath>
 #include <creditlib/diagnostics/alignment.hpp>
-#include <creditlib/diagnostics/eval_mode.hpp>
+#include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/diagnostics/finite.hpp>
 #include <creditlib/error.hpp>
 #include <cstdio>

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <creditlib/data/batches.hpp>
-#include <creditlib/diagnostics/measured.hpp>
+#include <creditlib/statistics/measured.hpp>
 #include <creditlib/diagnostics/ridge_control.hpp>
 #include <cstdint>
 #include <nlohmann/json.hpp>

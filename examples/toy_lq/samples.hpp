@@ -4,7 +4,7 @@
 #include <torch/utils.h>
 
 #include <creditlib/data/batches.hpp>
-#include <creditlib/diagnostics/seeded.hpp>
+#include <creditlib/statistics/seeded.hpp>
 #include <cstdint>
 
 #include "toy_lq/settings.hpp"

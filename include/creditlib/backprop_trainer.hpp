@@ -2,16 +2,15 @@
 
 #include <cmath>
 #include <creditlib/concepts.hpp>
-#include <creditlib/detail/observer.hpp>
-#include <creditlib/detail/passes.hpp>
-#include <creditlib/detail/requirements.hpp>
-#include <creditlib/detail/training.hpp>
-#include <creditlib/detail/whole_forward.hpp>
+#include <creditlib/network/detail/gradients_of.hpp>
+#include <creditlib/network/detail/whole_forward.hpp>
+#include <creditlib/network/shape.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
+#include <creditlib/trainer/base.hpp>
+#include <creditlib/trainer/requirements.hpp>
 #include <creditlib/trainer_options.hpp>
-#include <filesystem>
-#include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace creditlib {
@@ -20,20 +19,24 @@ namespace creditlib {
 ///
 /// clip_norm scales each block's gradients as it does there. With `branch_penalty` the loss is the objective's batch
 /// mean plus branch_penalty times the sum over blocks of the batch mean of ||f_l||^2, the counterpart of
-/// PenalizedInnerProduct. Every failure is an Error, thrown before the parameters change.
+/// PenalizedInnerProduct. step, observe, end_epoch, save, load, model, options, epoch, steps, rate and path are those
+/// of every trainer (trainer/base.hpp).
+///
+/// Throws Error for every failure, before the parameters change.
 template <class Model, class Objective = CrossEntropy>
-class BackpropTrainer {
-  static_assert(detail::model_is_sound<Model>() & detail::objective_is_sound<Objective>(),
+class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Objective>, Model, Objective> {
+  static_assert(detail::all_of({detail::model_is_sound<Model>(), detail::objective_is_sound<Objective>()}),
                 "creditlib: BackpropTrainer cannot be made of these parts; the sentence above says why");
 
+  using Base = detail::TrainerBase<BackpropTrainer, Model, Objective>;
+  using Base::objective_, Base::passes_, Base::previewed, Base::stepped, Base::summary, Base::training_;
+
  public:
+  using Base::model;
+
   explicit BackpropTrainer(Model model, TrainerOptions options = {}, Objective objective = {},
                            double branch_penalty = 0)
-      : training_(detail::translated([&] { return detail::Training<Model>(std::move(model), options); })),
-        passes_(detail::translated(
-            [&] { return detail::Passes<Model>(training_.model(), options, training_.parameters()); })),
-        objective_(std::move(objective)),
-        branch_penalty_(branch_penalty) {
+      : Base(std::move(model), options, std::move(objective)), branch_penalty_(branch_penalty) {
     if (options.memory == Memory::Constant) {
       detail::fail(
           "TrainerOptions: memory is Constant, but back-propagation needs the activations of all blocks; use "
@@ -44,37 +47,12 @@ class BackpropTrainer {
     }
   }
 
-  BackpropTrainer(BackpropTrainer&&) = default;
-  BackpropTrainer& operator=(BackpropTrainer&&) = default;
-  BackpropTrainer(const BackpropTrainer&) = delete;
-  BackpropTrainer& operator=(const BackpropTrainer&) = delete;
-
-  /// One training step on the batch x (B, ...), y (B).
-  StepResult step(const torch::Tensor& x, const torch::Tensor& y) {
-    auto result = unobserved_step(x, y);
-    observer_.after_step(*this, x, y);
-    return result;
-  }
-
-  /// Calls `look(trainer, x, y)` after every `every`-th step of the run with that step's batch: for diagnostics. Its
-  /// time is kept apart, in observation_seconds().
-  void observe(std::int64_t every,
-               std::function<void(BackpropTrainer&, const torch::Tensor&, const torch::Tensor&)> look) {
-    observer_.set(every, std::move(look));
-  }
-  double observation_seconds() const { return observer_.seconds(); }
-
-  /// Ends an epoch: the learning rate goes on.
-  void end_epoch() { training_.end_epoch(); }
-
-  /// dloss_i/dh_l, l = 0..L, per sample: the oracle's credits, raw; that of h_0 is undefined where the model has no
-  /// embed parameters. Nothing is changed.
+  /// dloss_i/dh_l, l = 0..L, per sample: the oracle's credits, raw; that of h_0 is undefined if the model has no embed
+  /// parameters. Nothing is changed.
   std::vector<torch::Tensor> credits(const torch::Tensor& x, const torch::Tensor& y) {
-    return detail::translated([&] {
-      training_.check_batch(objective_, x, y);
-      const detail::Untouched untouched(*model(), training_.device());
+    return previewed(x, y, [&] {
       auto credits = detail::hidden_gradients(model(), objective_, x, y);
-      if (!detail::has_embed(model())) credits[0].reset();
+      if (!has_embed(model())) credits[0].reset();
       return credits;
     });
   }
@@ -83,10 +61,9 @@ class BackpropTrainer {
   /// The gradients that a step on this batch would apply (clipped), in the order of the model's parameters(). Nothing
   /// is changed.
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
-    return detail::translated([&] {
-      training_.check_batch(objective_, x, y);
-      const detail::Untouched untouched(*model(), training_.device());
-      return backward(x, y, passes_.closed_form()).first;
+    return previewed(x, y, [&] {
+      const auto& by_formula = passes_.by_formula();
+      return training_.clipped((by_formula ? backward(*by_formula->fresh(), x, y) : backward(x, y)).gradients);
     });
   }
 
@@ -95,75 +72,52 @@ class BackpropTrainer {
     detail::translated([&] { training_.check_batch(objective_, x, y); });
   }
 
-  /// Writes all state, whole or not at all: model, optimiser, epoch and step.
-  void save(const std::filesystem::path& path) const {
-    detail::translated([&] { training_.save(path, {}, {}); });
-  }
-  /// Reads what save wrote; options stay this trainer's.
-  void load(const std::filesystem::path& path) {
-    detail::translated([&] { training_.load(path, {}, {}); });
-  }
-
-  Model& model() { return training_.model(); }
-  const Model& model() const { return training_.model(); }
-  const TrainerOptions& options() const { return training_.options(); }
-  std::int64_t epoch() const { return training_.epoch(); }
-  std::int64_t steps() const { return training_.steps(); }
-  /// How steps are computed: Path::ClosedForm or Path::Generic.
-  Path path() const { return passes_.path(); }
-  /// The learning rate of the present epoch.
-  double rate() const { return training_.rate(); }
-
  private:
+  friend Base;
   friend struct detail::TrainerAccess;
 
+  struct Backward {
+    std::vector<torch::Tensor> gradients;
+    torch::Tensor loss, logits;
+  };
+
   StepResult unobserved_step(const torch::Tensor& x, const torch::Tensor& y) {
-    return detail::translated([&] {
-      training_.check_batch(objective_, x, y);
-      auto [gradients, before] = backward(x, y, passes_.closed_form_for_step());
-      training_.apply(std::move(gradients));
-      return before;
+    return stepped(x, y, [&] {
+      auto& by_formula = passes_.by_formula();
+      auto [gradients, loss, logits] = by_formula ? backward(*by_formula->for_step(), x, y) : backward(x, y);
+      auto result = summary(loss, logits, y);
+      training_.apply(training_.clipped(std::move(gradients)));
+      return result;
     });
   }
 
-  std::pair<std::vector<torch::Tensor>, StepResult> backward(const torch::Tensor& x, const torch::Tensor& y,
-                                                             const std::shared_ptr<detail::ClosedFormPass>& closed) {
-    torch::Tensor loss, logits;
-    auto gradients = closed ? by_formula(*closed, x, y, loss, logits) : by_autograd(x, y, loss, logits);
-    const torch::NoGradGuard no_grad;
-    StepResult result{loss.detach(), torch::zeros({}, logits.options().dtype(torch::kInt64))};
-    if constexpr (requires { objective_.correct(logits, y); }) result.correct = objective_.correct(logits.detach(), y);
-    return {training_.clipped(std::move(gradients)), std::move(result)};
-  }
-
-  std::vector<torch::Tensor> by_autograd(const torch::Tensor& x, const torch::Tensor& y, torch::Tensor& loss,
-                                         torch::Tensor& logits) {
+  /// By autograd.
+  Backward backward(const torch::Tensor& x, const torch::Tensor& y) {
     const torch::AutoGradMode grad(true);
     const auto pass = detail::forward_whole(model(), x, /*from_h0=*/false);
-    logits = pass.logits;
-    loss = objective_.loss(logits, y).mean();
-    detail::Roots roots;
-    roots.add(loss);
+    const auto loss = objective_.loss(pass.logits, y).mean();
+    std::vector<torch::Tensor> losses{loss};
     if (branch_penalty_ != 0) {
-      for (const auto& f : pass.branch) roots.add(branch_penalty_ * f.square().sum() / static_cast<double>(f.size(0)));
+      for (const auto& f : pass.branch) {
+        losses.push_back(branch_penalty_ * f.square().sum() / static_cast<double>(f.size(0)));
+      }
     }
-    return roots.gradients(training_.parameters());
+    const std::vector<torch::Tensor> ones(losses.size());
+    return {detail::gradients_of(losses, ones, training_.parameters()), loss, pass.logits};
   }
 
-  std::vector<torch::Tensor> by_formula(detail::ClosedFormPass& pass, const torch::Tensor& x, const torch::Tensor& y,
-                                        torch::Tensor& loss, torch::Tensor& logits) {
+  /// By formula.
+  Backward backward(detail::ClosedFormPass& pass, const torch::Tensor& x, const torch::Tensor& y) {
     const torch::NoGradGuard no_grad;
-    pass.forward(passes_.input(model(), x));
-    logits = pass.logits();
-    loss = objective_.loss(logits, y).mean();
+    const auto logits = pass.forward(passes_.by_formula()->input(model(), x)).logits;
+    const auto loss = objective_.loss(logits, y).mean();
     const auto error = objective_.error(logits, y) / static_cast<double>(x.size(0));
-    return pass.backpropagate(error, branch_penalty_, training_.parameters());
+    return {pass.backpropagate(error, branch_penalty_, training_.parameters()), loss, logits};
   }
 
-  detail::Training<Model> training_;
-  detail::Observer<BackpropTrainer> observer_;
-  detail::Passes<Model> passes_;
-  Objective objective_;
+  NamedTensors own_tensors() const { return {}; }
+  std::vector<torch::Generator> own_generators() const { return {}; }
+
   double branch_penalty_;
 };
 

@@ -61,5 +61,11 @@ decltype(auto) translated(Action&& action) {
   }
 }
 
+/// In a catch block: throws what was caught as translated() would.
+[[noreturn]] inline void rethrow_translated() {
+  translated([] { throw; });
+  throw;  // not reached
+}
+
 }  // namespace detail
 }  // namespace creditlib

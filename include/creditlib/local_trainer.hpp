@@ -1,212 +1,184 @@
 #pragma once
 
-#include <cmath>
+#include <array>
 #include <creditlib/concepts.hpp>
-#include <creditlib/credit/features.hpp>
-#include <creditlib/detail/local_losses.hpp>
-#include <creditlib/detail/observer.hpp>
-#include <creditlib/detail/passes.hpp>
-#include <creditlib/detail/requirements.hpp>
-#include <creditlib/detail/sources.hpp>
-#include <creditlib/detail/training.hpp>
 #include <creditlib/loss/inner_product.hpp>
+#include <creditlib/network/shape.hpp>
 #include <creditlib/normalizer/row_rms.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/schedule/always.hpp>
+#include <creditlib/trainer/base.hpp>
+#include <creditlib/trainer/local_losses.hpp>
+#include <creditlib/trainer/requirements.hpp>
+#include <creditlib/trainer/sources.hpp>
 #include <creditlib/trainer_options.hpp>
-#include <filesystem>
-#include <functional>
-#include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace creditlib {
 
 /// Trains a network block by block from a credit signal.
 ///
-/// One step: one forward pass in which each block sees a detached h_l; the source's credits a_0..a_L; the local losses
-/// (block l: LocalLoss(f_l, a_{l+1}); embed: <h_0, a_0>; readout: the objective); one backward from all of them at
-/// once; one optimiser step. Nothing in it waits for the device. A trainer leaves the model's train/eval mode alone.
+/// One step:
+/// - one forward pass in which each block sees a detached h_l;
+/// - the source's credits a_0..a_L, mixed by the schedule and normalized;
+/// - the local losses: block l LocalLoss(f_l, a_{l+1}), the embed <h_0, a_0>, the readout the objective;
+/// - one backward from all of them at once, and one optimizer step.
 ///
-/// Model is a module holder or shared_ptr (BlockModel); the trainer shares it. All arguments but the first two may be
-/// left out or skipped with {}; the template arguments are deduced from them. Every failure is an Error, thrown before
-/// the parameters change, but for one of a source's after_step, which sees the change. Trainers move and are not
-/// copied.
+/// Nothing in it waits for the device. A trainer leaves the model's train/eval mode alone.
+///
+/// Model is a module holder or shared_ptr (BlockModel); the trainer shares it. All arguments after the first two may be
+/// left out, or skipped with {}; the template arguments are deduced. Trainers move and are not copied. step, observe,
+/// end_epoch, save, load, model, options, epoch, steps, rate and path are those of every trainer (trainer/base.hpp).
+///
+/// Throws Error for every failure, before the parameters change; only a source's after_step sees the change.
 template <class Model, class Credit, class Schedule = Always, class Normalizer = RowRms, class LocalLoss = InnerProduct,
           class Objective = CrossEntropy>
-class LocalTrainer {
+class LocalTrainer : public detail::TrainerBase<
+                         LocalTrainer<Model, Credit, Schedule, Normalizer, LocalLoss, Objective>, Model, Objective> {
   static consteval bool sound() {
     if constexpr (detail::model_is_sound<Model>()) {
-      return detail::SourceTraits<Credit, Model>::sound() &
-             detail::schedule_is_sound<Schedule, detail::SourceTraits<Credit, Model>::count>() &
-             detail::normalizer_is_sound<Normalizer>() & detail::local_loss_is_sound<LocalLoss>() &
-             detail::objective_is_sound<Objective>();
+      using Traits = detail::SourceTraits<Credit, Model>;
+      return detail::all_of({Traits::sound(), detail::schedule_is_sound<Schedule, Traits::count>(),
+                             detail::normalizer_is_sound<Normalizer>(), detail::local_loss_is_sound<LocalLoss>(),
+                             detail::objective_is_sound<Objective>()});
     } else {
       return false;
     }
   }
   using Requirements = std::bool_constant<sound()>;  // says in sentences what does not fit
 
+  using Base = detail::TrainerBase<LocalTrainer, Model, Objective>;
   using Sources = detail::Sources<Credit, Model>;
-  using Weights = typename Sources::Weights;
+  using Mixing = detail::Mixing<Sources::count>;
+  using States = std::optional<std::vector<torch::Tensor>>;
+  using Base::objective_, Base::passes_, Base::previewed, Base::stepped, Base::summary, Base::training_;
 
  public:
+  using Base::model, Base::options, Base::path;
+
   explicit LocalTrainer(Model model, Credit credit = {}, TrainerOptions options = {}, Schedule schedule = {},
-                        Normalizer normalizer = {}, LocalLoss loss = {}, Objective objective = {})
-      : training_(detail::translated([&] {
-          if (model && model->blocks() < 1) {
-            detail::fail(
-                "LocalTrainer: the model has no blocks, so there is nothing to train locally; use BackpropTrainer.");
-          }
-          return detail::Training<Model>(std::move(model), options);
-        })),
-        sources_(detail::translated(
-            [&] { return Sources(credit, training_.model(), training_.device(), training_.dtype(), options.seed); })),
-        passes_(detail::translated(
-            [&] { return detail::Passes<Model>(training_.model(), options, training_.parameters()); })),
+                        Normalizer normalizer = {}, LocalLoss loss = {}, Objective objective = {}) try
+      : Base(with_blocks(std::move(model)), options, std::move(objective)),
+        sources_(credit, this->model(), training_.device(), training_.dtype(), options.seed),
         schedule_(std::move(schedule)),
-        local_(std::move(normalizer), std::move(loss)),
-        objective_(std::move(objective)) {
-    weights();  // a schedule that cannot be meant says so now
+        local_(std::move(normalizer), std::move(loss)) {
+    weights();  // an invalid schedule is refused now
     if (options.memory == Memory::Constant && !(keeps_factors && Sources::Traits::reads_error_only)) {
       detail::fail(
-          "TrainerOptions: memory is Constant, which goes with credit that is told from the error alone (its state "
+          "TrainerOptions: memory is Constant, which goes with credit computed from the output error alone (its state "
           "says so: reads_error_only) and kept as factors (DFA under RowRms or Raw, and InnerProduct); use "
           "Memory::Activations.");
     }
+  } catch (...) {
+    detail::rethrow_translated();
   }
 
-  LocalTrainer(LocalTrainer&&) = default;
-  LocalTrainer& operator=(LocalTrainer&&) = default;
-  LocalTrainer(const LocalTrainer&) = delete;
-  LocalTrainer& operator=(const LocalTrainer&) = delete;
-
-  /// One training step on the batch x (B, ...), y (B).
-  StepResult step(const torch::Tensor& x, const torch::Tensor& y) {
-    auto result = unobserved_step(x, y);
-    observer_.after_step(*this, x, y);
-    return result;
-  }
-
-  /// Calls `look(trainer, x, y)` after every `every`-th step of the run with that step's batch: for diagnostics. Its
-  /// time is kept apart, in observation_seconds().
-  void observe(std::int64_t every,
-               std::function<void(LocalTrainer&, const torch::Tensor&, const torch::Tensor&)> look) {
-    observer_.set(every, std::move(look));
-  }
-  double observation_seconds() const { return observer_.seconds(); }
-
-  /// Ends an epoch: the learning rate and the schedule go on.
-  void end_epoch() { training_.end_epoch(); }
-
-  /// The normalised credits a_0..a_L that a step on this batch would use; a_0 is undefined where the model has no embed
+  /// The normalized credits a_0..a_L that a step on this batch would use; a_0 is undefined if the model has no embed
   /// parameters. Nothing is changed: not the model's running statistics, not any generator.
   std::vector<torch::Tensor> credits(const torch::Tensor& x, const torch::Tensor& y) {
-    return preview(x, y, [&](const Trace& trace, detail::Pass&) { return normalized(mixed(trace)); });
+    return preview(x, y, [&](const Trace& trace, detail::Pass&, const Mixing& now) {
+      return local_.normalized(mixed_credit(trace, now));
+    });
   }
 
-  /// The same before the normalizer, for diagnostics that scale matters to.
+  /// The same before the normalizer, for diagnostics that depend on scale.
   std::vector<torch::Tensor> raw_credits(const torch::Tensor& x, const torch::Tensor& y) {
-    return preview(x, y, [&](const Trace& trace, detail::Pass&) { return mixed(trace); });
+    return preview(x, y, [&](const Trace& trace, detail::Pass&, const Mixing& now) { return mixed_credit(trace, now); });
   }
 
   /// The gradients that a step on this batch would apply (clipped), in the order of the model's parameters(); undefined
   /// for a parameter that is frozen or that no gradient reaches. Nothing is changed.
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
-    return preview(x, y, [&](const Trace& trace, detail::Pass& pass) {
-      return training_.clipped(pass.gradients(output_gradients(trace, pass, [] {}), training_.parameters()));
+    return preview(x, y, [&](const Trace& trace, detail::Pass& pass, const Mixing& now) {
+      const auto credit = credit_of(trace, now);
+      return gradients_of(credit, trace, pass, sources_.local_inputs(model(), trace, now));
     });
   }
 
   /// The sources' own learning alone, of those that the schedule lets learn now; the model is not changed.
   void learn(const torch::Tensor& x, const torch::Tensor& y) {
-    detail::translated([&] {
-      training_.check_batch(objective_, x, y);
-      const detail::Untouched untouched(*model(), training_.device());
-      const auto [trace, pass] = forward(x, y);
-      sources_.learn(model(), trace, learning());
+    previewed(x, y, [&] {
+      const auto now = detail::mixing_of(schedule_, training_.progress());
+      const auto [trace, pass] = passes_.preview(model(), objective_, x, y, Sources::pull_back(now));
+      sources_.learn(model(), trace, now);
     });
   }
 
-  /// Writes all state, whole or not at all: model, optimiser, credit source, epoch and step, the trainer's generators.
-  void save(const std::filesystem::path& path) const {
-    detail::translated([&] { training_.save(path, sources_.named_tensors(), sources_.generators()); });
-  }
-
-  /// Reads what save wrote, of a trainer of the same model and kinds of parts; its options stay this trainer's.
-  void load(const std::filesystem::path& path) {
-    detail::translated([&] { training_.load(path, sources_.named_tensors(), sources_.generators()); });
-  }
-
   /// The schedule's weight of each source in the present epoch and step.
-  Weights weights() const {
-    const Weights weights = schedule_.weights(training_.progress());
-    bool any = false;
-    for (const double weight : weights) {
-      if (!std::isfinite(weight))
-        detail::fail("The schedule gives the weight ", weight, " in epoch ", epoch(), ", expected a finite number.");
-      any = any || weight != 0;
-    }
-    if (!any)
-      detail::fail("The schedule gives every credit source the weight 0 in epoch ", epoch(),
-                   "; one must train the network.");
-    return weights;
+  std::array<double, Sources::count> weights() const {
+    return detail::weights_of(schedule_, training_.progress());
   }
 
-  /// How steps are computed: Path::ClosedForm or Path::Generic.
-  Path path() const { return passes_.path(); }
-
-  /// The credit source's run state; for a Mix `.first` and `.second`.
+  /// The credit source's run state; of a Mix `.first` and `.second`.
   auto& state() { return sources_.state(); }
   const auto& state() const { return sources_.state(); }
 
-  Model& model() { return training_.model(); }
-  const Model& model() const { return training_.model(); }
-  const TrainerOptions& options() const { return training_.options(); }
-  std::int64_t epoch() const { return training_.epoch(); }
-  std::int64_t steps() const { return training_.steps(); }
-  /// The learning rate of the present epoch.
-  double rate() const { return training_.rate(); }
-
  private:
+  friend Base;
   friend struct detail::TrainerAccess;
 
+  static constexpr bool keeps_factors =
+      Sources::factors && detail::LocalLosses<Normalizer, LocalLoss>::accept_factors;
+
+  static Model with_blocks(Model model) {
+    if (model && model->blocks() < 1) {
+      detail::fail("LocalTrainer: the model has no blocks, so there is nothing to train locally; use BackpropTrainer.");
+    }
+    return model;
+  }
+
   StepResult unobserved_step(const torch::Tensor& x, const torch::Tensor& y) {
-    return detail::translated([&] {
-      training_.check_batch(objective_, x, y);
-      const auto [trace, pass] = passes_.forward_for_step(model(), objective_, x, y, pullbacks());
-      const auto from =
-          output_gradients(trace, *pass, [&, &trace = trace] { sources_.learn(model(), trace, learning()); });
-      auto gradients = training_.clipped(pass->gradients(from, training_.parameters()));
-      auto result = summary(trace);
+    return stepped(x, y, [&] {
+      const auto now = detail::mixing_of(schedule_, training_.progress());
+      const auto [trace, pass] = passes_.step(model(), objective_, x, y, Sources::pull_back(now));
+      const auto credit = credit_of(trace, now);
+      const auto elsewhere = sources_.local_inputs(model(), trace, now);
+      sources_.learn(model(), trace, now);
+      auto gradients = gradients_of(credit, trace, *pass, elsewhere);
+      auto result = summary(objective_.loss(trace.logits, trace.target).mean(), trace.logits, trace.target);
       training_.apply(std::move(gradients));
       sources_.after_step(model(), trace);
       return result;
     });
   }
 
-  bool pullbacks() const { return Sources::pullbacks(weights(), learning()); }
-
-  /// A forward pass for those who change nothing.
-  detail::ForwardPass forward(const torch::Tensor& x, const torch::Tensor& y) {
-    return passes_.forward(model(), objective_, x, y, pullbacks(), passes_.closed_form());
+  /// Runs `action` on a forward pass of the batch and puts everything back.
+  template <class Action>
+  std::vector<torch::Tensor> preview(const torch::Tensor& x, const torch::Tensor& y, const Action& action) {
+    return previewed(x, y, [&] {
+      const scope::RestoredGenerators generators(sources_.generators());
+      const scope::RestoredTensors state(sources_.tensors_that_credit_may_change());
+      const auto now = detail::mixing_of(schedule_, training_.progress());
+      const auto [trace, pass] = passes_.preview(model(), objective_, x, y, Sources::pull_back(now));
+      return action(trace, *pass, now);
+    });
   }
 
-  std::array<bool, Sources::count> learning() const {
-    if constexpr (detail::SaysWhatLearns<Schedule>) {
-      return schedule_.learns(training_.progress());
-    } else {
-      std::array<bool, Sources::count> learning{};
-      const auto now = weights();
-      for (std::size_t i = 0; i < now.size(); ++i) learning[i] = now[i] != 0;
-      return learning;
+  // ---- Credit ----
+
+  /// As factors if source, normalizer, local loss and pass can all keep it so, otherwise dense.
+  detail::StepCredit credit_of(const Trace& trace, const Mixing& now) {
+    if constexpr (keeps_factors) {
+      if (path() == Path::ClosedForm && local_.scale_credit(hidden_shapes(model()), trace.error.size(0))) {
+        if (auto factors = sources_.factored_credit(model(), trace, now)) {
+          keep_embed_credit_if_trained(factors->front());
+          return {.factors = std::move(*factors)};
+        }
+      }
     }
+    if (options().memory == Memory::Constant) {
+      detail::fail(
+          "The local loss, or a schedule that mixes two sources, needs credit that is multiplied out, which "
+          "Memory::Constant has no room for; use Memory::Activations.");
+    }
+    return {.dense = local_.normalized(mixed_credit(trace, now))};
   }
 
-  /// The sources' credits under the schedule; a_0 only where there is an embed to train.
-  std::vector<torch::Tensor> mixed(const Trace& trace) {
-    const torch::NoGradGuard no_grad;
-    auto credits = sources_.credit(model(), trace, weights());
+  /// The sources' credits under the schedule; a_0 only if there is an embed to train.
+  std::vector<torch::Tensor> mixed_credit(const Trace& trace, const Mixing& now) {
+    auto credits = sources_.credit(model(), trace, now);
     keep_embed_credit_if_trained(credits[0]);
     for (auto& a : credits) {
       if (a.defined()) a = a.detach();
@@ -214,99 +186,43 @@ class LocalTrainer {
     return credits;
   }
 
-  std::vector<torch::Tensor> normalized(std::vector<torch::Tensor> credits) const {
-    const torch::NoGradGuard no_grad;
-    return local_.normalized(std::move(credits));
-  }
-
   template <class A>
   void keep_embed_credit_if_trained(A& a) {
-    if (!detail::has_embed(model())) {
+    if (!has_embed(model())) {
       a = A{};
     } else if (!a.defined()) {
       detail::fail("The credit source gave no credit for h_0, but the model's embed has parameters to train.");
     }
   }
 
-  /// The gradients of all local losses in what the parts of the network give out: embed, blocks and readout. `learn` is
-  /// called when credit has been given, and before the pass runs at other states than the trace's.
-  template <class Learn>
-  detail::OutputGradients output_gradients(const Trace& trace, detail::Pass& pass, const Learn& learn) {
+  // ---- Gradients ----
+
+  /// The parameters' gradients, clipped: of the local losses and the objective, at the trace's own states or at others.
+  std::vector<torch::Tensor> gradients_of(const detail::StepCredit& credit, const Trace& trace, detail::Pass& pass,
+                                          const States& elsewhere) {
     const torch::NoGradGuard no_grad;
-    auto factored = factored_gradients(trace, pass);
-    std::vector<torch::Tensor> credits;
-    if (!factored) credits = normalized(mixed(trace));
-    const auto states = sources_.local_inputs(model(), trace, weights());
-    learn();
+    auto branch = trace.branch;
     auto error = trace.error;
-    if (states) {
-      rerun(pass, *states, error.size(0));
-      error = objective_.error(pass.logits(), trace.target);
+    if (elsewhere) {
+      detail::check_local_inputs(model(), *elsewhere, error.size(0));
+      const scope::Untouched untouched(*model(), training_.device());
+      auto outputs = pass.rerun(*elsewhere);
+      branch = std::move(outputs.branch);
+      error = objective_.error(outputs.logits, trace.target);
     }
-    auto from = factored ? std::move(*factored) : local_.gradients(trace.hidden[0], pass, credits);
+    auto from = local_.gradients(credit, trace.hidden, branch, options().memory == Memory::Constant);
     from.readout = error / static_cast<double>(error.size(0));
-    return from;
+    return training_.clipped(pass.gradients(from, training_.parameters()));
   }
 
-  /// Those of embed and blocks from credit that is kept as factors, where pass, source, normalizer and local loss can
-  /// all keep it so.
-  std::optional<detail::OutputGradients> factored_gradients([[maybe_unused]] const Trace& trace,
-                                                            const detail::Pass& pass) {
-    if constexpr (keeps_factors) {
-      const auto multiples = pass.takes_factors() ? local_.multiples_of_credit(pass) : std::nullopt;
-      auto credits = multiples ? sources_.factored_credit(model(), trace, weights()) : std::nullopt;
-      if (credits) {
-        keep_embed_credit_if_trained(credits->front());
-        return local_.gradients(pass, *credits, *multiples);
-      }
-    }
-    if (!pass.takes_dense()) {
-      detail::fail(
-          "The local loss, or a schedule that mixes two sources, needs credit that is multiplied out, which "
-          "Memory::Constant has no room for; use Memory::Activations.");
-    }
-    return std::nullopt;
-  }
+  // ---- What a checkpoint keeps of the sources ----
 
-  static constexpr bool keeps_factors = Sources::factors && detail::LocalLosses<Normalizer, LocalLoss>::keeps_factors;
+  NamedTensors own_tensors() const { return sources_.named_tensors(); }
+  std::vector<torch::Generator> own_generators() const { return sources_.generators(); }
 
-  /// Runs blocks and readout again at the states that a source's local_inputs are, which the step then trains on.
-  void rerun(detail::Pass& pass, const std::vector<torch::Tensor>& states, std::int64_t batch) {
-    detail::check_local_inputs(model(), states, batch);
-    const detail::Untouched untouched(*model(), training_.device());
-    pass.rerun(states);
-  }
-
-  StepResult summary(const Trace& trace) const {
-    const torch::NoGradGuard no_grad;
-    StepResult result{objective_.loss(trace.logits, trace.target).mean(),
-                      torch::zeros({}, trace.error.options().dtype(torch::kInt64))};
-    if constexpr (requires { objective_.correct(trace.logits, trace.target); }) {
-      result.correct = objective_.correct(trace.logits, trace.target);
-    }
-    return result;
-  }
-
-  /// Runs `action` on a forward pass of the batch and puts everything back.
-  template <class Action>
-  std::vector<torch::Tensor> preview(const torch::Tensor& x, const torch::Tensor& y, const Action& action) {
-    return detail::translated([&] {
-      training_.check_batch(objective_, x, y);
-      const detail::Untouched untouched(*model(), training_.device());
-      const detail::RestoredGenerators generators(sources_.generators());
-      const detail::RestoredTensors state(sources_.tensors_that_credit_may_change());
-      const auto [trace, pass] = forward(x, y);
-      return action(trace, *pass);
-    });
-  }
-
-  detail::Training<Model> training_;
-  detail::Observer<LocalTrainer> observer_;
   Sources sources_;
-  detail::Passes<Model> passes_;
   Schedule schedule_;
   detail::LocalLosses<Normalizer, LocalLoss> local_;
-  Objective objective_;
 };
 
 }  // namespace creditlib

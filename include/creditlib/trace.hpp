@@ -12,7 +12,7 @@ namespace creditlib {
 
 namespace detail {
 
-/// What a Trace can ask of the forward pass that it is of. Shared by the copies of a Trace.
+/// What a Trace can ask of its forward pass. Shared by the copies of a Trace.
 class TracedPass {
  public:
   TracedPass() = default;
@@ -21,18 +21,33 @@ class TracedPass {
   virtual ~TracedPass() = default;
 
   virtual std::int64_t blocks() const = 0;
-  /// (dlogits/dh_L)^T error, (B, ...) like h_L.
-  virtual torch::Tensor readout_pullback(const torch::Tensor& error) = 0;
   /// (dh_{l+1}/dh_l)^T v; v has the shape of h_{l+1}.
   virtual torch::Tensor pullback(std::int64_t l, const torch::Tensor& v) = 0;
+  /// (dlogits/dh_L)^T error, (B, ...) like h_L, computed at most once.
+  torch::Tensor loss_gradient(const torch::Tensor& error) {
+    if (!loss_gradient_.defined()) loss_gradient_ = readout_pullback(error);
+    return loss_gradient_;
+  }
+  bool has_loss_gradient() const { return loss_gradient_.defined(); }
+  /// Whether the step's backward has used the pass up.
+  bool released() const { return released_; }
 
-  torch::Tensor loss_gradient;  ///< computed at most once
-  bool released = false;        ///< the step's backward has used it up
+ protected:
+  virtual torch::Tensor readout_pullback(const torch::Tensor& error) = 0;
+  void restart() {
+    loss_gradient_.reset();
+    released_ = false;
+  }
+  void release() { released_ = true; }
+
+ private:
+  torch::Tensor loss_gradient_;
+  bool released_ = false;
 };
 
-/// An objective, its type forgotten.
+/// A type-erased objective.
 struct AnyObjective {
-  std::function<torch::Tensor(const torch::Tensor&logits, const torch::Tensor&target)> loss, error;
+  std::function<torch::Tensor(const torch::Tensor& logits, const torch::Tensor& target)> loss, error;
 };
 
 struct TraceAccess;
@@ -59,10 +74,8 @@ class Trace {
   ///
   /// Throws Error where this Trace has no graph, or the step's backward has used it up.
   torch::Tensor loss_gradient() const {
-    if (pass_ && pass_->loss_gradient.defined()) return pass_->loss_gradient;
-    require_pass("loss_gradient");
-    pass_->loss_gradient = pass_->readout_pullback(error);
-    return pass_->loss_gradient;
+    if (!pass_ || !pass_->has_loss_gradient()) require_pass("loss_gradient");
+    return pass_->loss_gradient(error);
   }
 
   /// The loss of each sample that the trainer's objective gives other logits, (B, C) to (B), for this batch's target;
@@ -105,7 +118,7 @@ class Trace {
 
   void require_pass(const char* what) const {
     if (!pass_) detail::fail("Trace::", what, ": this Trace was not made by a trainer, so it has no graph.");
-    if (pass_->released) {
+    if (pass_->released()) {
       detail::fail("Trace::", what, ": the step's backward has used the graph up; ask for it in credit() or learn().");
     }
   }

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <creditlib/error.hpp>
-#include <creditlib/optim/rate.hpp>
 #include <cstdint>
 #include <optional>
 
@@ -12,6 +11,9 @@ namespace creditlib {
 
 /// Which optimiser a trainer runs over all parameters.
 enum class Optimizer { AdamW, SGD };
+
+/// How the learning rate runs over the epochs.
+enum class Rate { Cosine, Constant };
 
 /// Whose gradients clip_norm scales together: each block's on their own (embed and readout are never clipped), or those
 /// of all trainable parameters, embed and readout included.

@@ -1,4 +1,4 @@
-#include <creditlib/detail/row_kernels.hpp>
+#include <creditlib/closed_form/detail/row_kernels.hpp>
 #include <limits>
 
 #include "../test.hpp"

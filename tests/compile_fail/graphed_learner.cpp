@@ -1,6 +1,6 @@
 // expect: this credit source learns, and a CUDA graph would repeat what it drew and counted on the host
 #include <creditlib/credit/vec.hpp>
-#include <creditlib/cuda/basic_graphed_step.hpp>
+#include <creditlib/cuda/detail/basic_graphed_step.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 

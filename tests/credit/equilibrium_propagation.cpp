@@ -2,7 +2,7 @@
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/mix.hpp>
-#include <creditlib/detail/untouched.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/objective/squared_error.hpp>
@@ -74,7 +74,7 @@ struct Outcome {
 /// Credits, the step's parameter gradients, and the relative nudge.
 template <class Model, class Objective>
 Outcome the_long_way(Model& model, const Batch& batch, const EquilibriumPropagation& rule, const Objective& objective) {
-  const creditlib::detail::Untouched untouched(*model, torch::kCPU);
+  const creditlib::scope::Untouched untouched(*model, torch::kCPU);
   const auto size = static_cast<double>(batch.x.size(0));
   const auto free = free_states(model, batch.x), nudged = relaxed(model, batch, rule, rule.beta, objective);
   Outcome outcome;

@@ -5,7 +5,7 @@
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/vec.hpp>
-#include <creditlib/cuda/basic_graphed_step.hpp>
+#include <creditlib/cuda/detail/basic_graphed_step.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/schedule/switch_at.hpp>
 #include <functional>

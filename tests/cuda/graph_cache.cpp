@@ -1,4 +1,4 @@
-#include <creditlib/cuda/graph_cache.hpp>
+#include <creditlib/cuda/detail/graph_cache.hpp>
 #include <memory>
 #include <string>
 #include <vector>

@@ -1,5 +1,5 @@
 #include <creditlib/optim/adamw.hpp>
-#include <creditlib/optim/learning_rate.hpp>
+#include <creditlib/optim/detail/learning_rate.hpp>
 #include <creditlib/optim/sgd.hpp>
 #include <type_traits>
 #include <vector>

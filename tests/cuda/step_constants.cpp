@@ -3,7 +3,7 @@
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
-#include <creditlib/cuda/step_constants.hpp>
+#include <creditlib/cuda/detail/step_constants.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/schedule/switch_at.hpp>
 

@@ -2,7 +2,7 @@
 
 #include <creditlib/data/augment.hpp>
 #include <creditlib/data/batches.hpp>
-#include <creditlib/data/normalise.hpp>
+#include <creditlib/data/normalize.hpp>
 
 #include "../test.hpp"
 

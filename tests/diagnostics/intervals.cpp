@@ -1,6 +1,6 @@
-#include <creditlib/diagnostics/bootstrap.hpp>
-#include <creditlib/diagnostics/confidence.hpp>
-#include <creditlib/diagnostics/permutation.hpp>
+#include <creditlib/statistics/bootstrap.hpp>
+#include <creditlib/statistics/confidence.hpp>
+#include <creditlib/statistics/permutation.hpp>
 
 #include "../models.hpp"
 #include "../test.hpp"

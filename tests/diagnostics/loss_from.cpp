@@ -1,6 +1,6 @@
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
-#include <creditlib/diagnostics/precision.hpp>
+#include <creditlib/scope/in_float64.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/objective/squared_error.hpp>
 

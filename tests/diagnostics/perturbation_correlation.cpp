@@ -2,7 +2,7 @@
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
 #include <creditlib/diagnostics/perturbation_correlation.hpp>
-#include <creditlib/diagnostics/seeded.hpp>
+#include <creditlib/statistics/seeded.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/objective/squared_error.hpp>
 

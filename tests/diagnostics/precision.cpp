@@ -1,5 +1,5 @@
 #include <creditlib/credit/dfa.hpp>
-#include <creditlib/diagnostics/precision.hpp>
+#include <creditlib/scope/in_float64.hpp>
 #include <creditlib/diagnostics/precision_agreement.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/objective/squared_error.hpp>

@@ -1,6 +1,6 @@
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/diagnostics/ridge_control.hpp>
-#include <creditlib/diagnostics/seeded.hpp>
+#include <creditlib/statistics/seeded.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/objective/squared_error.hpp>
 

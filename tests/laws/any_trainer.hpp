@@ -1,7 +1,7 @@
 #pragma once
 
 #include <creditlib/credit/mix.hpp>
-#include <creditlib/detail/untouched.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/model/sequential_blocks.hpp>
@@ -93,7 +93,7 @@ class TrainerOf final : public AnyTrainer {
   std::vector<torch::Tensor> local_outputs(const Batch& batch) override {
     auto& model = trainer_.model();
     const auto trace = [&] {
-      const detail::Untouched untouched(*model, torch::kCPU);
+      const scope::Untouched untouched(*model, torch::kCPU);
       return trace_of(model, batch);
     }();
     auto outputs = separate_outputs(batch.x);

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <algorithm>
-#include <creditlib/detail/checkpoint.hpp>
+#include <creditlib/trainer/checkpoint.hpp>
 #include <map>
 #include <string>
 #include <vector>

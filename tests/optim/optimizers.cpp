@@ -182,7 +182,7 @@ TEMPLATE_TEST_CASE("an optimiser refuses a gradient that does not fit its parame
     return error_of([&] { optimizer.step(); });
   };
 
-  CHECK(says(refusal(torch::ones({3})), {"gradient of a parameter is (3) Float", "expected (4) Float on cpu"}));
+  CHECK(says(refusal(torch::ones({3})), {"gradient of a parameter is (3) float32", "expected (4) float32 on cpu"}));
   CHECK(says(refusal(torch::ones({4}, torch::kFloat64)), {"is (4) Double", "expected (4) Float"}));
   CHECK(torch::equal(parameters[0], torch::ones({2, 3})));
 }

@@ -1,6 +1,6 @@
 #include <torch/types.h>
 
-#include <creditlib/process/denormals.hpp>
+#include <creditlib/runtime/denormals.hpp>
 #include <thread>
 
 #include "../test.hpp"

@@ -1,4 +1,4 @@
-#include <creditlib/process/matmul.hpp>
+#include <creditlib/runtime/matmul.hpp>
 
 #include "../models.hpp"
 #include "../test.hpp"

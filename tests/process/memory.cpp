@@ -1,6 +1,6 @@
 #include <torch/types.h>
 
-#include <creditlib/process/memory.hpp>
+#include <creditlib/runtime/memory.hpp>
 
 #include "../test.hpp"
 

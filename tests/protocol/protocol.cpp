@@ -1,9 +1,9 @@
 #include <creditlib/diagnostics/gradients.hpp>
-#include <creditlib/protocol/depth_utility.hpp>
-#include <creditlib/protocol/gradient_stability.hpp>
-#include <creditlib/protocol/reference_validity.hpp>
-#include <creditlib/protocol/scale_growth.hpp>
-#include <creditlib/protocol/verdict.hpp>
+#include <creditlib/audit/depth_utility.hpp>
+#include <creditlib/audit/gradient_stability.hpp>
+#include <creditlib/audit/reference_validity.hpp>
+#include <creditlib/audit/scale_growth.hpp>
+#include <creditlib/audit/verdict.hpp>
 
 #include "../models.hpp"
 #include "../test.hpp"

@@ -1,9 +1,9 @@
 #pragma once
 
 #include <cmath>
-#include <creditlib/credit/factored_credit.hpp>
-#include <creditlib/credit/features.hpp>
-#include <creditlib/credit/feedback.hpp>
+#include <creditlib/factored_credit.hpp>
+#include <creditlib/network/shape.hpp>
+#include <creditlib/credit/detail/feedback.hpp>
 #include <creditlib/named_tensors.hpp>
 
 namespace creditlib {
@@ -39,8 +39,8 @@ struct DFA {
       for (std::size_t l = 0; l < feedback.size(); ++l) {
         if (!feedback[l].defined()) continue;
         const auto a = trace.error.mm(feedback[l].t());
-        const detail::Shape shape = model->hidden_shape(static_cast<std::int64_t>(l));
-        credits[l] = by_element ? a.view(trace.hidden[l].sizes()) : detail::spread(a, shape);
+        const std::vector<std::int64_t> shape = model->hidden_shape(static_cast<std::int64_t>(l));
+        credits[l] = by_element ? a.view(trace.hidden[l].sizes()) : spread(a, shape);
       }
       return credits;
     }
@@ -60,12 +60,12 @@ struct DFA {
 
   template <class Model>
   State bind(Model& model, const BindContext& context) const {
-    const auto shapes = detail::hidden_shapes(model);
+    const auto shapes = hidden_shapes(model);
     const std::int64_t classes = model->classes();
     const auto rows = [&](std::size_t l) {
-      return by_element ? detail::elements(shapes[l]) : detail::features(shapes[l]);
+      return by_element ? elements(shapes[l]) : features(shapes[l]);
     };
-    const bool embed = detail::has_embed(model);
+    const bool embed = has_embed(model);
     std::vector<torch::Tensor> matrices(shapes.size());
 
     if (!feedback.empty()) {

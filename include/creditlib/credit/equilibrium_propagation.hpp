@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <cmath>
 #include <creditlib/concepts.hpp>
-#include <creditlib/credit/features.hpp>
-#include <creditlib/detail/untouched.hpp>
+#include <creditlib/network/shape.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <creditlib/error.hpp>
 #include <string>
 #include <vector>
@@ -108,7 +108,7 @@ struct EquilibriumPropagation::State {
     }
     if (rule.outer_sum) factor *= static_cast<double>(trace.hidden[0].size(0));
     for (auto& residual : residuals) residual = residual * factor;
-    if (!detail::has_embed(model)) residuals[0].reset();
+    if (!has_embed(model)) residuals[0].reset();
     return residuals;
   }
 
@@ -146,9 +146,9 @@ struct EquilibriumPropagation::State {
   /// evaluates only what the nudge has reached, s_{L+1-t} and up, and what is below stays at exactly h_l.
   template <class Model>
   std::vector<torch::Tensor> relax(Model& model, const Trace& trace, double beta) {
-    const detail::Untouched untouched(*model, trace.hidden[0].device());
+    const scope::Untouched untouched(*model, trace.hidden[0].device());
     const auto last = static_cast<std::int64_t>(trace.branch.size());
-    const std::int64_t bottom = detail::has_embed(model) ? 0 : 1;
+    const std::int64_t bottom = has_embed(model) ? 0 : 1;
     const double rate = rule.inner_mean ? rule.rate / static_cast<double>(trace.hidden[0].size(0)) : rule.rate;
     std::int64_t first = last;
     free_ = trace.hidden.back();

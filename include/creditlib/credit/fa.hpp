@@ -1,8 +1,8 @@
 #pragma once
 
 #include <cmath>
-#include <creditlib/credit/features.hpp>
-#include <creditlib/credit/feedback.hpp>
+#include <creditlib/network/shape.hpp>
+#include <creditlib/credit/detail/feedback.hpp>
 #include <creditlib/named_tensors.hpp>
 
 namespace creditlib {
@@ -31,10 +31,10 @@ struct FA {
     std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
       std::vector<torch::Tensor> credits(feedback.size() + 1);
       credits.back() = trace.loss_gradient();
-      auto a = detail::pooled(credits.back());
+      auto a = pooled(credits.back());
       for (std::size_t l = feedback.size(); l-- > 0 && feedback[l].defined();) {
         a = a.mm(feedback[l]);
-        credits[l] = detail::spread(a, model->hidden_shape(static_cast<std::int64_t>(l)));
+        credits[l] = spread(a, model->hidden_shape(static_cast<std::int64_t>(l)));
       }
       return credits;
     }
@@ -44,10 +44,10 @@ struct FA {
 
   template <class Model>
   State bind(Model& model, const BindContext& context) const {
-    const auto shapes = detail::hidden_shapes(model);
+    const auto shapes = hidden_shapes(model);
     const std::size_t blocks = shapes.size() - 1;
-    const auto size = [&](std::size_t l) { return detail::features(shapes[l]); };
-    const std::size_t first = detail::has_embed(model) ? 0 : 1;
+    const auto size = [&](std::size_t l) { return features(shapes[l]); };
+    const std::size_t first = has_embed(model) ? 0 : 1;
     std::vector<torch::Tensor> matrices(blocks);
 
     if (!feedback.empty()) {

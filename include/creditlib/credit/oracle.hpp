@@ -2,7 +2,7 @@
 
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/credit_point.hpp>
-#include <creditlib/credit/features.hpp>
+#include <creditlib/network/shape.hpp>
 
 namespace creditlib {
 
@@ -25,7 +25,7 @@ struct Oracle {
   std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
     const std::size_t blocks = trace.branch.size();
     // The gradient at h_0 is only worth a backward where somebody reads it.
-    const std::size_t first = detail::has_embed(model) || at == CreditPoint::BlockInput ? 0 : 1;
+    const std::size_t first = has_embed(model) || at == CreditPoint::BlockInput ? 0 : 1;
     std::vector<torch::Tensor> credits(blocks + 1);
     credits[blocks] = trace.loss_gradient();
     for (std::size_t l = blocks; l-- > first;)

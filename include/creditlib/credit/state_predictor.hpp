@@ -3,9 +3,9 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <creditlib/credit/credit_point.hpp>
-#include <creditlib/credit/features.hpp>
-#include <creditlib/detail/credit_nets.hpp>
-#include <creditlib/detail/untouched.hpp>
+#include <creditlib/network/shape.hpp>
+#include <creditlib/credit/detail/credit_nets.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <cstdint>
 #include <optional>
@@ -52,7 +52,7 @@ struct StatePredictor::State {
   template <class Model>
   std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
     const torch::AutoGradMode grad(true);
-    const detail::Untouched untouched(*model, trace.error.device());
+    const scope::Untouched untouched(*model, trace.error.device());
     std::vector<torch::Tensor> logits, errors, states;
     for (std::size_t i = 0; i < nets.size(); ++i) {
       states.push_back(trace.hidden[first + i].detach().requires_grad_());
@@ -96,16 +96,16 @@ template <class Model>
 StatePredictor::State StatePredictor::bind(Model& model, const BindContext& context) const {
   detail::check_not_negative("StatePredictor", "lr", lr);
   if (clip) detail::check_positive("StatePredictor", "clip", *clip);
-  const auto shapes = detail::hidden_shapes(model);
+  const auto shapes = hidden_shapes(model);
   detail::check_credit_point("StatePredictor", at, shapes);
 
   const std::size_t first = detail::first_estimate(model, at);
   const std::size_t last = at == CreditPoint::BlockInput ? shapes.size() - 2 : shapes.size() - 1;
   std::vector<CreditNet> nets;
   for (std::size_t l = first; l <= last; ++l) {
-    nets.emplace_back(CreditNetOptions{.state = detail::elements(shapes[l]),
+    nets.emplace_back(CreditNetOptions{.state = elements(shapes[l]),
                                        .condition = model->classes(),
-                                       .output = detail::elements(shapes.back()),
+                                       .output = elements(shapes.back()),
                                        .hidden = hidden,
                                        .layers = layers,
                                        .time = time},

@@ -4,8 +4,8 @@
 
 #include <cmath>
 #include <creditlib/credit/credit_point.hpp>
-#include <creditlib/credit/features.hpp>
-#include <creditlib/detail/credit_nets.hpp>
+#include <creditlib/network/shape.hpp>
+#include <creditlib/credit/detail/credit_nets.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <cstdint>
 #include <optional>
@@ -142,13 +142,13 @@ ValueNet::State ValueNet::bind(Model& model, const BindContext& context) const {
   detail::check_not_negative("ValueNet", "terminal_gradient_weight", terminal_gradient_weight);
   detail::check_not_negative("ValueNet", "lr", lr);
   if (clip) detail::check_positive("ValueNet", "clip", *clip);
-  const auto shapes = detail::hidden_shapes(model);
+  const auto shapes = hidden_shapes(model);
   detail::check_credit_point("ValueNet", at, shapes);
 
   const std::size_t first = detail::first_estimate(model, at);
   std::vector<CreditNet> nets, targets;
   for (std::size_t l = first; l < shapes.size(); ++l) {
-    nets.emplace_back(CreditNetOptions{.state = detail::elements(shapes[l]),
+    nets.emplace_back(CreditNetOptions{.state = elements(shapes[l]),
                                        .condition = model->classes(),
                                        .output = 1,
                                        .hidden = hidden,

@@ -1,12 +1,12 @@
 #pragma once
 
 #include <algorithm>
-#include <creditlib/closed_form/network.hpp>
 #include <creditlib/credit/credit_point.hpp>
-#include <creditlib/credit/features.hpp>
-#include <creditlib/detail/credit_nets.hpp>
-#include <creditlib/detail/forward_from.hpp>
-#include <creditlib/detail/untouched.hpp>
+#include <creditlib/network/shape.hpp>
+#include <creditlib/credit/detail/credit_nets.hpp>
+#include <creditlib/network/detail/forward_from.hpp>
+#include <creditlib/network/detail/samples_are_independent.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <cstdint>
 #include <optional>
@@ -59,7 +59,7 @@ struct Vec::State {
   std::size_t first;                ///< the first hidden state with an estimate
   std::vector<std::size_t> net_of;  ///< which net each hidden state has
   detail::CreditNets nets;
-  bool samples_apart;  ///< no layer of the network mixes samples or draws: its 2 M runs may be one
+  bool as_one_batch;  ///< whether the 2 M forward passes run as one batch
 
   template <class Model>
   std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
@@ -135,12 +135,12 @@ struct Vec::State {
   template <class Model>
   torch::Tensor losses_at(Model& model, const Trace& trace, std::size_t l, const torch::Tensor& states) const {
     const auto run = [&](const torch::Tensor& moved) {
-      const detail::Untouched untouched(*model, moved.device());
+      const scope::Untouched untouched(*model, moved.device());
       auto sizes = trace.hidden[l].sizes().vec();
       sizes[0] = -1;
       return trace.loss(detail::forward_from(model, static_cast<std::int64_t>(l), moved.view(sizes)));
     };
-    if (samples_apart) return run(states.flatten(0, 1)).view({states.size(0), states.size(1)});
+    if (as_one_batch) return run(states.flatten(0, 1)).view({states.size(0), states.size(1)});
     std::vector<torch::Tensor> losses;
     for (std::int64_t n = 0; n < states.size(0); ++n) losses.push_back(run(states[n]));
     return at::stack(losses);
@@ -153,18 +153,18 @@ Vec::State Vec::bind(Model& model, const BindContext& context) const {
   detail::check_positive("Vec", "epsilon", epsilon);
   detail::check_not_negative("Vec", "lr", lr);
   if (clip) detail::check_positive("Vec", "clip", *clip);
-  const auto shapes = detail::hidden_shapes(model);
+  const auto shapes = hidden_shapes(model);
   detail::check_credit_point("Vec", at, shapes);
 
   const std::size_t first = detail::first_estimate(model, at);
-  std::vector<detail::Shape> own;
+  std::vector<std::vector<std::int64_t>> own;
   std::vector<std::size_t> net_of(shapes.size());
   std::vector<CreditNet> nets;
   for (std::size_t l = first; l < shapes.size(); ++l) {
     net_of[l] = static_cast<std::size_t>(std::find(own.begin(), own.end(), shapes[l]) - own.begin());
     if (net_of[l] < own.size()) continue;
     own.push_back(shapes[l]);
-    const std::int64_t size = detail::elements(shapes[l]);
+    const std::int64_t size = elements(shapes[l]);
     nets.emplace_back(CreditNetOptions{.state = size,
                                        .condition = model->classes(),
                                        .output = size,
@@ -178,7 +178,7 @@ Vec::State Vec::bind(Model& model, const BindContext& context) const {
           first,
           std::move(net_of),
           detail::CreditNets(std::move(nets), lr, clip),
-          closed_form::of(model).has_value()};
+          detail::samples_are_independent(model)};
 }
 
 }  // namespace creditlib

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <creditlib/concepts.hpp>
-#include <creditlib/detail/sources.hpp>
+#include <creditlib/trainer/sources.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <tuple>
 #include <type_traits>
@@ -83,6 +83,6 @@ namespace creditlib::cuda {
 
 /// Whether cuda::GraphedStep takes a trainer; where it does not, making one says why when it is compiled.
 template <class Trainer>
-concept Graphable = creditlib::detail::TrainersCredit<Trainer>::can_be_graphed;
+concept Graphable = detail::TrainersCredit<Trainer>::can_be_graphed;
 
 }  // namespace creditlib::cuda

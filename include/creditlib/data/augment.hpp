@@ -17,7 +17,7 @@ inline void check_crop_and_flip(const torch::Tensor& images, const torch::Tensor
   if (padding < 0) fail("crop_and_flip: padding is ", padding, ", expected 0 or more");
   const auto check = [&](const char* name, const torch::Tensor& draws, torch::Dtype dtype) {
     if (!draws.defined() || draws.scalar_type() != dtype || draws.dim() != 1 || draws.size(0) != images.size(0)) {
-      fail("crop_and_flip: ", name, " is ", tensor_text(draws), ", expected (", images.size(0), ") ", dtype);
+      fail("crop_and_flip: ", name, " is ", tensor_text(draws), ", expected (", images.size(0), ") ", dtype_text(dtype));
     }
     if (draws.device() != images.device()) {
       fail("crop_and_flip: ", name, " is on ", draws.device(), ", images are on ", images.device());

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <creditlib/data/dataset.hpp>
-#include <creditlib/detail/augmented_images.hpp>
+#include <creditlib/data/detail/augmented_images.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <cstddef>

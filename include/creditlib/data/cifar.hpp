@@ -3,7 +3,7 @@
 #include <torch/types.h>
 
 #include <creditlib/data/dataset.hpp>
-#include <creditlib/data/folder.hpp>
+#include <creditlib/data/detail/folder.hpp>
 #include <creditlib/io/input_file.hpp>
 #include <cstdint>
 #include <filesystem>

@@ -39,7 +39,7 @@ struct Dataset {
   /// The first n images; their storage is shared. Throws Error unless 1 <= n <= size().
   Dataset first(std::int64_t n) const {
     if (n < 1 || n > size()) {
-      creditlib::detail::fail("Dataset ", name, ": the first ", n, " images were asked for, expected 1 to ", size());
+      detail::fail("Dataset ", name, ": the first ", n, " images were asked for, expected 1 to ", size());
     }
     Dataset part = *this;
     part.images = images.narrow(0, 0, n);
@@ -50,7 +50,7 @@ struct Dataset {
   /// The same on another device.
   Dataset to(torch::Device device) const {
     Dataset moved = *this;
-    creditlib::detail::translated([&] {
+    detail::translated([&] {
       moved.images = images.to(device);
       moved.labels = labels.to(device);
     });
@@ -63,15 +63,15 @@ struct Dataset {
   /// Throws Error naming the member, or the index and value of the first label out of range.
   const Dataset& checked() const {
     const std::string who = "Dataset " + name;
-    const auto fail = [&](const auto&... parts) { creditlib::detail::fail(who, ": ", parts...); };
+    const auto fail = [&](const auto&... parts) { detail::fail(who, ": ", parts...); };
     if (!images.defined() || images.dim() != 4 || images.scalar_type() != torch::kUInt8) {
-      fail("images are ", creditlib::detail::tensor_text(images), ", expected (N, C, H, W) uint8");
+      fail("images are ", detail::tensor_text(images), ", expected (N, C, H, W) uint8");
     }
     if (images.numel() == 0)
-      fail("images are ", creditlib::detail::tensor_text(images),
+      fail("images are ", detail::tensor_text(images),
            ", expected at least one image of at least one pixel");
     if (!labels.defined() || labels.dim() != 1 || labels.scalar_type() != torch::kInt64 || labels.size(0) != size()) {
-      fail("labels are ", creditlib::detail::tensor_text(labels), ", expected (", size(),
+      fail("labels are ", detail::tensor_text(labels), ", expected (", size(),
            ") int64, one label an image");
     }
     if (labels.device() != images.device()) fail("images are on ", images.device(), ", labels on ", labels.device());
@@ -88,7 +88,7 @@ struct Dataset {
     for (const double value : mean) {
       if (!std::isfinite(value)) fail("mean has the value ", value, ", expected a finite number");
     }
-    creditlib::detail::check_labels(who, labels, classes);
+    detail::check_labels(who, labels, classes);
     return *this;
   }
 };

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <creditlib/data/dataset.hpp>
-#include <creditlib/data/idx_folder.hpp>
+#include <creditlib/data/detail/idx_folder.hpp>
 #include <filesystem>
 
 namespace creditlib::data {

@@ -13,10 +13,29 @@ inline std::string shape_text(torch::IntArrayRef sizes) {
   return text + ")";
 }
 
-/// "(128, 10) float on cpu", or "undefined".
+/// "float32", "int64", "bool": a dtype by the name that users write, torch.float32 in Python.
+inline std::string dtype_text(torch::Dtype dtype) {
+  switch (dtype) {
+    case torch::kUInt8: return "uint8";
+    case torch::kInt8: return "int8";
+    case torch::kInt16: return "int16";
+    case torch::kInt32: return "int32";
+    case torch::kInt64: return "int64";
+    case torch::kFloat16: return "float16";
+    case torch::kFloat32: return "float32";
+    case torch::kFloat64: return "float64";
+    case torch::kBFloat16: return "bfloat16";
+    case torch::kBool: return "bool";
+    case torch::kComplexFloat: return "complex64";
+    case torch::kComplexDouble: return "complex128";
+    default: return c10::toString(dtype);
+  }
+}
+
+/// "(128, 10) float32 on cpu", or "undefined".
 inline std::string tensor_text(const torch::Tensor& tensor) {
   if (!tensor.defined()) return "undefined";
-  return shape_text(tensor.sizes()) + " " + c10::toString(tensor.scalar_type()) + " on " + tensor.device().str();
+  return shape_text(tensor.sizes()) + " " + dtype_text(tensor.scalar_type()) + " on " + tensor.device().str();
 }
 
 }  // namespace creditlib::detail

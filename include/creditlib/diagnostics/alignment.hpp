@@ -3,7 +3,7 @@
 #include <torch/types.h>
 
 #include <creditlib/detail/describe.hpp>
-#include <creditlib/diagnostics/measured.hpp>
+#include <creditlib/statistics/measured.hpp>
 #include <creditlib/error.hpp>
 #include <vector>
 
@@ -19,7 +19,7 @@ namespace creditlib::diagnostics {
 /// the reference scripts' Gamma, whose cosine has an epsilon.
 inline Measured alignment(const torch::Tensor& a, const torch::Tensor& g) {
   if (!a.defined() || !g.defined()) return {.reason = "there is no credit or no gradient here"};
-  return creditlib::detail::translated([&]() -> Measured {
+  return detail::translated([&]() -> Measured {
     const torch::NoGradGuard no_grad;
     const auto rows = [&](const torch::Tensor& t) {
       const auto flat = t.expand_as(g).flatten(1).to(torch::kFloat64);
@@ -39,7 +39,7 @@ inline Measured alignment(const torch::Tensor& a, const torch::Tensor& g) {
 inline std::vector<Measured> alignment(const std::vector<torch::Tensor>& credits,
                                        const std::vector<torch::Tensor>& gradients) {
   if (credits.size() != gradients.size()) {
-    creditlib::detail::fail("alignment: ", credits.size(), " credits and ", gradients.size(),
+    detail::fail("alignment: ", credits.size(), " credits and ", gradients.size(),
                             " gradients, expected one for each hidden state.");
   }
   std::vector<Measured> aligned;

@@ -4,7 +4,7 @@
 
 #include <cmath>
 #include <creditlib/detail/describe.hpp>
-#include <creditlib/diagnostics/measured.hpp>
+#include <creditlib/statistics/measured.hpp>
 #include <creditlib/error.hpp>
 #include <limits>
 #include <vector>
@@ -23,7 +23,7 @@ inline torch::Tensor unit_rows(const torch::Tensor& t) {
 /// The cosine of credit a, which broadcasts to g, with g for each sample, (B) float64: what alignment() averages. NaN
 /// for a sample whose credit or gradient is 0 or not finite. Throws Error where shapes do not fit.
 inline torch::Tensor sample_cosines(const torch::Tensor& a, const torch::Tensor& g) {
-  return creditlib::detail::translated([&] {
+  return detail::translated([&] {
     const torch::NoGradGuard no_grad;
     return (unit_rows(a.expand_as(g)) * unit_rows(g)).sum(1);
   });
@@ -34,8 +34,8 @@ inline torch::Tensor sample_cosines(const torch::Tensor& a, const torch::Tensor&
 inline Measured cosine(const torch::Tensor& a, const torch::Tensor& b) {
   if (!a.defined() || !b.defined()) return {.reason = "there is no tensor here"};
   if (a.numel() != b.numel()) {
-    creditlib::detail::fail("cosine: ", creditlib::detail::shape_text(a.sizes()), " and ",
-                            creditlib::detail::shape_text(b.sizes()), ", expected as many numbers in both.");
+    detail::fail("cosine: ", detail::shape_text(a.sizes()), " and ",
+                            detail::shape_text(b.sizes()), ", expected as many numbers in both.");
   }
   if (a.numel() == 0) return {.reason = "there are no numbers here"};
   const double value = sample_cosines(a.reshape({1, -1}), b.reshape({1, -1})).item<double>();
@@ -54,7 +54,7 @@ class VectorSpread {
     const auto row = vector.detach().reshape({1, -1}).to(torch::kFloat64);
     const auto unit = unit_rows(row);
     if (sum_.defined() && sum_.sizes() != row.sizes()) {
-      creditlib::detail::fail("VectorSpread: a vector of ", row.numel(), " numbers after one of ", sum_.numel(), ".");
+      detail::fail("VectorSpread: a vector of ", row.numel(), " numbers after one of ", sum_.numel(), ".");
     }
     all_directed_ = all_directed_ && unit.isfinite().all().item<bool>();
     sum_ = sum_.defined() ? sum_ + row : row;

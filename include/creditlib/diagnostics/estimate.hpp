@@ -1,25 +1,4 @@
 #pragma once
 
-#include <creditlib/diagnostics/measured.hpp>
-#include <optional>
-#include <string>
-
-namespace creditlib::diagnostics {
-
-/// A confidence interval.
-struct Interval {
-  double low = 0, high = 0;
-
-  bool contains(double value) const { return low <= value && value <= high; }
-};
-
-/// A figure with its confidence interval where one could be made, or the reason why there is no figure.
-struct Estimate {
-  std::optional<double> value = std::nullopt;
-  std::optional<Interval> interval = std::nullopt;
-  std::string reason = {};  ///< empty where there is a value
-
-  operator Measured() const { return {.value = value, .reason = reason}; }
-};
-
-}  // namespace creditlib::diagnostics
+// Moved; this header goes with 0.2.
+#include <creditlib/statistics/estimate.hpp>

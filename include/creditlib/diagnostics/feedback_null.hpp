@@ -2,7 +2,7 @@
 
 #include <cmath>
 #include <creditlib/diagnostics/alignment.hpp>
-#include <creditlib/diagnostics/permutation.hpp>
+#include <creditlib/statistics/permutation.hpp>
 #include <cstdint>
 #include <vector>
 
@@ -35,13 +35,13 @@ template <class Fresh>
 std::vector<FeedbackNull> feedback_null(const std::vector<Measured>& own, const Fresh& fresh,
                                         const FeedbackNullOptions& options = {}) {
   if (options.draws < 1) {
-    creditlib::detail::fail("FeedbackNullOptions: draws is ", options.draws, ", expected at least 1.");
+    detail::fail("FeedbackNullOptions: draws is ", options.draws, ", expected at least 1.");
   }
   std::vector<FeedbackNull> found(own.size());
   for (std::int64_t i = 0; i < options.draws; ++i) {
     const std::vector<Measured> drawn = fresh(options.seed + static_cast<std::uint64_t>(i));
     if (drawn.size() != own.size()) {
-      creditlib::detail::fail("feedback_null: ", drawn.size(), " figures under fresh feedback, expected ", own.size(),
+      detail::fail("feedback_null: ", drawn.size(), " figures under fresh feedback, expected ", own.size(),
                               ": one a hidden state.");
     }
     for (std::size_t l = 0; l < own.size(); ++l) {

@@ -3,8 +3,8 @@
 #include <torch/types.h>
 
 #include <creditlib/concepts.hpp>
-#include <creditlib/detail/graph_pass.hpp>
-#include <creditlib/detail/untouched.hpp>
+#include <creditlib/network/detail/run_block.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
 #include <optional>
@@ -39,9 +39,9 @@ class FiniteLosses {
 /// device.
 template <BlockModel Model>
 std::optional<std::string> first_not_finite(Model& model, const torch::Tensor& x) {
-  return creditlib::detail::translated([&]() -> std::optional<std::string> {
+  return detail::translated([&]() -> std::optional<std::string> {
     const torch::NoGradGuard no_grad;
-    const creditlib::detail::Untouched untouched(*model, x.device());
+    const scope::Untouched untouched(*model, x.device());
     const auto sound = [](const torch::Tensor& t) { return t.isfinite().all().item<bool>(); };
     const auto all_sound = [&](const std::vector<torch::Tensor>& parameters) {
       for (const auto& parameter : parameters) {
@@ -54,7 +54,7 @@ std::optional<std::string> first_not_finite(Model& model, const torch::Tensor& x
     if (!all_sound(model->embed_parameters()) || !sound(h)) return "the embed";
     const auto blocks = static_cast<std::int64_t>(model->blocks());
     for (std::int64_t l = 0; l < blocks; ++l) {
-      h = model->join(l, h, creditlib::detail::branch_of(model, l, h));
+      h = model->join(l, h, detail::branch_of(model, l, h));
       if (!all_sound(model->block_parameters(l)) || !sound(h)) return "block " + std::to_string(l);
     }
     if (!all_sound(model->readout_parameters()) || !sound(model->readout(h))) return "the readout";

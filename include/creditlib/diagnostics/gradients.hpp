@@ -1,8 +1,8 @@
 #pragma once
 
 #include <creditlib/concepts.hpp>
-#include <creditlib/detail/untouched.hpp>
-#include <creditlib/detail/whole_forward.hpp>
+#include <creditlib/scope/untouched.hpp>
+#include <creditlib/network/detail/whole_forward.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <vector>
@@ -13,9 +13,9 @@ namespace creditlib::diagnostics {
 /// Throws Error for an input that the model does not take.
 template <BlockModel Model>
 std::vector<torch::Tensor> hidden_states(Model& model, const torch::Tensor& x) {
-  return creditlib::detail::translated([&] {
-    const creditlib::detail::Untouched untouched(*model, x.device());
-    auto hidden = creditlib::detail::forward_whole(model, x, /*from_h0=*/true).hidden;
+  return detail::translated([&] {
+    const scope::Untouched untouched(*model, x.device());
+    auto hidden = detail::forward_whole(model, x, /*from_h0=*/true).hidden;
     for (auto& h : hidden) h = h.detach();
     return hidden;
   });
@@ -28,9 +28,9 @@ std::vector<torch::Tensor> hidden_states(Model& model, const torch::Tensor& x) {
 template <BlockModel Model, class Objective = CrossEntropy>
 std::vector<torch::Tensor> true_gradients(Model& model, const torch::Tensor& x, const torch::Tensor& y,
                                           const Objective& objective = {}) {
-  return creditlib::detail::translated([&] {
-    const creditlib::detail::Untouched untouched(*model, x.device());
-    return creditlib::detail::hidden_gradients(model, objective, x, y);
+  return detail::translated([&] {
+    const scope::Untouched untouched(*model, x.device());
+    return detail::hidden_gradients(model, objective, x, y);
   });
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <creditlib/diagnostics/measured.hpp>
+#include <creditlib/statistics/measured.hpp>
 #include <creditlib/error.hpp>
 #include <string>
 #include <vector>
@@ -27,7 +27,7 @@ inline std::vector<Measured> growth_between(const std::vector<Measured>& norms) 
 /// grow, which growth_between() does not. Throws Error unless there are as many of both.
 inline std::vector<Measured> growth_since(const std::vector<Measured>& norms, const std::vector<Measured>& at_init) {
   if (norms.size() != at_init.size()) {
-    creditlib::detail::fail("growth_since: ", norms.size(), " norms now and ", at_init.size(),
+    detail::fail("growth_since: ", norms.size(), " norms now and ", at_init.size(),
                             " at init, expected one for each of h_0..h_L.");
   }
   std::vector<Measured> growth;

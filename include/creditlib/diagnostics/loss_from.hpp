@@ -3,9 +3,9 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <creditlib/concepts.hpp>
-#include <creditlib/detail/forward_from.hpp>
-#include <creditlib/detail/graph_pass.hpp>
-#include <creditlib/detail/untouched.hpp>
+#include <creditlib/network/detail/forward_from.hpp>
+#include <creditlib/network/detail/run_block.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <cstdint>
@@ -30,17 +30,17 @@ class LossFrom {
  public:
   LossFrom(Model& model, const torch::Tensor& x, const torch::Tensor& y, Objective objective = {})
       : model_(model), device_(x.device()), target_(y), objective_(std::move(objective)) {
-    creditlib::detail::translated([&] {
+    detail::translated([&] {
       const torch::NoGradGuard no_grad;
-      const creditlib::detail::Untouched untouched(*model_, device_);
+      const scope::Untouched untouched(*model_, device_);
       hidden_.push_back(model_->embed(x));
       for (std::int64_t l = 0; l < blocks(); ++l) {
         drawn_.push_back(generator_states());
-        hidden_.push_back(model_->join(l, hidden_.back(), creditlib::detail::branch_of(model_, l, hidden_.back())));
+        hidden_.push_back(model_->join(l, hidden_.back(), detail::branch_of(model_, l, hidden_.back())));
       }
       drawn_.push_back(generator_states());
       const auto logits = model_->readout(hidden_.back());
-      creditlib::detail::check_logits(logits, x.size(0), model_->classes());
+      detail::check_logits(logits, x.size(0), model_->classes());
       losses_ = objective_.loss(logits, target_);
     });
   }
@@ -53,7 +53,7 @@ class LossFrom {
 
   /// The loss of each sample, (B), with h_l = h, detached. h has the shape of h_l and the model's present dtype.
   torch::Tensor operator()(std::int64_t l, const torch::Tensor& h) const {
-    return creditlib::detail::translated([&] {
+    return detail::translated([&] {
       const torch::NoGradGuard no_grad;
       return run(l, h);
     });
@@ -62,7 +62,7 @@ class LossFrom {
   /// dloss_i/dh_l at h_l = h, of each sample's own loss (of the batch's summed loss where BatchNorm runs in train
   /// mode).
   torch::Tensor gradient(std::int64_t l, const torch::Tensor& h) const {
-    return creditlib::detail::translated([&] {
+    return detail::translated([&] {
       const torch::AutoGradMode grad(true);
       const auto leaf = h.detach().clone().requires_grad_();
       const auto loss = run(l, leaf).sum();
@@ -89,13 +89,13 @@ class LossFrom {
   }
 
   torch::Tensor run(std::int64_t l, torch::Tensor h) const {
-    if (l < 0 || l > blocks()) creditlib::detail::fail("LossFrom: there is no h_", l, ", expected 0..", blocks(), ".");
+    if (l < 0 || l > blocks()) detail::fail("LossFrom: there is no h_", l, ", expected 0..", blocks(), ".");
     const auto at = static_cast<std::size_t>(l);
     if (h.sizes() != hidden_[at].sizes()) {
-      creditlib::detail::fail("LossFrom: h_", l, " is ", creditlib::detail::shape_text(h.sizes()), ", expected ",
-                              creditlib::detail::shape_text(hidden_[at].sizes()), ".");
+      detail::fail("LossFrom: h_", l, " is ", detail::shape_text(h.sizes()), ", expected ",
+                              detail::shape_text(hidden_[at].sizes()), ".");
     }
-    const creditlib::detail::Untouched untouched(*model_, device_);
+    const scope::Untouched untouched(*model_, device_);
     auto present = generators();
     for (std::size_t i = 0; i < present.size(); ++i) {
       const std::lock_guard<std::mutex> lock(present[i].mutex());
@@ -103,7 +103,7 @@ class LossFrom {
     }
     const auto dtype = h.scalar_type();
     const auto target = target_.is_floating_point() ? target_.to(dtype) : target_;
-    return objective_.loss(creditlib::detail::forward_from(model_, l, h), target);
+    return objective_.loss(detail::forward_from(model_, l, h), target);
   }
 
   mutable Model model_;

@@ -1,14 +1,4 @@
 #pragma once
 
-#include <optional>
-#include <string>
-
-namespace creditlib::diagnostics {
-
-/// A figure, or the reason why there is none; never a number that stands for "undefined".
-struct Measured {
-  std::optional<double> value = std::nullopt;
-  std::string reason = {};  ///< empty where there is a value
-};
-
-}  // namespace creditlib::diagnostics
+// Moved; this header goes with 0.2.
+#include <creditlib/statistics/measured.hpp>

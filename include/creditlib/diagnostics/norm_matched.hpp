@@ -17,7 +17,7 @@ namespace creditlib::diagnostics {
 /// alone. In g's shape and dtype; 0 for a sample whose gradient is 0 or not finite, or whose credit is 0. Throws Error
 /// where shapes do not fit.
 inline torch::Tensor norm_matched(const torch::Tensor& a, const torch::Tensor& g) {
-  return creditlib::detail::translated([&] {
+  return detail::translated([&] {
     const torch::NoGradGuard no_grad;
     const auto lengths = a.expand_as(g).flatten(1).to(torch::kFloat64).norm(2, 1, /*keepdim=*/true);
     const auto matched = (unit_rows(g) * lengths).view(g.sizes());
@@ -34,11 +34,11 @@ enum class Matching { EachPart, Whole };
 template <BlockModel Model>
 std::vector<torch::Tensor> norm_matched(Model& model, const std::vector<torch::Tensor>& rule,
                                         std::vector<torch::Tensor> backprop, Matching matching = Matching::EachPart) {
-  return creditlib::detail::translated([&] {
+  return detail::translated([&] {
     const torch::NoGradGuard no_grad;
     const auto parts = parameter_positions(model);
-    detail::check_gradient_count("norm_matched", parts, rule);
-    detail::check_gradient_count("norm_matched", parts, backprop);
+    check_gradient_count("norm_matched", parts, rule);
+    check_gradient_count("norm_matched", parts, backprop);
     for (std::size_t i = 0; i < rule.size(); ++i) {
       if (!rule[i].defined()) backprop[i].reset();
     }

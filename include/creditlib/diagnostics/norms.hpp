@@ -2,7 +2,7 @@
 
 #include <torch/types.h>
 
-#include <creditlib/diagnostics/measured.hpp>
+#include <creditlib/statistics/measured.hpp>
 #include <creditlib/error.hpp>
 #include <vector>
 
@@ -12,7 +12,7 @@ namespace creditlib::diagnostics {
 /// torch.median has it. In float64. Waits for the device.
 inline Measured median_norm(const torch::Tensor& t) {
   if (!t.defined()) return {.reason = "there is no tensor here"};
-  return creditlib::detail::translated([&]() -> Measured {
+  return detail::translated([&]() -> Measured {
     const torch::NoGradGuard no_grad;
     const auto norms = t.flatten(1).to(torch::kFloat64).norm(2, 1);
     if (!norms.isfinite().all().item<bool>()) return {.reason = "the norm of a sample is not finite"};

@@ -1,10 +1,10 @@
 #pragma once
 
 #include <cmath>
-#include <creditlib/diagnostics/bootstrap.hpp>
+#include <creditlib/statistics/bootstrap.hpp>
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
-#include <creditlib/diagnostics/precision.hpp>
+#include <creditlib/scope/in_float64.hpp>
 #include <cstdint>
 #include <vector>
 
@@ -20,7 +20,7 @@ struct NudgingOptions {
   void check() const {
     for (const double eta : etas) {
       if (!(eta > 0) || std::isinf(eta)) {
-        creditlib::detail::fail("NudgingOptions: an eta is ", eta, ", expected a finite number > 0.");
+        detail::fail("NudgingOptions: an eta is ", eta, ", expected a finite number > 0.");
       }
     }
     bootstrap.check();
@@ -55,11 +55,11 @@ std::vector<std::vector<Nudge>> nudging(Model& model, const torch::Tensor& x, co
   options.check();
   const LossFrom<Model, Objective> loss_from(model, x, y, objective);
   if (credits.size() != loss_from.hidden().size()) {
-    creditlib::detail::fail("nudging: ", credits.size(), " credits, expected ", loss_from.hidden().size(),
+    detail::fail("nudging: ", credits.size(), " credits, expected ", loss_from.hidden().size(),
                             ": one for each of h_0..h_L.");
   }
   const InFloat64 network(*model, options.precision);
-  return creditlib::detail::translated([&] {
+  return detail::translated([&] {
     const torch::NoGradGuard no_grad;
     const auto mean = [&](const torch::Tensor& values, const char* none) {
       const auto finite = values.masked_select(values.isfinite());

@@ -27,11 +27,11 @@ struct ParameterCosine {
 template <BlockModel Model>
 ParameterCosine parameter_cosine(Model& model, const std::vector<torch::Tensor>& rule,
                                  const std::vector<torch::Tensor>& backprop) {
-  return creditlib::detail::translated([&] {
+  return detail::translated([&] {
     const torch::NoGradGuard no_grad;
     const auto parts = parameter_positions(model);
-    detail::check_gradient_count("parameter_cosine", parts, rule);
-    detail::check_gradient_count("parameter_cosine", parts, backprop);
+    check_gradient_count("parameter_cosine", parts, rule);
+    check_gradient_count("parameter_cosine", parts, backprop);
     const auto of = [&](const std::vector<std::size_t>& positions) -> Measured {
       if (positions.empty()) return {.reason = "there are no parameters here"};
       std::vector<torch::Tensor> u, g;

@@ -1,14 +1,13 @@
 #pragma once
 
-#include <torch/csrc/autograd/autograd.h>
-
 #include <cmath>
 #include <creditlib/concepts.hpp>
-#include <creditlib/detail/parameter_parts.hpp>
-#include <creditlib/detail/untouched.hpp>
+#include <creditlib/network/detail/gradients_of.hpp>
+#include <creditlib/network/detail/parameter_parts.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
-#include <map>
+#include <utility>
 #include <vector>
 
 namespace creditlib::diagnostics {
@@ -30,29 +29,18 @@ struct ParameterPositions {
 /// Throws Error for a model whose parts do not hold each parameter once.
 template <BlockModel Model>
 ParameterPositions parameter_positions(Model& model) {
-  const auto parts = creditlib::detail::parameter_parts(model);
-  std::map<const void*, std::size_t> position;
-  for (std::size_t i = 0; i < parts.all.size(); ++i) position.emplace(parts.all[i].unsafeGetTensorImpl(), i);
-  const auto of = [&](const std::vector<torch::Tensor>& parameters) {
-    std::vector<std::size_t> positions;
-    for (const auto& parameter : parameters) positions.push_back(position.at(parameter.unsafeGetTensorImpl()));
-    return positions;
-  };
-  return {.embed = of(model->embed_parameters()), .blocks = parts.blocks, .readout = of(model->readout_parameters())};
+  auto parts = detail::parameter_parts(model);
+  return {.embed = std::move(parts.embed), .blocks = std::move(parts.blocks), .readout = std::move(parts.readout)};
 }
 
-namespace detail {
-
-/// Throws Error unless there is one gradient a parameter.
+/// Throws Error unless there is one gradient per parameter; `who` is asking.
 inline void check_gradient_count(const char* who, const ParameterPositions& parts,
                                  const std::vector<torch::Tensor>& gradients) {
   const auto expected = parts.all().size();
   if (gradients.size() == expected) return;
-  creditlib::detail::fail(who, ": ", gradients.size(), " parameter gradients, expected ", expected,
-                          ": one for each of the model's parameters(), undefined where there is none.");
+  detail::fail(who, ": ", gradients.size(), " parameter gradients, expected ", expected,
+               ": one for each of the model's parameters(), undefined where there is none.");
 }
-
-}  // namespace detail
 
 /// The norm of the gradients at `positions` together, in float64; undefined ones count as 0.
 inline double gradient_norm(const std::vector<torch::Tensor>& gradients, const std::vector<std::size_t>& positions) {
@@ -71,23 +59,11 @@ inline double gradient_norm(const std::vector<torch::Tensor>& gradients, const s
 template <BlockModel Model, class Objective = CrossEntropy>
 std::vector<torch::Tensor> parameter_gradients(Model& model, const torch::Tensor& x, const torch::Tensor& y,
                                                const Objective& objective = {}) {
-  return creditlib::detail::translated([&] {
+  return detail::translated([&] {
     const torch::AutoGradMode grad(true);
-    const creditlib::detail::Untouched untouched(*model, x.device());
-    const auto parameters = creditlib::detail::parameter_parts(model).all;
-    std::vector<torch::Tensor> trainable;
-    for (const auto& parameter : parameters) {
-      if (parameter.requires_grad()) trainable.push_back(parameter);
-    }
-    std::vector<torch::Tensor> gradients(parameters.size());
-    if (trainable.empty()) return gradients;
-    const auto loss = objective.loss(model->forward(x), y).mean();
-    auto found = torch::autograd::grad({loss}, trainable, {}, /*retain_graph=*/false, /*create_graph=*/false,
-                                       /*allow_unused=*/true);
-    for (std::size_t i = 0, next = 0; i < parameters.size(); ++i) {
-      if (parameters[i].requires_grad()) gradients[i] = std::move(found[next++]);
-    }
-    return gradients;
+    const scope::Untouched untouched(*model, x.device());
+    return detail::gradients_of({objective.loss(model->forward(x), y).mean()}, {{}},
+                                detail::parameter_parts(model).all);
   });
 }
 

@@ -1,11 +1,11 @@
 #pragma once
 
 #include <cmath>
-#include <creditlib/diagnostics/bootstrap.hpp>
-#include <creditlib/diagnostics/confidence.hpp>
+#include <creditlib/statistics/bootstrap.hpp>
+#include <creditlib/statistics/confidence.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
-#include <creditlib/diagnostics/precision.hpp>
-#include <creditlib/diagnostics/seeded.hpp>
+#include <creditlib/scope/in_float64.hpp>
+#include <creditlib/statistics/seeded.hpp>
 #include <cstdint>
 #include <vector>
 
@@ -36,10 +36,10 @@ struct PerturbationOptions {
   /// Throws Error for a value that cannot be meant.
   void check() const {
     if (directions < 1) {
-      creditlib::detail::fail("PerturbationOptions: directions is ", directions, ", expected at least 1.");
+      detail::fail("PerturbationOptions: directions is ", directions, ", expected at least 1.");
     }
     if (!(epsilon > 0) || std::isinf(epsilon)) {
-      creditlib::detail::fail("PerturbationOptions: epsilon is ", epsilon, ", expected a finite number > 0.");
+      detail::fail("PerturbationOptions: epsilon is ", epsilon, ", expected a finite number > 0.");
     }
     bootstrap.check();
   }
@@ -64,7 +64,7 @@ PerturbationPairs perturbation_pairs(const LossFrom<Model, Objective>& loss_from
                                      const torch::Tensor& h, const torch::Tensor& a,
                                      const PerturbationOptions& options) {
   options.check();
-  return creditlib::detail::translated([&]() -> PerturbationPairs {
+  return detail::translated([&]() -> PerturbationPairs {
     const torch::NoGradGuard no_grad;
     const auto credit = a.expand_as(h).flatten(1).to(torch::kFloat64);
     auto step = torch::full({h.size(0)}, options.epsilon, h.options());
@@ -92,7 +92,7 @@ PerturbationPairs perturbation_pairs(const LossFrom<Model, Objective>& loss_from
 /// left out; where a side is constant there is no correlation. Waits for the device.
 inline PerturbationCorrelation pooled_correlation(const PerturbationPairs& pairs,
                                                   const PerturbationOptions& options = {}) {
-  return creditlib::detail::translated([&]() -> PerturbationCorrelation {
+  return detail::translated([&]() -> PerturbationCorrelation {
     const torch::NoGradGuard no_grad;
     const auto sound = (pairs.projected.isfinite() & pairs.change.isfinite()).all(1);
     const auto rows = [&](const torch::Tensor& t) { return t.index({sound}).cpu(); };
@@ -166,7 +166,7 @@ std::vector<PerturbationCorrelation> perturbation_correlation(Model& model, cons
   options.check();
   const LossFrom<Model, Objective> loss_from(model, x, y, objective);
   if (credits.size() != loss_from.hidden().size()) {
-    creditlib::detail::fail("perturbation_correlation: ", credits.size(), " credits, expected ",
+    detail::fail("perturbation_correlation: ", credits.size(), " credits, expected ",
                             loss_from.hidden().size(), ": one for each of h_0..h_L.");
   }
   std::vector<PerturbationCorrelation> correlations;

@@ -2,7 +2,7 @@
 
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/diagnostics/gradients.hpp>
-#include <creditlib/diagnostics/precision.hpp>
+#include <creditlib/scope/in_float64.hpp>
 #include <vector>
 
 namespace creditlib::diagnostics {
@@ -24,7 +24,7 @@ std::vector<PrecisionAgreement> precision_agreement(Model& model, const torch::T
     const InFloat64 network(*model);
     return true_gradients(model, in_precision(x, Precision::Float64), in_precision(y, Precision::Float64), objective);
   }();
-  return creditlib::detail::translated([&] {
+  return detail::translated([&] {
     const torch::NoGradGuard no_grad;
     std::vector<PrecisionAgreement> agreements;
     for (std::size_t l = 0; l < own.size(); ++l) {

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <creditlib/detail/describe.hpp>
-#include <creditlib/diagnostics/bootstrap.hpp>
+#include <creditlib/statistics/bootstrap.hpp>
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/diagnostics/gradients.hpp>
-#include <creditlib/diagnostics/seeded.hpp>
+#include <creditlib/statistics/seeded.hpp>
 #include <cstdint>
 #include <vector>
 
@@ -31,17 +31,17 @@ struct ErrorsAndGradients {
 template <BlockModel Model, class Batch, class Objective = CrossEntropy>
 ErrorsAndGradients errors_and_gradients(Model& model, const std::vector<Batch>& batches,
                                         const Objective& objective = {}) {
-  return creditlib::detail::translated([&] {
+  return detail::translated([&] {
     std::vector<torch::Tensor> errors;
     std::vector<std::vector<torch::Tensor>> gradients(static_cast<std::size_t>(model->blocks()) + 1);
     for (const auto& [x, y] : batches) {
       auto found = true_gradients(model, x, y, objective);
       for (std::size_t l = 0; l < found.size(); ++l) gradients[l].push_back(std::move(found[l]));
       const torch::NoGradGuard no_grad;
-      const creditlib::detail::Untouched untouched(*model, x.device());
+      const scope::Untouched untouched(*model, x.device());
       errors.push_back(objective.error(model->forward(x), y));
     }
-    if (errors.empty()) creditlib::detail::fail("errors_and_gradients: there are no batches.");
+    if (errors.empty()) detail::fail("errors_and_gradients: there are no batches.");
     ErrorsAndGradients joined{at::cat(errors), {}};
     for (const auto& parts : gradients) joined.gradients.push_back(at::cat(parts));
     return joined;
@@ -58,13 +58,13 @@ struct RidgeOptions {
   /// Throws Error for a value that cannot be meant.
   void check() const {
     if (regularisations.empty()) {
-      creditlib::detail::fail("RidgeOptions: regularisations is empty, expected at least one.");
+      detail::fail("RidgeOptions: regularisations is empty, expected at least one.");
     }
     for (const double r : regularisations) {
-      if (!(r > 0)) creditlib::detail::fail("RidgeOptions: a regularisation is ", r, ", expected a number > 0.");
+      if (!(r > 0)) detail::fail("RidgeOptions: a regularisation is ", r, ", expected a number > 0.");
     }
     if (!(validation > 0 && validation < 1)) {
-      creditlib::detail::fail("RidgeOptions: validation is ", validation, ", expected a share between 0 and 1.");
+      detail::fail("RidgeOptions: validation is ", validation, ", expected a share between 0 and 1.");
     }
     bootstrap.check();
   }
@@ -78,7 +78,7 @@ struct RidgeFit {
 
   /// Its credit for errors (B, C), in the shape, dtype and device of `like`, h_l. Throws Error where shapes do not fit.
   torch::Tensor credit(const torch::Tensor& errors, const torch::Tensor& like) const {
-    return creditlib::detail::translated([&] {
+    return detail::translated([&] {
       return errors.to(weights.device(), torch::kFloat64)
           .mm(weights)
           .view(like.sizes())
@@ -101,12 +101,12 @@ inline std::vector<RidgeFit> ridge_control(const ErrorsAndGradients& training, c
                                            const RidgeOptions& options = {}) {
   options.check();
   if (training.gradients.size() != held_out.gradients.size()) {
-    creditlib::detail::fail("ridge_control: gradients at ", training.gradients.size(), " hidden states to fit and at ",
+    detail::fail("ridge_control: gradients at ", training.gradients.size(), " hidden states to fit and at ",
                             held_out.gradients.size(), " to hold out, expected the same.");
   }
   const std::int64_t n = training.errors.size(0);
-  if (n < 2) creditlib::detail::fail("ridge_control: ", n, " training samples, expected at least 2.");
-  return creditlib::detail::translated([&] {
+  if (n < 2) detail::fail("ridge_control: ", n, " training samples, expected at least 2.");
+  return detail::translated([&] {
     const torch::NoGradGuard no_grad;
     const auto order =
         at::randperm(n, seeded(options.seed), torch::TensorOptions(torch::kInt64)).to(training.errors.device());

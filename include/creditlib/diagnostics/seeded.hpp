@@ -1,25 +1,4 @@
 #pragma once
 
-#include <ATen/CPUGeneratorImpl.h>
-#include <torch/types.h>
-
-#include <cstdint>
-
-namespace creditlib::diagnostics {
-
-/// A generator of a measurement's own, on the CPU: the same numbers for the same seed and stream, others for another
-/// stream. LibTorch's global generator is neither seeded nor drawn from.
-inline torch::Generator seeded(std::uint64_t seed, std::uint64_t stream = 0) {
-  return at::make_generator<at::CPUGeneratorImpl>(seed + stream * 0x9E3779B97F4A7C15u);
-}
-
-/// A direction for each sample of `like`, (B, ...): uniform on the unit sphere of all of a sample's elements, with the
-/// shape, dtype and device of `like`. Drawn in float32 on the CPU: float and double, CPU and CUDA get the same
-/// directions, to rounding.
-inline torch::Tensor unit_directions(const torch::Tensor& like, const torch::Generator& generator) {
-  const auto drawn =
-      at::randn(like.sizes(), generator, torch::TensorOptions(torch::kFloat32)).flatten(1).to(torch::kFloat64);
-  return (drawn / drawn.norm(2, 1, /*keepdim=*/true)).view(like.sizes()).to(like.device(), like.scalar_type());
-}
-
-}  // namespace creditlib::diagnostics
+// Moved; this header goes with 0.2.
+#include <creditlib/statistics/seeded.hpp>

@@ -26,7 +26,7 @@ template <BlockModel Model, class Batch, class Objective = CrossEntropy>
 Measured stability(Model& model, const std::vector<Batch>& batches, const StabilityOptions& options = {},
                    const Objective& objective = {}) {
   const std::int64_t blocks = model->blocks(), l = options.layer.value_or(blocks / 2);
-  if (l < 0 || l > blocks) creditlib::detail::fail("stability: there is no h_", l, ", expected 0..", blocks, ".");
+  if (l < 0 || l > blocks) detail::fail("stability: there is no h_", l, ", expected 0..", blocks, ".");
   if (static_cast<std::int64_t>(batches.size()) < options.least_batches) {
     return {.reason =
                 std::to_string(batches.size()) + " batches, and it needs " + std::to_string(options.least_batches)};

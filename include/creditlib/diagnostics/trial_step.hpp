@@ -1,7 +1,7 @@
 #pragma once
 
 #include <creditlib/concepts.hpp>
-#include <creditlib/detail/untouched.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <vector>
@@ -18,26 +18,26 @@ class TrialStep {
   void step(const std::vector<torch::Tensor>& update, double eta) {
     const torch::NoGradGuard no_grad;
     if (update.size() != parameters_.size()) {
-      creditlib::detail::fail("TrialStep: ", update.size(), " updates, expected one for each of the model's ",
+      detail::fail("TrialStep: ", update.size(), " updates, expected one for each of the model's ",
                               parameters_.size(), " parameters.");
     }
     for (std::size_t i = 0; i < update.size(); ++i) {
       if (!update[i].defined()) continue;
-      creditlib::detail::translated([&] { parameters_[i].variable_data().sub_(update[i], eta); });
+      detail::translated([&] { parameters_[i].variable_data().sub_(update[i], eta); });
     }
   }
 
  private:
   std::vector<torch::Tensor> parameters_;
-  creditlib::detail::RestoredTensors restored_;
+  scope::RestoredTensors restored_;
 };
 
 /// The mean loss of a batch in the model's present mode, averaged in float64. Nothing is changed. Waits for the device.
 template <BlockModel Model, class Objective = CrossEntropy>
 double mean_loss(Model& model, const torch::Tensor& x, const torch::Tensor& y, const Objective& objective = {}) {
-  return creditlib::detail::translated([&] {
+  return detail::translated([&] {
     const torch::NoGradGuard no_grad;
-    const creditlib::detail::Untouched untouched(*model, x.device());
+    const scope::Untouched untouched(*model, x.device());
     return objective.loss(model->forward(x), y).to(torch::kFloat64).mean().template item<double>();
   });
 }

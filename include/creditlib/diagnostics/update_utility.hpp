@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <creditlib/diagnostics/bootstrap.hpp>
+#include <creditlib/statistics/bootstrap.hpp>
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/diagnostics/parameter_gradients.hpp>
+#include <creditlib/diagnostics/detail/update_trial.hpp>
 #include <creditlib/diagnostics/trial_step.hpp>
+#include <creditlib/diagnostics/updated_parts.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -13,82 +15,8 @@
 
 namespace creditlib::diagnostics {
 
-/// Which parts of the model an update moves.
-struct UpdatedParts {
-  std::optional<std::vector<std::int64_t>> blocks = std::nullopt;  ///< every block where it is left out
-  bool embed = false;
-  bool readout = false;
-
-  /// Throws Error for a block that does not exist.
-  void check(std::int64_t count) const {
-    for (const auto block : blocks.value_or(std::vector<std::int64_t>{})) {
-      if (block < 0 || block >= count) {
-        creditlib::detail::fail("UpdatedParts: block ", block, " does not exist, expected 0..", count - 1, ".");
-      }
-    }
-  }
-};
-
 /// The learning rates that line searches try, the snapshot script's.
 inline std::vector<double> line_search_etas() { return {1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2}; }
-
-namespace detail {
-
-/// A rule's update on one batch, moved and measured: what both kinds of update utility are made of.
-template <class Model, class Update, class Objective>
-class UpdateTrial {
- public:
-  UpdateTrial(Model& model, const Update& update, const UpdatedParts& parts, const Objective& objective)
-      : model_(model),
-        update_(update),
-        objective_(objective),
-        positions_(parameter_positions(model)),
-        moved_(positions_.all().size()) {
-    parts.check(static_cast<std::int64_t>(positions_.blocks.size()));
-    const auto move = [&](const std::vector<std::size_t>& positions) {
-      for (const auto i : positions) moved_[i] = true;
-    };
-    if (parts.embed) move(positions_.embed);
-    if (parts.readout) move(positions_.readout);
-    for (std::size_t l = 0; l < positions_.blocks.size(); ++l) {
-      const auto block = static_cast<std::int64_t>(l);
-      if (!parts.blocks || std::find(parts.blocks->begin(), parts.blocks->end(), block) != parts.blocks->end()) {
-        move(positions_.blocks[l]);
-      }
-    }
-  }
-
-  /// The update on this batch at the present parameters, undefined for those that it does not move.
-  std::vector<torch::Tensor> operator()(const torch::Tensor& x, const torch::Tensor& y) const {
-    std::vector<torch::Tensor> update = update_(x, y);
-    check_gradient_count("update utility", positions_, update);
-    for (std::size_t i = 0; i < update.size(); ++i) {
-      if (!moved_[i]) update[i].reset();
-    }
-    return update;
-  }
-
-  double loss(const torch::Tensor& x, const torch::Tensor& y) const { return mean_loss(model_, x, y, objective_); }
-
-  /// The moved parameters' update as one vector.
-  static torch::Tensor flat(const std::vector<torch::Tensor>& update) {
-    std::vector<torch::Tensor> parts;
-    for (const auto& u : update) {
-      if (u.defined()) parts.push_back(u.detach().flatten());
-    }
-    if (parts.empty()) creditlib::detail::fail("update utility: the update moves no parameter.");
-    return at::cat(parts);
-  }
-
- private:
-  Model& model_;
-  const Update& update_;
-  const Objective& objective_;
-  ParameterPositions positions_;
-  std::vector<bool> moved_;
-};
-
-}  // namespace detail
 
 struct SnapshotUtilityOptions {
   std::vector<double> etas = line_search_etas();
@@ -179,10 +107,10 @@ struct UpdateUtilityOptions {
 
   /// Throws Error for a value that cannot be meant.
   void check() const {
-    if (etas.empty()) creditlib::detail::fail("UpdateUtilityOptions: etas is empty, expected at least one.");
-    if (steps < 1) creditlib::detail::fail("UpdateUtilityOptions: steps is ", steps, ", expected at least 1.");
+    if (etas.empty()) detail::fail("UpdateUtilityOptions: etas is empty, expected at least one.");
+    if (steps < 1) detail::fail("UpdateUtilityOptions: steps is ", steps, ", expected at least 1.");
     if (least_trials < 2) {
-      creditlib::detail::fail("UpdateUtilityOptions: least_trials is ", least_trials, ", expected at least 2.");
+      detail::fail("UpdateUtilityOptions: least_trials is ", least_trials, ", expected at least 2.");
     }
     bootstrap.check();
   }
@@ -221,7 +149,7 @@ UpdateUtility update_utility(Model& model, const Update& update, const std::vect
                              const std::vector<Batch>& held_out, const std::vector<Batch>& eta_batches,
                              const UpdateUtilityOptions& options = {}, const Objective& objective = {}) {
   options.check();
-  if (eta_batches.empty()) creditlib::detail::fail("update_utility: there are no batches to choose eta on.");
+  if (eta_batches.empty()) detail::fail("update_utility: there are no batches to choose eta on.");
   const detail::UpdateTrial trial(model, update, options.parts, objective);
   UpdateUtility found;
   const auto none = [&](const std::string& reason) {

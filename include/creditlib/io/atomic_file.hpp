@@ -103,7 +103,7 @@ namespace io {
 /// bytes reached the disk; what `write` throws passes through.
 template <std::invocable<std::ostream&> Write>
 void write_atomically(const std::filesystem::path& path, Write&& write) {
-  creditlib::detail::PartialFile file(path);
+  detail::PartialFile file(path);
   std::forward<Write>(write)(file.stream());
   file.replace_target();
 }
@@ -123,10 +123,10 @@ inline void check_writable_folder(const std::filesystem::path& path) {
   std::filesystem::create_directories(path, error);
   std::error_code ignored;
   if (!std::filesystem::is_directory(path, ignored)) {
-    creditlib::detail::fail("check_writable_folder: folder ", path, " cannot be created (", error.message(),
+    detail::fail("check_writable_folder: folder ", path, " cannot be created (", error.message(),
                             "): choose another folder or make the one above it writable");
   }
-  creditlib::detail::PartialFile(path / "creditlib-writable");
+  detail::PartialFile(path / "creditlib-writable");
 }
 
 }  // namespace io

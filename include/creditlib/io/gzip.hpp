@@ -20,9 +20,9 @@ namespace creditlib::io {
 inline std::string gunzip(const std::filesystem::path& path) {
 #ifdef CREDITLIB_WITH_ZLIB
   const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), &gzclose);
-  if (!file) creditlib::detail::fail("gunzip: ", path, " cannot be opened for reading: check the path");
+  if (!file) detail::fail("gunzip: ", path, " cannot be opened for reading: check the path");
   // zlib hands on a file that is not gzip as it is.
-  if (gzdirect(file.get())) creditlib::detail::fail("gunzip: ", path, " is not a gzip file: download it again");
+  if (gzdirect(file.get())) detail::fail("gunzip: ", path, " is not a gzip file: download it again");
   std::string bytes;
   std::vector<char> chunk(1 << 18);
   int got = 0;
@@ -32,12 +32,12 @@ inline std::string gunzip(const std::filesystem::path& path) {
   int status = Z_OK;
   const std::string reason = gzerror(file.get(), &status);
   if (got < 0 || status < 0) {
-    creditlib::detail::fail("gunzip: ", path, " is truncated or damaged after ", bytes.size(), " unpacked bytes (",
+    detail::fail("gunzip: ", path, " is truncated or damaged after ", bytes.size(), " unpacked bytes (",
                             reason, "): download it again");
   }
   return bytes;
 #else
-  creditlib::detail::fail("gunzip: ", path, " is gzip and this build has no zlib: unpack it with `gunzip -k ",
+  detail::fail("gunzip: ", path, " is gzip and this build has no zlib: unpack it with `gunzip -k ",
                           path.filename().string(), "`, or build with zlib (Debian package zlib1g-dev)");
 #endif
 }

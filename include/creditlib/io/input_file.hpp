@@ -59,7 +59,7 @@ class InputFile {
   /// Throws Error: the reader, this file's path, then the parts.
   template <class... Parts>
   [[noreturn]] void fail(const Parts&... parts) const {
-    creditlib::detail::fail(reader_, ": ", path_, " ", parts...);
+    detail::fail(reader_, ": ", path_, " ", parts...);
   }
 
  private:

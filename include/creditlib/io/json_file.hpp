@@ -30,8 +30,8 @@ inline void write_json(const std::filesystem::path& path, const nlohmann::ordere
   try {
     text = value.dump(2) + "\n";
   } catch (const nlohmann::json::exception& error) {
-    creditlib::detail::fail("write_json: ", path, " is not written, since a string in it is not UTF-8 (",
-                            creditlib::detail::reason(error), "): write names and paths in UTF-8");
+    detail::fail("write_json: ", path, " is not written, since a string in it is not UTF-8 (",
+                            detail::reason(error), "): write names and paths in UTF-8");
   }
   write_atomically(path, text);
 }
@@ -45,7 +45,7 @@ inline nlohmann::ordered_json read_json(const std::filesystem::path& path) {
   try {
     return nlohmann::ordered_json::parse(text);
   } catch (const nlohmann::json::exception& error) {
-    file.fail("is not JSON (", creditlib::detail::reason(error), "): mend it or write it again");
+    file.fail("is not JSON (", detail::reason(error), "): mend it or write it again");
   }
 }
 

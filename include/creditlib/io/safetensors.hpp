@@ -7,7 +7,7 @@
 #include <creditlib/error.hpp>
 #include <creditlib/io/atomic_file.hpp>
 #include <creditlib/io/input_file.hpp>
-#include <creditlib/io/safetensors_header.hpp>
+#include <creditlib/io/detail/safetensors_header.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -66,7 +66,7 @@ inline void check_tensors_to_write(const std::filesystem::path& path, const Name
     if (!tensor.defined()) refuse("is undefined: leave it out");
     if (tensor.layout() != torch::kStrided || tensor.is_meta()) refuse("has no dense data: pass it through to_dense()");
     if (!safetensors_name_of(tensor.scalar_type())) {
-      refuse("is ", tensor.scalar_type(), ", which the format does not have: convert it first");
+      refuse("is ", dtype_text(tensor.scalar_type()), ", which the format does not have: convert it first");
     }
   }
 }
@@ -114,8 +114,8 @@ inline Safetensors read_safetensors(const std::filesystem::path& path) {
   if (file.size() < 8)
     file.fail("is ", file.size(), " bytes, too short for a safetensors file: copy it or save it again");
   file.read(&length, 8);
-  if (length < 2 || length > creditlib::detail::safetensors_header_limit) {
-    file.fail("begins with the header length ", length, ", expected 2 to ", creditlib::detail::safetensors_header_limit,
+  if (length < 2 || length > detail::safetensors_header_limit) {
+    file.fail("begins with the header length ", length, ", expected 2 to ", detail::safetensors_header_limit,
               ": it is damaged or no safetensors file");
   }
   const auto data_begin = 8 + static_cast<std::int64_t>(length);
@@ -124,11 +124,11 @@ inline Safetensors read_safetensors(const std::filesystem::path& path) {
               "): it is truncated; copy it or save it again");
   }
   const auto text = file.read_text(data_begin - 8);
-  auto header = creditlib::detail::SafetensorsHeaderReader(file, file.size() - data_begin).read(text);
+  auto header = detail::SafetensorsHeaderReader(file, file.size() - data_begin).read(text);
   Safetensors result{{}, std::move(header.metadata)};
-  creditlib::detail::translated([&] {
+  detail::translated([&] {
     for (const auto& entry : header.entries) {
-      result.tensors.emplace_back(entry.name, creditlib::detail::read_tensor(file, entry, data_begin));
+      result.tensors.emplace_back(entry.name, detail::read_tensor(file, entry, data_begin));
     }
   });
   return result;
@@ -142,17 +142,17 @@ inline Safetensors read_safetensors(const std::filesystem::path& path) {
 /// that the format does not have, or a name or metadata is not UTF-8; and if the file cannot be written.
 inline void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                               const std::map<std::string, std::string>& metadata = {}) {
-  creditlib::detail::check_tensors_to_write(path, tensors);
+  detail::check_tensors_to_write(path, tensors);
   std::vector<std::size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(),
                    [&](auto a, auto b) { return tensors[a].second.element_size() > tensors[b].second.element_size(); });
-  const auto header = creditlib::detail::safetensors_header(path, tensors, order, metadata);
+  const auto header = detail::safetensors_header(path, tensors, order, metadata);
   const auto length = static_cast<std::uint64_t>(header.size());
   write_atomically(path, [&](std::ostream& stream) {
     stream.write(reinterpret_cast<const char*>(&length), 8);
     stream << header;
-    creditlib::detail::translated([&] {
+    detail::translated([&] {
       for (const auto i : order) {
         if (tensors[i].second.numel() == 0) continue;
         const auto tensor = tensors[i].second.detach().cpu().resolve_conj().resolve_neg().contiguous();

@@ -9,10 +9,10 @@ namespace creditlib {
 
 namespace detail {
 
-/// How many positions a hidden state (B, C, H, W) or (B, N, d) has; 1 for (B, d).
-inline std::int64_t positions(const torch::Tensor& f) {
-  if (f.dim() == 4) return f.size(2) * f.size(3);
-  return f.dim() == 3 ? f.size(1) : 1;
+/// How many positions a hidden state of these sizes has: of (B, C, H, W) H*W, of (B, N, d) N, of (B, d) 1.
+inline std::int64_t positions(torch::IntArrayRef sizes) {
+  if (sizes.size() == 4) return sizes[2] * sizes[3];
+  return sizes.size() == 3 ? sizes[1] : 1;
 }
 
 }  // namespace detail
@@ -27,22 +27,25 @@ inline std::int64_t positions(const torch::Tensor& f) {
 struct InnerProduct {
   bool mean_over_positions = false;
 
-  torch::Tensor operator()(const torch::Tensor& f, const torch::Tensor& a) const { return (f * a).sum() / divisor(f); }
+  torch::Tensor operator()(const torch::Tensor& f, const torch::Tensor& a) const { return (f * a).sum() / divisor(f.sizes()); }
 
   /// d/df of the above, shape of f.
   torch::Tensor output_gradient(const torch::Tensor& f, const torch::Tensor& a) const {
-    return (a / divisor(f)).expand_as(f);
+    return (a / divisor(f.sizes())).expand_as(f);
   }
 
-  /// The number k for which that is k a, whatever f: credit that is kept as factors then need not be multiplied out.
-  std::optional<double> multiple_of_credit(const torch::Tensor& f) const { return 1 / divisor(f); }
+  /// The number k for which that is k a, whatever f of these sizes: credit that is kept as factors then need not be
+  /// multiplied out.
+  std::optional<double> multiple_of_credit(torch::IntArrayRef sizes) const { return 1 / divisor(sizes); }
+  /// Deprecated: takes f for its sizes.
+  std::optional<double> multiple_of_credit(const torch::Tensor& f) const { return multiple_of_credit(f.sizes()); }
 
   /// The embed's local loss: the inner product with the same reduction.
   InnerProduct embed_loss() const { return *this; }
 
  private:
-  double divisor(const torch::Tensor& f) const {
-    return static_cast<double>(f.size(0) * (mean_over_positions ? detail::positions(f) : 1));
+  double divisor(torch::IntArrayRef sizes) const {
+    return static_cast<double>(sizes[0] * (mean_over_positions ? detail::positions(sizes) : 1));
   }
 };
 

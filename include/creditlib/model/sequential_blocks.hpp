@@ -5,9 +5,9 @@
 #include <torch/nn/pimpl.h>
 
 #include <concepts>
-#include <creditlib/closed_form/stage_of.hpp>
+#include <creditlib/closed_form/layer_of.hpp>
 #include <creditlib/detail/describe.hpp>
-#include <creditlib/diagnostics/eval_mode.hpp>
+#include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
 #include <memory>

@@ -8,7 +8,7 @@
 
 #include <concepts>
 #include <creditlib/detail/describe.hpp>
-#include <creditlib/detail/image_layout.hpp>
+#include <creditlib/model/detail/image_layout.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
 #include <memory>

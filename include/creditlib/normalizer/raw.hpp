@@ -2,7 +2,7 @@
 
 #include <torch/types.h>
 
-#include <creditlib/credit/factored_credit.hpp>
+#include <creditlib/factored_credit.hpp>
 
 namespace creditlib {
 

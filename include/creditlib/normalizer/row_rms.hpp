@@ -2,8 +2,8 @@
 
 #include <torch/types.h>
 
-#include <creditlib/credit/factored_credit.hpp>
-#include <creditlib/detail/row_kernels.hpp>
+#include <creditlib/factored_credit.hpp>
+#include <creditlib/detail/factored_squares.hpp>
 
 namespace creditlib {
 

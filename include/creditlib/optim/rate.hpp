@@ -1,15 +1,11 @@
 #pragma once
 
 #include <cmath>
+#include <creditlib/trainer_options.hpp>
 #include <cstdint>
 #include <numbers>
 
-namespace creditlib {
-
-/// How the learning rate runs over the epochs.
-enum class Rate { Cosine, Constant };
-
-namespace optim {
+namespace creditlib::optim {
 
 /// The learning rate of `epoch` (from 0): lr (1 + cos(pi epoch / epochs)) / 2 and 0 past the end, or lr throughout.
 /// The same numbers as torch.optim's CosineAnnealingLR with T_max = epochs, stepped once an epoch.
@@ -19,5 +15,4 @@ inline double rate_at(Rate rate, double lr, std::int64_t epoch, std::int64_t epo
   return lr * (1 + std::cos(std::numbers::pi * static_cast<double>(epoch) / static_cast<double>(epochs))) / 2;
 }
 
-}  // namespace optim
-}  // namespace creditlib
+}  // namespace creditlib::optim

@@ -1,14 +1,4 @@
 #pragma once
 
-#include <creditlib/protocol/check.hpp>
-
-namespace creditlib::protocol {
-
-/// Stability, as published: the mean pairwise cosine of batch-mean gradients at layer L/2 over at least 8 disjoint
-/// batches, with a ceiling of .30, above which it fires. The value is diagnostics::stability()'s.
-inline Check gradient_stability(const diagnostics::Measured& stability, double ceiling = 0.30) {
-  return checked("stability", "mean pairwise cosine of batch-mean gradients at layer L/2", stability, ceiling,
-                 Fires::Above);
-}
-
-}  // namespace creditlib::protocol
+// Moved; this header goes with 0.2.
+#include <creditlib/audit/gradient_stability.hpp>

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <array>
-#include <creditlib/schedule/progress.hpp>
+#include <creditlib/progress.hpp>
 
 namespace creditlib {
 

@@ -1,14 +1,4 @@
 #pragma once
 
-#include <cstdint>
-
-namespace creditlib {
-
-/// Where a run stands; all counted from 0, steps over the whole run.
-struct Progress {
-  std::int64_t epoch = 0;
-  std::int64_t epochs = 1;
-  std::int64_t step = 0;
-};
-
-}  // namespace creditlib
+// Moved; this header goes with 0.2.
+#include <creditlib/progress.hpp>

@@ -2,7 +2,7 @@
 
 #include <array>
 #include <creditlib/error.hpp>
-#include <creditlib/schedule/progress.hpp>
+#include <creditlib/progress.hpp>
 #include <cstdint>
 
 namespace creditlib {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <creditlib/error.hpp>
-#include <creditlib/schedule/progress.hpp>
+#include <creditlib/progress.hpp>
 #include <cstdint>
 
 namespace creditlib {

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <creditlib/closed_form/detail/stage.hpp>
+#include <creditlib/closed_form/network.hpp>
+#include <creditlib/error.hpp>
+#include <creditlib/pass/pass.hpp>
+#include <utility>
+#include <vector>
+
+namespace creditlib::detail {
+
+/// A pass by formula whose activations take the memory of one block, however many blocks there are: the forward pass
+/// keeps h_0 and the logits; gradients() walks up again from h_0, block by block. For credit that is computed from the
+/// error alone and kept as factors. Its Trace has the logits, and no hidden states.
+class ConstantMemoryPass final : public Pass {
+ public:
+  ConstantMemoryPass(const closed_form::Network& network, const std::vector<torch::Tensor>& parameters,
+                     MatmulPrecision precision)
+      : network_(network),
+        embed_(network.embed, precision),
+        block_(network.blocks.front(), precision),
+        readout_(network.readout, precision),
+        gradients_(parameters) {}
+
+  /// x (B, in).
+  Trace forward(const torch::Tensor& x) {
+    const torch::NoGradGuard no_grad;
+    reset();
+    h0_ = embed_.forward(x);
+    torch::Tensor h = h0_;
+    for (const auto& stage : network_.blocks) h = next(h, stage);
+    Trace trace;
+    trace.logits = readout_.forward(h);
+    return trace;
+  }
+
+  std::vector<torch::Tensor> gradients(const OutputGradients& from,
+                                       const std::vector<torch::Tensor>& parameters) override {
+    const torch::NoGradGuard no_grad;
+    gradients_.clear();
+    readout_.backward({from.readout, {}}, /*input_too=*/false, gradients_);
+    readout_.reset();
+    torch::Tensor h = h0_;
+    for (std::size_t l = 0; l < network_.blocks.size(); ++l) {
+      h = next(h, network_.blocks[l]);
+      block_.backward(from.blocks[l], /*input_too=*/false, gradients_);
+    }
+    embed_.backward(from.embed, /*input_too=*/false, gradients_);
+    release();
+    return gradients_.gradients(parameters);
+  }
+
+  std::int64_t blocks() const override { return static_cast<std::int64_t>(network_.blocks.size()); }
+
+  PassOutputs rerun(const std::vector<torch::Tensor>&) override { refuse("local_inputs"); }
+  torch::Tensor pullback(std::int64_t, const torch::Tensor&) override { refuse("Trace::pullback"); }
+
+ private:
+  torch::Tensor readout_pullback(const torch::Tensor&) override { refuse("Trace::loss_gradient"); }
+
+  [[noreturn]] static void refuse(const char* what) {
+    fail(what, ": under Memory::Constant a pass keeps nothing but the logits; use Memory::Activations.");
+  }
+
+  /// h_{l+1} from h_l by block l, in one of two buffers in turn.
+  torch::Tensor next(const torch::Tensor& h, const closed_form::Stage& stage) {
+    branch_.reset();
+    block_.assign(stage);
+    branch_ = block_.forward(h);
+    auto& buffer = ping_pong_[turn_ ^= 1];
+    if (!network_.residual) return buffer.like(branch_).copy_(branch_);
+    auto sum = buffer.like(h);
+    return at::add_out(sum, h, branch_);
+  }
+
+  void reset() {
+    embed_.reset();
+    block_.reset();
+    readout_.reset();
+    h0_.reset();
+    branch_.reset();
+    restart();
+  }
+
+  closed_form::Network network_;
+  ClosedFormStage embed_, block_, readout_;
+  Buffer ping_pong_[2];
+  std::size_t turn_ = 0;
+  torch::Tensor h0_, branch_;
+  GradientBuffers gradients_;
+};
+
+}  // namespace creditlib::detail

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <creditlib/bind_context.hpp>
+#include <creditlib/detail/describe.hpp>
+#include <creditlib/error.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace creditlib::detail {
+
+/// A rule's own copy of an explicit feedback matrix, or an Error that says which it is and what it should be.
+inline torch::Tensor explicit_feedback(const std::string& rule, std::size_t index, const torch::Tensor& matrix,
+                                       torch::IntArrayRef expected, const std::string& meaning,
+                                       const BindContext& context) {
+  if (!matrix.defined() || matrix.sizes() != expected) {
+    fail(rule, ": feedback ", index, " is ", matrix.defined() ? shape_text(matrix.sizes()) : "undefined", ", expected ",
+         shape_text(expected), ": ", meaning, ".");
+  }
+  if (!matrix.is_floating_point()) {
+    fail(rule, ": feedback ", index, " is ", dtype_text(matrix.scalar_type()), ", expected a floating-point matrix.");
+  }
+  return matrix.detach().to(context.device, context.dtype, /*non_blocking=*/false, /*copy=*/true).contiguous();
+}
+
+inline void check_feedback_count(const std::string& rule, std::size_t given, std::size_t expected,
+                                 const std::string& meaning) {
+  if (given != expected)
+    fail(rule, ": ", given, " feedback matrices were given, expected ", expected, ": ", meaning, ".");
+}
+
+}  // namespace creditlib::detail

@@ -1,0 +1,170 @@
+#pragma once
+
+#include <ATen/Context.h>
+#include <torch/types.h>
+
+#include <creditlib/cuda/detail/graph_cache.hpp>
+#include <creditlib/cuda/graphable.hpp>
+#include <creditlib/cuda/detail/step_constants.hpp>
+#include <creditlib/trainer/access.hpp>
+#include <creditlib/scope/untouched.hpp>
+#include <creditlib/error.hpp>
+#include <creditlib/trainer_options.hpp>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace creditlib::detail {
+
+/// cuda::GraphedStep but for CUDA. Device has a type Graph with replay(), `eagerly(action)`, which runs the action and
+/// returns what it returns, and `capture(action)`, which gives a std::unique_ptr<Graph> that repeats at each replay
+/// what the action would have done on the device; capturing itself does none of it.
+template <class Trainer, class Device>
+class BasicGraphedStep {
+  using Requirements = std::bool_constant<TrainersCredit<Trainer>::graphable()>;  // says in sentences what does not fit
+
+ public:
+  BasicGraphedStep(Trainer& trainer, Device device, const cuda::GraphOptions& options)
+      : trainer_(&trainer), device_(std::move(device)), constants_(trainer), cache_(options) {}
+  BasicGraphedStep(const BasicGraphedStep&) = delete;
+  BasicGraphedStep& operator=(const BasicGraphedStep&) = delete;
+
+  /// One training step on the batch x (B, ...), y (B).
+  StepResult step(const torch::Tensor& x, const torch::Tensor& y) {
+    auto result = translated([&] {
+      if (!x.defined() || !y.defined())
+        return TrainerAccess::step(*trainer_, x, y);  // which says what is wrong with it
+      return cache_.step(
+          BatchKind(x, y), constants_.of(*trainer_), [&] { return eager(x, y); }, [&] { return captured(x, y); },
+          [&](Captured& step) { return replayed(step, x, y); });
+    });
+    TrainerAccess::observe(*trainer_, x, y);
+    return result;
+  }
+
+  std::int64_t graphs() const { return cache_.graphs(); }
+  std::int64_t captures() const { return cache_.captures(); }
+
+ private:
+  struct BatchKind {
+    BatchKind(const torch::Tensor& x, const torch::Tensor& y)
+        : x_sizes(x.sizes().vec()),
+          y_sizes(y.sizes().vec()),
+          x_dtype(x.scalar_type()),
+          y_dtype(y.scalar_type()),
+          x_device(x.device()),
+          y_device(y.device()) {}
+    bool operator==(const BatchKind&) const = default;
+
+    std::vector<std::int64_t> x_sizes, y_sizes;
+    torch::Dtype x_dtype, y_dtype;
+    torch::Device x_device, y_device;
+  };
+
+  /// A step's graph and the tensors that it reads and writes: it must own them all, or they would be somebody else's
+  /// memory by the next replay. (The optimiser's and the model's are their owners', for good.)
+  struct Captured {
+    torch::Tensor x, y;
+    StepResult result;
+    std::vector<torch::Tensor> gradients;
+    std::unique_ptr<typename Device::Graph> graph;
+  };
+
+  StepResult eager(const torch::Tensor& x, const torch::Tensor& y) {
+    return device_.eagerly([&] { return TrainerAccess::step(*trainer_, x, y); });
+  }
+
+  std::unique_ptr<Captured> captured(const torch::Tensor& x, const torch::Tensor& y) {
+    auto owned = std::make_unique<Captured>();
+    auto* const step = owned.get();
+    step->x = x.detach().clone();
+    step->y = y.detach().clone();
+    const auto steps = trainer_->steps();
+    const auto gradients = present_gradients();
+    const auto as_before = [&] {
+      TrainerAccess::forget_buffers(*trainer_);
+      TrainerAccess::set_steps(*trainer_, steps);
+      set_gradients(gradients);
+    };
+    const HostDraws draws(generators());
+    TrainerAccess::forget_buffers(*trainer_);  // those of eager steps may be given back while the graph lives
+    try {
+      step->graph = device_.capture([this, step] { step->result = TrainerAccess::step(*trainer_, step->x, step->y); });
+      draws.refuse();
+    } catch (...) {
+      as_before();
+      throw;
+    }
+    step->gradients = present_gradients();
+    as_before();
+    return owned;
+  }
+
+  StepResult replayed(Captured& step, const torch::Tensor& x, const torch::Tensor& y) {
+    const torch::NoGradGuard no_grad;
+    const auto steps = trainer_->steps();
+    step.x.copy_(x, /*non_blocking=*/true);
+    step.y.copy_(y, /*non_blocking=*/true);
+    step.graph->replay();
+    set_gradients(step.gradients);
+    TrainerAccess::set_steps(*trainer_, steps + 1);
+    return step.result;
+  }
+
+  std::vector<torch::Tensor> present_gradients() const {
+    std::vector<torch::Tensor> gradients;
+    for (const auto& parameter : constants_.parameters()) gradients.push_back(parameter.grad());
+    return gradients;
+  }
+  void set_gradients(const std::vector<torch::Tensor>& gradients) const {
+    for (std::size_t i = 0; i < gradients.size(); ++i)
+      torch::Tensor(constants_.parameters()[i]).mutable_grad() = gradients[i];
+  }
+
+  /// Those of the host that a step could draw from.
+  std::vector<torch::Generator> generators() const {
+    auto generators = TrainerAccess::generators(*trainer_);
+    generators.push_back(at::globalContext().defaultGenerator(torch::kCPU));
+    return generators;
+  }
+
+  /// Finds out whether a capture has drawn from generators of the host, and puts them back.
+  class HostDraws {
+   public:
+    explicit HostDraws(const std::vector<torch::Generator>& generators)
+        : generators_(generators), restored_(generators), before_(states()) {}
+
+    void refuse() const {
+      const auto now = states();
+      for (std::size_t i = 0; i < now.size(); ++i) {
+        if (torch::equal(now[i], before_[i])) continue;
+        fail(
+            "cuda::GraphedStep: the step draws random numbers on the host (in a layer or a credit source), and a CUDA "
+            "graph would repeat those that it was captured with; use trainer.step.");
+      }
+    }
+
+   private:
+    std::vector<torch::Tensor> states() const {
+      std::vector<torch::Tensor> states;
+      for (auto generator : generators_) {
+        const std::lock_guard<std::mutex> lock(generator.mutex());
+        states.push_back(generator.get_state());
+      }
+      return states;
+    }
+
+    std::vector<torch::Generator> generators_;
+    scope::RestoredGenerators restored_;
+    std::vector<torch::Tensor> before_;
+  };
+
+  Trainer* trainer_;
+  Device device_;
+  StepConstants constants_;
+  GraphCache<BatchKind, Captured> cache_;
+};
+
+}  // namespace creditlib::detail

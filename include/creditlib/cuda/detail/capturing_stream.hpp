@@ -1,0 +1,138 @@
+#pragma once
+
+#include <ATen/cuda/CUDAGraph.h>
+#include <c10/core/Event.h>
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include <creditlib/error.hpp>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace creditlib::detail {
+
+/// Runs and captures steps on a stream of its own; all graphs that live at one time share a private memory pool.
+class CapturingStream {
+  using Pool = std::shared_ptr<at::cuda::MempoolId_t>;
+
+ public:
+  class Graph {
+   public:
+    explicit Graph(Pool pool) : pool_(std::move(pool)), graph_(std::make_unique<at::cuda::CUDAGraph>()) {}
+
+    /// On the present stream.
+    void replay() { graph_->replay(); }
+
+   private:
+    friend class CapturingStream;
+
+    /// Ends a capture in which something was thrown.
+    void abandon(c10::DeviceIndex device) noexcept {
+      try {
+        graph_->capture_end();
+      } catch (const std::exception&) {
+        try {
+          c10::cuda::CUDACachingAllocator::endAllocateToPool(device, *pool_);
+        } catch (const std::exception&) {
+        }
+        static_cast<void>(graph_.release());  // LibTorch's allocators may have kept a pointer to it
+      }
+    }
+
+    Pool pool_;
+    std::unique_ptr<at::cuda::CUDAGraph> graph_;
+  };
+
+  explicit CapturingStream(torch::Device device)
+      : stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())) {}
+
+  template <class Action>
+  auto eagerly(const Action& action) {
+    const Switched switched(stream_);
+    return action();
+  }
+
+  template <class Action>
+  std::unique_ptr<Graph> capture(const Action& action) {
+    const Switched switched(stream_);
+    c10::cuda::device_synchronize();
+    auto graph = std::make_unique<Graph>(pool());
+    try {
+      translated([&] {
+        // Other threads of the program, such as one that loads data, may go on using CUDA.
+        graph->graph_->capture_begin(*graph->pool_, cudaStreamCaptureModeThreadLocal);
+        action();
+        graph->graph_->capture_end();
+      });
+    } catch (const Error& error) {
+      graph->abandon(stream_.device_index());
+      fail(
+          "cuda::GraphedStep: the step cannot be captured in a CUDA graph, since something in it waits for the device "
+          "or moves data ",
+          "between host and device; use trainer.step. (", first_line(error.what()), ")");
+    } catch (...) {
+      graph->abandon(stream_.device_index());
+      throw;
+    }
+    return graph;
+  }
+
+ private:
+  /// In its scope the capturing stream is the present one: it goes on after what was queued before, which waits for it
+  /// afterwards.
+  class Switched {
+   public:
+    explicit Switched(c10::cuda::CUDAStream stream)
+        : stream_(stream), before_(c10::cuda::getCurrentCUDAStream(stream.device_index())) {
+      wait(stream_, before_);
+      guard_.emplace(stream_.unwrap());
+    }
+    ~Switched() {
+      guard_.reset();
+      try {
+        wait(before_, stream_);
+      } catch (const std::exception&) {  // the device is lost; the next call says so
+      }
+    }
+    Switched(const Switched&) = delete;
+    Switched& operator=(const Switched&) = delete;
+
+   private:
+    static void wait(c10::cuda::CUDAStream later, c10::cuda::CUDAStream earlier) {
+      c10::Event event(c10::DeviceType::CUDA);
+      event.record(earlier.unwrap());
+      event.block(later.unwrap());
+    }
+
+    c10::cuda::CUDAStream stream_, before_;
+    std::optional<c10::cuda::CUDAStreamGuard> guard_;
+  };
+
+  /// That of the graphs that live, or a new one.
+  Pool pool() {
+    auto pool = pool_.lock();
+    if (!pool) pool_ = pool = std::make_shared<at::cuda::MempoolId_t>(at::cuda::graph_pool_handle());
+    return pool;
+  }
+
+  static std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+  c10::cuda::CUDAStream stream_;
+  std::weak_ptr<at::cuda::MempoolId_t> pool_;
+};
+
+/// The device of a trainer's model, or Error.
+template <class Trainer>
+torch::Device cuda_device(const Trainer& trainer) {
+  const auto device = trainer.model()->parameters().at(0).device();
+  if (!device.is_cuda())
+    fail("cuda::GraphedStep: the model is on ", device, ", expected a CUDA device; use trainer.step elsewhere.");
+  return device;
+}
+
+}  // namespace creditlib::detail

@@ -1,0 +1,117 @@
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <creditlib/data/augment.hpp>
+#include <creditlib/data/dataset.hpp>
+#include <creditlib/data/normalize.hpp>
+#include <cstdint>
+
+namespace creditlib::detail {
+
+/// How one image is moved: y[i, j] = x[i + down, (flip ? W - 1 - j : j) + right].
+struct Move {
+  std::int64_t down = 0, right = 0;
+  bool flip = false;
+};
+
+/// One channel of an image, x and y (H, W): y = value[moved x], with value[0], black, where x has no such pixel.
+template <class T>
+void augment_channel(const std::uint8_t* x, std::int64_t height, std::int64_t width, const Move& move, const T* value,
+                     T* y) {
+  // Column j of y is column first + step j of x, which x has for j in begin..end-1.
+  const auto first = (move.flip ? width - 1 : 0) + move.right, step = std::int64_t{move.flip ? -1 : 1};
+  const auto begin = std::clamp<std::int64_t>(-step * move.right, 0, width);
+  const auto end = std::clamp<std::int64_t>(width - step * move.right, 0, width);
+  for (std::int64_t i = 0; i < height; ++i, y += width) {
+    const auto row = i + move.down;
+    if (row < 0 || row >= height) {
+      std::fill(y, y + width, value[0]);
+      continue;
+    }
+    const auto from = row * width + first;
+    for (std::int64_t j = 0; j < begin; ++j) y[j] = value[0];
+#pragma GCC unroll 8
+    for (auto j = begin; j < end; ++j) y[j] = value[x[from + step * j]];
+    for (auto j = end; j < width; ++j) y[j] = value[0];
+  }
+}
+
+/// What is drawn for images, (B) each: their index in the data set and the offsets of crop_and_flip, int64, and flip,
+/// bool. dy, dx and flip are all undefined where images stay as they are.
+struct ImageDraws {
+  torch::Tensor index = {}, dy = {}, dx = {}, flip = {};
+};
+
+/// The images of a batch, picked out of a data set, cropped and flipped if so drawn, and normalised:
+///
+///     y = normalise(crop_and_flip(images[index], dy, dx, flip, padding))
+///
+/// On the CPU that is one pass from uint8 to y, by a table of what Normalize makes of each of the 256 pixel values of a
+/// channel: so the bits are those of the operations one by one, which other devices use (and images that are not
+/// contiguous).
+class AugmentedImages {
+ public:
+  /// Throws what Normalize throws.
+  AugmentedImages(const data::Dataset& dataset, torch::Dtype dtype, std::int64_t padding)
+      : images_(dataset.images), normalise_(dataset, dtype), padding_(padding) {
+    if (!images_.is_cpu() || !images_.is_contiguous()) return;
+    value_ = normalise_(torch::arange(256, torch::kUInt8).view({1, 1, 1, 256}).repeat({1, images_.size(1), 1, 1}));
+  }
+
+  /// y (B, C, H, W), new, of Normalize's dtype. The index and the offsets, 0..2 padding, have to be in range.
+  torch::Tensor operator()(const ImageDraws& draws) const {
+    if (value_.defined()) {
+      const auto y =
+          torch::empty({draws.index.size(0), images_.size(1), images_.size(2), images_.size(3)}, value_.options());
+      if (y.scalar_type() == torch::kFloat32) {
+        fill<float>(draws, y);
+      } else {
+        fill<double>(draws, y);
+      }
+      return y;
+    }
+    const auto images = images_.index_select(0, draws.index);
+    if (!draws.flip.defined()) return normalise_(images);
+    return normalise_(data::crop_and_flip(images, draws.dy, draws.dx, draws.flip, padding_));
+  }
+
+ private:
+  template <class T>
+  void fill(const ImageDraws& draws, const torch::Tensor& y) const {
+    const auto batch = y.size(0), channels = y.size(1), height = y.size(2), width = y.size(3);
+    const auto pixels = height * width;
+    const auto* images = images_.const_data_ptr<std::uint8_t>();
+    const auto* index = draws.index.const_data_ptr<std::int64_t>();
+    const auto* value = value_.const_data_ptr<T>();
+    auto* out = y.mutable_data_ptr<T>();
+    const bool moved = draws.flip.defined();
+    const auto* dy = moved ? draws.dy.const_data_ptr<std::int64_t>() : nullptr;
+    const auto* dx = moved ? draws.dx.const_data_ptr<std::int64_t>() : nullptr;
+    const auto* flip = moved ? draws.flip.const_data_ptr<bool>() : nullptr;
+
+    const std::int64_t at_a_time = 1 + 65536 / (channels * pixels);
+    at::parallel_for(0, batch, at_a_time, [&](std::int64_t begin, std::int64_t end) {
+      for (auto b = begin; b < end; ++b) {
+        const auto move = moved ? Move{dy[b] - padding_, dx[b] - padding_, flip[b]} : Move{};
+        const auto next = b + 1 < end ? b + 1 : b;
+        for (std::int64_t c = 0; c < channels; ++c) {
+          // The next image is anywhere in memory: asked for now, it is there when its turn comes.
+          const auto* ahead = images + (index[next] * channels + c) * pixels;
+          for (std::int64_t i = 0; i < pixels; i += 64) __builtin_prefetch(ahead + i);
+          augment_channel(images + (index[b] * channels + c) * pixels, height, width, move, value + 256 * c,
+                          out + (b * channels + c) * pixels);
+        }
+      }
+    });
+  }
+
+  torch::Tensor images_;
+  data::Normalize normalise_;
+  std::int64_t padding_;
+  torch::Tensor value_;  ///< (1, C, 1, 256); undefined where images are not taken in one pass
+};
+
+}  // namespace creditlib::detail

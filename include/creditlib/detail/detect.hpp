@@ -1,0 +1,213 @@
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/types.h>
+
+#include <array>
+#include <concepts>
+#include <creditlib/bind_context.hpp>
+#include <creditlib/detail/members.hpp>
+#include <creditlib/factored_credit.hpp>
+#include <creditlib/named_tensors.hpp>
+#include <creditlib/progress.hpp>
+#include <creditlib/trace.hpp>
+#include <cstdint>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+/// What the public concepts and the compiler's sentences are both made of: a concept per requirement.
+namespace creditlib::detail {
+
+/// T is convertible to Tensor, and so on: what a member returns.
+template <class T>
+concept GivesTensor = std::convertible_to<T, torch::Tensor>;
+template <class T>
+concept GivesInteger = std::convertible_to<T, std::int64_t>;
+template <class T>
+concept GivesTensors = std::convertible_to<T, std::vector<torch::Tensor>>;
+
+// ---- BlockModel ----
+
+template <class M>
+concept HoldsModule = requires(M& model) {
+  requires std::derived_from<std::remove_cvref_t<decltype(*model)>, torch::nn::Module>;
+};
+template <class M>
+concept HasEmbed = requires(M& model, const torch::Tensor& x) {
+  { model->embed(x) } -> GivesTensor;
+};
+template <class M>
+concept HasBlocks = requires(M& model) {
+  { model->blocks() } -> GivesInteger;
+};
+template <class M>
+concept HasBlock = requires(M& model, std::int64_t l, const torch::Tensor& h) {
+  { model->block(l, h) } -> GivesTensor;
+};
+template <class M>
+concept HasJoin = requires(M& model, std::int64_t l, const torch::Tensor& h, const torch::Tensor& f) {
+  { model->join(l, h, f) } -> GivesTensor;
+};
+template <class M>
+concept HasReadout = requires(M& model, const torch::Tensor& h) {
+  { model->readout(h) } -> GivesTensor;
+};
+template <class M>
+concept HasForward = requires(M& model, const torch::Tensor& x) {
+  { model->forward(x) } -> GivesTensor;
+};
+template <class M>
+concept HasClasses = requires(M& model) {
+  { model->classes() } -> GivesInteger;
+};
+template <class M>
+concept HasHiddenShape = requires(M& model, std::int64_t l) {
+  { model->hidden_shape(l) } -> std::convertible_to<std::vector<std::int64_t>>;
+};
+template <class M>
+concept HasEmbedParameters = requires(M& model) {
+  { model->embed_parameters() } -> GivesTensors;
+};
+template <class M>
+concept HasBlockParameters = requires(M& model, std::int64_t l) {
+  { model->block_parameters(l) } -> GivesTensors;
+};
+template <class M>
+concept HasReadoutParameters = requires(M& model) {
+  { model->readout_parameters() } -> GivesTensors;
+};
+
+// ---- CreditSource: its config C, its run state S, on a model M ----
+
+template <class C, class M>
+concept Binds = requires(const C& source, M& model, const BindContext& context) { source.bind(model, context); };
+
+template <class C, class M>
+struct StateOf {
+  using type = C;  // a source without bind is its own state
+};
+template <class C, class M>
+  requires Binds<C, M>
+struct StateOf<C, M> {
+  using type = std::remove_cvref_t<decltype(std::declval<const C&>().bind(std::declval<M&>(),
+                                                                          std::declval<const BindContext&>()))>;
+};
+
+template <class S, class M>
+concept GivesCredit = requires(S& state, M& model, const Trace& trace) {
+  { state.credit(model, trace) } -> std::same_as<std::vector<torch::Tensor>>;
+};
+template <class S, class M>
+concept GivesCreditConst = GivesCredit<const S, M>;
+template <class S, class M>
+concept Learns = requires(S& state, M& model, const Trace& trace) { state.learn(model, trace); };
+template <class S, class M>
+concept SeesUpdates = requires(S& state, M& model, const Trace& trace) { state.after_step(model, trace); };
+template <class S, class M>
+concept HasLocalInputs = requires(S& state, M& model, const Trace& trace) {
+  { state.local_inputs(model, trace) } -> std::same_as<std::vector<torch::Tensor>>;
+};
+template <class S, class M>
+concept GivesFactors = requires(S& state, M& model, const Trace& trace) {
+  { state.factored_credit(model, trace) } -> std::same_as<std::vector<FactoredCredit>>;
+};
+template <class S>
+concept HasNamedTensors = requires(const S& state) {
+  { state.named_tensors() } -> std::convertible_to<NamedTensors>;
+};
+template <class S>
+concept DeclaresErrorOnly = requires { typename std::bool_constant<S::reads_error_only>; };
+template <class S>
+concept ReadsErrorOnly = DeclaresErrorOnly<S> && S::reads_error_only;
+template <class S>
+concept DeclaresPullback = requires { typename std::bool_constant<S::wants_pullback>; };
+
+/// Whether source C or its state S asks for Trace::pullback.
+template <class C, class S>
+consteval bool wants_pullback() {
+  bool wants = false;
+  if constexpr (DeclaresPullback<C>) wants = wants || C::wants_pullback;
+  if constexpr (DeclaresPullback<S>) wants = wants || S::wants_pullback;
+  return wants;
+}
+
+// ---- Normalizer ----
+
+template <class N>
+concept Normalizes = requires(const N& normalizer, torch::Tensor a) {
+  { normalizer(a) } -> GivesTensor;
+};
+template <class N>
+concept NormalizesFactors = requires(const N& normalizer, const FactoredCredit& a) {
+  { normalizer.factored(a) } -> std::same_as<FactoredCredit>;
+};
+
+// ---- LocalLoss ----
+
+template <class L>
+concept GivesLocalLoss = requires(const L& loss, torch::Tensor f, torch::Tensor a) {
+  { loss(f, a) } -> GivesTensor;
+};
+template <class L>
+concept HasOutputGradient = requires(const L& loss, torch::Tensor f, torch::Tensor a) {
+  { loss.output_gradient(f, a) } -> GivesTensor;
+};
+template <class L>
+concept HasEmbedLoss = requires(const L& loss, torch::Tensor f, torch::Tensor a) {
+  { loss.embed_loss().output_gradient(f, a) } -> GivesTensor;
+};
+template <class L>
+concept MultipleOfCreditFromSizes = requires(const L& loss, torch::IntArrayRef sizes) {
+  { loss.multiple_of_credit(sizes) } -> std::same_as<std::optional<double>>;
+};
+template <class L>
+concept HasMultipleOfCredit = MultipleOfCreditFromSizes<L> || requires(const L& loss, const torch::Tensor& f) {
+  { loss.multiple_of_credit(f) } -> std::same_as<std::optional<double>>;
+};
+
+// ---- Objective ----
+
+template <class O>
+concept GivesLoss = requires(const O& objective, const torch::Tensor& logits, const torch::Tensor& target) {
+  { objective.loss(logits, target) } -> GivesTensor;
+};
+template <class O>
+concept GivesError = requires(const O& objective, const torch::Tensor& logits, const torch::Tensor& target) {
+  { objective.error(logits, target) } -> GivesTensor;
+};
+template <class O>
+concept ChecksTarget = requires(const O& objective, const torch::Tensor& logits, const torch::Tensor& target) {
+  objective.check(logits, target);
+};
+template <class O>
+concept CountsCorrect = requires(const O& objective, const torch::Tensor& logits, const torch::Tensor& target) {
+  { objective.correct(logits, target) } -> GivesTensor;
+};
+
+// ---- Schedule ----
+
+template <class T>
+struct WeightCount : std::integral_constant<std::size_t, 0> {};
+template <std::size_t N>
+struct WeightCount<std::array<double, N>> : std::integral_constant<std::size_t, N> {};
+
+/// How many sources a schedule weighs; 0 if its weights() does not return std::array<double, N>.
+template <class S>
+consteval std::size_t weight_count() {
+  if constexpr (requires(const S& schedule) { schedule.weights(Progress{}); }) {
+    return WeightCount<std::remove_cvref_t<decltype(std::declval<const S&>().weights(Progress{}))>>::value;
+  } else {
+    return 0;
+  }
+}
+
+template <class S>
+concept GivesWeights = weight_count<S>() > 0;
+template <class S>
+concept SaysWhatLearns = requires(const S& schedule) {
+  { schedule.learns(Progress{}) } -> std::same_as<std::array<bool, weight_count<S>()>>;
+};
+
+}  // namespace creditlib::detail

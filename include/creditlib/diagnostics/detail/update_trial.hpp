@@ -1,0 +1,70 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <creditlib/concepts.hpp>
+#include <creditlib/diagnostics/parameter_gradients.hpp>
+#include <creditlib/diagnostics/trial_step.hpp>
+#include <creditlib/diagnostics/updated_parts.hpp>
+#include <creditlib/error.hpp>
+#include <cstdint>
+#include <vector>
+
+namespace creditlib::detail {
+
+/// A rule's update on one batch, moved and measured: what both kinds of update utility are made of.
+template <class Model, class Update, class Objective>
+class UpdateTrial {
+ public:
+  UpdateTrial(Model& model, const Update& update, const diagnostics::UpdatedParts& parts, const Objective& objective)
+      : model_(model),
+        update_(update),
+        objective_(objective),
+        positions_(diagnostics::parameter_positions(model)),
+        moved_(positions_.all().size()) {
+    parts.check(static_cast<std::int64_t>(positions_.blocks.size()));
+    const auto move = [&](const std::vector<std::size_t>& positions) {
+      for (const auto i : positions) moved_[i] = true;
+    };
+    if (parts.embed) move(positions_.embed);
+    if (parts.readout) move(positions_.readout);
+    for (std::size_t l = 0; l < positions_.blocks.size(); ++l) {
+      const auto block = static_cast<std::int64_t>(l);
+      if (!parts.blocks || std::find(parts.blocks->begin(), parts.blocks->end(), block) != parts.blocks->end()) {
+        move(positions_.blocks[l]);
+      }
+    }
+  }
+
+  /// The update on this batch at the present parameters, undefined for those that it does not move.
+  std::vector<torch::Tensor> operator()(const torch::Tensor& x, const torch::Tensor& y) const {
+    std::vector<torch::Tensor> update = update_(x, y);
+    diagnostics::check_gradient_count("update utility", positions_, update);
+    for (std::size_t i = 0; i < update.size(); ++i) {
+      if (!moved_[i]) update[i].reset();
+    }
+    return update;
+  }
+
+  double loss(const torch::Tensor& x, const torch::Tensor& y) const { return diagnostics::mean_loss(model_, x, y, objective_); }
+
+  /// The moved parameters' update as one vector.
+  static torch::Tensor flat(const std::vector<torch::Tensor>& update) {
+    std::vector<torch::Tensor> parts;
+    for (const auto& u : update) {
+      if (u.defined()) parts.push_back(u.detach().flatten());
+    }
+    if (parts.empty()) fail("update utility: the update moves no parameter.");
+    return at::cat(parts);
+  }
+
+ private:
+  Model& model_;
+  const Update& update_;
+  const Objective& objective_;
+  diagnostics::ParameterPositions positions_;
+  std::vector<bool> moved_;
+};
+
+}  // namespace creditlib::detail

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <creditlib/concepts.hpp>
+#include <creditlib/network/detail/run_block.hpp>
+#include <cstdint>
+
+namespace creditlib::detail {
+
+/// The logits that the network gives from h_l = h on: blocks l..L-1 and the readout, in the model's present mode.
+/// Throws Error where a block overwrites its input.
+template <BlockModel Model>
+torch::Tensor forward_from(Model& model, std::int64_t l, torch::Tensor h) {
+  const std::int64_t blocks = model->blocks();
+  for (; l < blocks; ++l) h = model->join(l, h, branch_of(model, l, h));
+  return model->readout(h);
+}
+
+}  // namespace creditlib::detail

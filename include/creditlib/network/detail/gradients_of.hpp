@@ -1,0 +1,41 @@
+#pragma once
+
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/types.h>
+
+#include <utility>
+#include <vector>
+
+namespace creditlib::detail {
+
+/// The gradients of `parameters` by one backward pass, undefined if one is frozen or no gradient arrives. It starts
+/// from `outputs`, which may lie on several graphs, each with the gradient of the loss in it (undefined: 1, for a
+/// scalar). Outputs that nothing trainable reaches are left out.
+inline std::vector<torch::Tensor> gradients_of(const std::vector<torch::Tensor>& outputs,
+                                               const std::vector<torch::Tensor>& seeds,
+                                               const std::vector<torch::Tensor>& parameters) {
+  // A seed in its output's memory layout: backward kernels are slow if an output is channels-last and its gradient is
+  // not (a quarter of a SmallCNN step).
+  const auto in_layout_of = [](const torch::Tensor& output, const torch::Tensor& seed) {
+    if (!seed.defined() || seed.strides() == output.strides()) return seed;
+    return torch::empty_like(output.detach()).copy_(seed);
+  };
+  std::vector<torch::Tensor> roots, root_seeds, trainable, gradients(parameters.size());
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    if (!outputs[i].requires_grad()) continue;
+    roots.push_back(outputs[i]);
+    root_seeds.push_back(in_layout_of(outputs[i], seeds[i]));
+  }
+  for (const auto& parameter : parameters) {
+    if (parameter.requires_grad()) trainable.push_back(parameter);
+  }
+  if (roots.empty() || trainable.empty()) return gradients;
+  auto found = torch::autograd::grad(roots, trainable, root_seeds, /*retain_graph=*/false, /*create_graph=*/false,
+                                     /*allow_unused=*/true);
+  for (std::size_t i = 0, next = 0; i < parameters.size(); ++i) {
+    if (parameters[i].requires_grad()) gradients[i] = std::move(found[next++]);
+  }
+  return gradients;
+}
+
+}  // namespace creditlib::detail

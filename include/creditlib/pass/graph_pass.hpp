@@ -1,0 +1,103 @@
+#pragma once
+
+#include <torch/csrc/autograd/autograd.h>
+
+#include <creditlib/network/detail/gradients_of.hpp>
+#include <creditlib/network/detail/run_block.hpp>
+#include <creditlib/pass/pass.hpp>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace creditlib::detail {
+
+/// A pass on the autograd graph, for any model: each block saw a detached h_l, so no graph crosses a block.
+template <BlockModel Model>
+class GraphPass final : public Pass {
+ public:
+  explicit GraphPass(Model model) : model_(std::move(model)) {}
+
+  /// The forward pass. With `pullbacks`, h_0..h_{L-1} are leaves that a gradient can reach too, not h_L alone.
+  Trace forward(const torch::Tensor& x, bool pullbacks) {
+    const torch::AutoGradMode grad(true);
+    const auto blocks = static_cast<std::size_t>(model_->blocks());
+    Trace trace;
+    embedded_ = embedded(model_, x);
+    torch::Tensor h = embedded_;
+    for (std::size_t l = 0; l < blocks; ++l) {
+      const auto at = static_cast<std::int64_t>(l);
+      check_hidden("The model's h_", l, h, model_->hidden_shape(at), x.size(0));
+      trace.hidden.push_back(h.detach());
+      entered_.push_back(h.detach().requires_grad_(pullbacks));
+      branch_.push_back(branch_of(model_, at, entered_[l]));
+      h = joined(model_, at, entered_[l], branch_[l]);
+      trace.branch.push_back(branch_[l].detach());
+      left_.push_back(h);
+    }
+    check_hidden("The model's h_", blocks, h, model_->hidden_shape(static_cast<std::int64_t>(blocks)), x.size(0));
+    trace.hidden.push_back(h.detach());
+    entered_.push_back(h.detach().requires_grad_());
+    traced_logits_ = logits_ = logits_of(model_, entered_[blocks]);
+    check_logits(logits_, x.size(0), model_->classes());
+    trace.logits = logits_.detach();
+    return trace;
+  }
+
+  PassOutputs rerun(const std::vector<torch::Tensor>& states) override {
+    const torch::AutoGradMode grad(true);
+    PassOutputs outputs;
+    for (std::size_t l = 0; l < branch_.size(); ++l) {
+      branch_[l] = branch_of(model_, static_cast<std::int64_t>(l), states[l].detach());
+      outputs.branch.push_back(branch_[l].detach());
+    }
+    logits_ = logits_of(model_, states.back().detach());
+    outputs.logits = logits_.detach();
+    return outputs;
+  }
+
+  std::vector<torch::Tensor> gradients(const OutputGradients& from,
+                                       const std::vector<torch::Tensor>& parameters) override {
+    std::vector<torch::Tensor> outputs, seeds;
+    const auto start_at = [&](const torch::Tensor& output, const torch::Tensor& seed) {
+      if (!seed.defined()) return;
+      outputs.push_back(output);
+      seeds.push_back(seed);
+    };
+    start_at(embedded_, from.embed.dense);
+    for (std::size_t l = 0; l < branch_.size(); ++l) start_at(branch_[l], from.blocks[l].dense);
+    start_at(logits_, from.readout);
+    auto found = gradients_of(outputs, seeds, parameters);
+    left_.clear();
+    traced_logits_.reset();
+    release();
+    return found;
+  }
+
+  std::int64_t blocks() const override { return static_cast<std::int64_t>(branch_.size()); }
+  torch::Tensor pullback(std::int64_t l, const torch::Tensor& v) override {
+    const auto at = static_cast<std::size_t>(l);
+    return pulled(left_[at], entered_[at], v.expand_as(left_[at]));
+  }
+
+ private:
+  torch::Tensor readout_pullback(const torch::Tensor& error) override {
+    return pulled(traced_logits_, entered_.back(), error);
+  }
+  static torch::Tensor pulled(const torch::Tensor& of, const torch::Tensor& by, const torch::Tensor& v) {
+    if (!of.requires_grad()) return torch::zeros_like(by);
+    const auto found =
+        torch::autograd::grad({of}, {by}, {v}, /*retain_graph=*/true, /*create_graph=*/false, /*allow_unused=*/true);
+    return found[0].defined() ? found[0] : torch::zeros_like(by);
+  }
+
+  Model model_;
+  torch::Tensor embedded_;              ///< h_0 on the graph of the embed
+  std::vector<torch::Tensor> entered_;  ///< h_0..h_L as block l (the readout for h_L) received it: leaves
+  std::vector<torch::Tensor> branch_;   ///< f_l on the graph of block l
+  std::vector<torch::Tensor> left_;     ///< h_1..h_L as block l left it, on the graph from entered_[l]
+  torch::Tensor traced_logits_;         ///< on the graph from entered_[L]
+  torch::Tensor logits_;                ///< of the last run
+};
+
+}  // namespace creditlib::detail

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <creditlib/pass/output_gradients.hpp>
+#include <creditlib/trace.hpp>
+#include <memory>
+#include <vector>
+
+namespace creditlib::detail {
+
+/// What a step trains: f_0..f_{L-1} and the logits, detached.
+struct PassOutputs {
+  std::vector<torch::Tensor> branch;
+  torch::Tensor logits;
+};
+
+/// One step's forward pass, cut at every hidden state, and its backward. Its classes compute the same numbers:
+/// GraphPass by autograd, for any model; ClosedFormPass by formula; ConstantMemoryPass by formula, one block at a time.
+class Pass : public TracedPass {
+ public:
+  /// Runs blocks and readout again, at other states h'_0..h'_L: what a source with local_inputs trains on.
+  virtual PassOutputs rerun(const std::vector<torch::Tensor>& states) = 0;
+
+  /// The gradients of these parameters, undefined for one that is frozen or that none reaches. Uses the pass up.
+  virtual std::vector<torch::Tensor> gradients(const OutputGradients& from,
+                                               const std::vector<torch::Tensor>& parameters) = 0;
+};
+
+/// A finished forward pass: what credit sources see of it, and what the trainer continues with.
+struct ForwardPass {
+  Trace trace;
+  std::shared_ptr<Pass> pass;
+};
+
+}  // namespace creditlib::detail

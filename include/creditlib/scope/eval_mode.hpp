@@ -1,0 +1,36 @@
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace creditlib::scope {
+
+/// Puts a module in eval mode and, when it goes out of scope, every one of its modules back in the mode it was in.
+class EvalMode {
+ public:
+  explicit EvalMode(torch::nn::Module& module) : module_(module), training_(module.is_training()) {
+    for (const auto& child : module.modules(/*include_self=*/false)) modes_.emplace_back(child, child->is_training());
+    module.eval();
+  }
+  ~EvalMode() {
+    module_.train(training_);
+    // Parents come before their children, so the last word on each is its own.
+    for (const auto& [child, training] : modes_) child->train(training);
+  }
+  EvalMode(const EvalMode&) = delete;
+  EvalMode& operator=(const EvalMode&) = delete;
+
+ private:
+  torch::nn::Module& module_;
+  bool training_;
+  std::vector<std::pair<std::shared_ptr<torch::nn::Module>, bool>> modes_;
+};
+
+}  // namespace creditlib::scope
+
+namespace creditlib::diagnostics {
+using scope::EvalMode;
+}  // namespace creditlib::diagnostics

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/types.h>
+
+#include <utility>
+#include <vector>
+
+namespace creditlib::scope {
+
+/// In which dtype a measurement runs the network: the model's own, or float64.
+enum class Precision { Model, Float64 };
+
+/// A module's floating-point parameters and buffers in float64 and, when it goes out of scope, as they were: the same
+/// storage with the same bits, so that optimisers and whoever keeps views of them notice nothing.
+///
+/// Between the two the module runs on float64 inputs only, and a trainer of it refuses to step. Not for use between a
+/// forward pass and its backward: LibTorch forgets where a parameter's gradient goes when its dtype changes. Nothing
+/// happens to a module in float64, or with Precision::Model. Costs a second copy of the parameters, in float64.
+class InFloat64 {
+ public:
+  explicit InFloat64(torch::nn::Module& module, Precision precision = Precision::Float64) {
+    if (precision == Precision::Model) return;
+    const torch::NoGradGuard no_grad;
+    std::vector<torch::Tensor> tensors = module.parameters(), doubles;
+    for (auto& buffer : module.buffers()) tensors.push_back(buffer);
+    std::erase_if(tensors, [](const torch::Tensor& t) {
+      return !t.defined() || !t.is_floating_point() || t.scalar_type() == torch::kFloat64;
+    });
+    // All copies first: where there is no room for one, nothing has changed.
+    for (const auto& t : tensors) doubles.push_back(t.variable_data().to(torch::kFloat64));
+    converted_.reserve(tensors.size());
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      converted_.emplace_back(tensors[i], tensors[i].variable_data());
+      tensors[i].set_data(doubles[i]);
+    }
+  }
+  ~InFloat64() {
+    const torch::NoGradGuard no_grad;
+    for (auto& [tensor, original] : converted_) tensor.set_data(original);
+  }
+  InFloat64(const InFloat64&) = delete;
+  InFloat64& operator=(const InFloat64&) = delete;
+
+ private:
+  std::vector<std::pair<torch::Tensor, torch::Tensor>> converted_;
+};
+
+/// A tensor as a network in `precision` takes it: floating-point ones in float64 where it asks for that, others as they
+/// are.
+inline torch::Tensor in_precision(const torch::Tensor& t, Precision precision) {
+  return precision == Precision::Float64 && t.defined() && t.is_floating_point() ? t.to(torch::kFloat64) : t;
+}
+
+}  // namespace creditlib::scope
+
+namespace creditlib::diagnostics {
+using scope::InFloat64;
+using scope::Precision;
+using scope::in_precision;
+}  // namespace creditlib::diagnostics

@@ -1,0 +1,120 @@
+#pragma once
+
+#include <torch/csrc/autograd/autograd.h>
+
+#include <creditlib/detail/describe.hpp>
+#include <creditlib/error.hpp>
+#include <creditlib/factored_credit.hpp>
+#include <creditlib/loss/inner_product.hpp>
+#include <creditlib/pass/output_gradients.hpp>
+#include <creditlib/trainer/requirements.hpp>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace creditlib::detail {
+
+/// The credit of one step: normalized and dense, or as factors that the normalizer has not seen yet.
+struct StepCredit {
+  std::vector<torch::Tensor> dense = {};
+  std::vector<FactoredCredit> factors = {};
+};
+
+/// The local losses of embed and blocks: from credit to the gradients in h_0 and each f_l.
+template <class Normalizer, class LocalLoss>
+class LocalLosses {
+ public:
+  /// Whether normalizer and local loss can work on factors.
+  static constexpr bool accept_factors = NormalizesFactors<Normalizer> && HasMultipleOfCredit<LocalLoss>;
+
+  LocalLosses(Normalizer normalizer, LocalLoss loss) : normalizer_(std::move(normalizer)), loss_(std::move(loss)) {}
+
+  std::vector<torch::Tensor> normalized(std::vector<torch::Tensor> credits) const {
+    const torch::NoGradGuard no_grad;
+    for (auto& a : credits) {
+      if (a.defined()) a = normalizer_(a).detach();
+    }
+    return credits;
+  }
+
+  /// Whether each block's gradient is a multiple of its credit, so that it can be kept as factors; `shapes` are those of
+  /// h_0..h_L for one sample.
+  bool scale_credit(const std::vector<std::vector<std::int64_t>>& shapes, std::int64_t batch) const {
+    for (std::size_t l = 1; l < shapes.size(); ++l) {
+      auto sizes = shapes[l];
+      sizes.insert(sizes.begin(), batch);
+      if (!multiple_of_credit(sizes)) return false;
+    }
+    return true;
+  }
+
+  /// The gradients in h_0 and f_0..f_{L-1}; that in h_0 is undefined if the credit has no a_0. Factors stay factors if
+  /// that saves work, or if `only_factors`.
+  OutputGradients gradients(const StepCredit& credit, const std::vector<torch::Tensor>& hidden,
+                            const std::vector<torch::Tensor>& branch, bool only_factors) const {
+    if constexpr (accept_factors) {
+      if (!credit.factors.empty()) return from_factors(credit.factors, only_factors);
+    }
+    const auto& credits = credit.dense;
+    OutputGradients from;
+    if (credits[0].defined()) from.embed.dense = embed_loss().output_gradient(hidden[0], credits[0]);
+    for (std::size_t l = 0; l < branch.size(); ++l) {
+      from.blocks.push_back({output_gradient(branch[l], credits[l + 1]), {}});
+    }
+    return from;
+  }
+
+ private:
+  OutputGradients from_factors(const std::vector<FactoredCredit>& credits, bool only_factors) const {
+    const auto sizes = [](const FactoredCredit& a) { return std::vector{a.left.size(0), a.right.size(0)}; };
+    const auto gradient = [&](const FactoredCredit& a, double multiple) -> OutputGradient {
+      if (a.saves_work() || only_factors) return {{}, normalizer_.factored(a).scaled(multiple)};
+      return {normalizer_(a.dense()) * multiple, {}};
+    };
+    OutputGradients from;
+    if (credits[0].defined()) {
+      from.embed = gradient(credits[0], *embed_loss().multiple_of_credit(torch::IntArrayRef(sizes(credits[0]))));
+    }
+    for (std::size_t l = 1; l < credits.size(); ++l) {
+      from.blocks.push_back(gradient(credits[l], *multiple_of_credit(sizes(credits[l]))));
+    }
+    return from;
+  }
+
+  /// dL/df of the local loss, shape of f.
+  torch::Tensor output_gradient(const torch::Tensor& f, const torch::Tensor& a) const {
+    if constexpr (HasOutputGradient<LocalLoss>) {
+      return loss_.output_gradient(f, a);
+    } else {
+      const torch::AutoGradMode grad(true);
+      const auto leaf = f.detach().requires_grad_();
+      const torch::Tensor loss = loss_(leaf, a);
+      if (loss.dim() != 0) {
+        fail("The local loss is ", tensor_text(loss), ", expected a scalar: the mean over the batch.");
+      }
+      if (!loss.requires_grad()) return torch::zeros_like(f);
+      return torch::autograd::grad({loss}, {leaf})[0];
+    }
+  }
+
+  std::optional<double> multiple_of_credit(const std::vector<std::int64_t>& sizes) const {
+    if constexpr (MultipleOfCreditFromSizes<LocalLoss>) {
+      return loss_.multiple_of_credit(torch::IntArrayRef(sizes));
+    } else {  // the deprecated form, which takes f for its sizes
+      return loss_.multiple_of_credit(torch::empty(sizes, torch::TensorOptions(torch::kMeta)));
+    }
+  }
+
+  InnerProduct embed_loss() const {
+    if constexpr (HasEmbedLoss<LocalLoss>) {
+      return loss_.embed_loss();
+    } else {
+      return {};
+    }
+  }
+
+  Normalizer normalizer_;
+  LocalLoss loss_;
+};
+
+}  // namespace creditlib::detail

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <creditlib/pass/graph_pass.hpp>
+#include <creditlib/trainer/closed_form_passes.hpp>
+#include <creditlib/trainer_options.hpp>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace creditlib::detail {
+
+/// Completes the trace of a pass with the batch and the objective.
+template <class Objective>
+ForwardPass forward_pass(std::shared_ptr<Pass> pass, Trace trace, const Objective& objective, const torch::Tensor& x,
+                         const torch::Tensor& y) {
+  const torch::NoGradGuard no_grad;
+  trace.input = x;
+  trace.target = y;
+  trace.error = objective.error(trace.logits, y);
+  TraceAccess::attach(trace, pass);
+  TraceAccess::set_objective(trace, objective);
+  return {std::move(trace), std::move(pass)};
+}
+
+/// Makes a trainer's passes: by formula if the model offers that and the options do not forbid it, otherwise by
+/// autograd.
+template <class Model>
+class Passes {
+ public:
+  Passes(Model& model, const TrainerOptions& options, const std::vector<torch::Tensor>& parameters)
+      : memory_(options.memory) {
+    if (auto network = chosen_closed_form(model, options, parameters)) {
+      by_formula_.emplace(std::move(*network), parameters, options.precision);
+    }
+  }
+
+  Path path() const { return by_formula_ ? Path::ClosedForm : Path::Generic; }
+  std::optional<ClosedFormPasses>& by_formula() { return by_formula_; }
+
+  /// The forward pass of a step. With `pullbacks` gradients can reach h_0..h_{L-1}.
+  template <class Objective>
+  ForwardPass step(Model& model, const Objective& objective, const torch::Tensor& x, const torch::Tensor& y,
+                   bool pullbacks) {
+    if (!by_formula_) return by_autograd(model, objective, x, y, pullbacks);
+    const auto input = by_formula_->input(model, x);
+    if (memory_ == Memory::Constant) {
+      const auto pass = by_formula_->for_step_in_constant_memory();
+      return forward_pass(pass, pass->forward(input), objective, x, y);
+    }
+    const auto pass = by_formula_->for_step();
+    return forward_pass(pass, pass->forward(input), objective, x, y);
+  }
+
+  /// A forward pass whose tensors outlive the next step.
+  template <class Objective>
+  ForwardPass preview(Model& model, const Objective& objective, const torch::Tensor& x, const torch::Tensor& y,
+                      bool pullbacks) const {
+    if (!by_formula_) return by_autograd(model, objective, x, y, pullbacks);
+    const auto pass = by_formula_->fresh();
+    return forward_pass(pass, pass->forward(by_formula_->input(model, x)), objective, x, y);
+  }
+
+  /// The next step's buffers are new ones.
+  void forget_buffers() {
+    if (by_formula_) by_formula_->forget_buffers();
+  }
+
+ private:
+  template <class Objective>
+  static ForwardPass by_autograd(Model& model, const Objective& objective, const torch::Tensor& x,
+                                 const torch::Tensor& y, bool pullbacks) {
+    const auto pass = std::make_shared<GraphPass<Model>>(model);
+    return forward_pass(pass, pass->forward(x, pullbacks), objective, x, y);
+  }
+
+  Memory memory_;
+  std::optional<ClosedFormPasses> by_formula_;
+};
+
+}  // namespace creditlib::detail

@@ -1,0 +1,165 @@
+#pragma once
+
+#include <creditlib/closed_form/model.hpp>
+#include <creditlib/concepts.hpp>
+
+/// `static_assert` messages for types that miss a requirement: one per requirement, each with a fix. The requirements
+/// are those that the public concepts are made of, and those on optional members: one that has the name must have the
+/// signature.
+namespace creditlib::detail {
+
+template <class M>
+consteval bool model_is_sound() {
+  static_assert(HoldsModule<M>,
+                "creditlib: the model needs to be a torch::nn module holder or a std::shared_ptr to a "
+                "torch::nn::Module");
+  if constexpr (!HoldsModule<M>) {
+    return false;
+  } else {
+    static_assert(HasEmbed<M>,
+                  "creditlib: the model needs `torch::Tensor embed(torch::Tensor x)`, which gives h_0 (return x if "
+                  "there is no embed)");
+    static_assert(HasBlocks<M>, "creditlib: the model needs `std::int64_t blocks() const`: how many blocks there are");
+    static_assert(HasBlock<M>,
+                  "creditlib: the model needs `torch::Tensor block(std::int64_t l, torch::Tensor h)`, which gives f_l, "
+                  "the branch of block l");
+    static_assert(HasJoin<M>,
+                  "creditlib: the model needs `torch::Tensor join(std::int64_t l, torch::Tensor h, torch::Tensor f)`, "
+                  "which gives h_{l+1}: h + f or f");
+    static_assert(HasReadout<M>,
+                  "creditlib: the model needs `torch::Tensor readout(torch::Tensor h)`, which gives the logits (B, "
+                  "classes)");
+    static_assert(HasForward<M>,
+                  "creditlib: the model needs `torch::Tensor forward(torch::Tensor x)`, which gives the logits of the "
+                  "whole network");
+    static_assert(HasClasses<M>, "creditlib: the model needs `std::int64_t classes() const`: the width of the logits");
+    static_assert(HasHiddenShape<M>,
+                  "creditlib: the model needs `std::vector<std::int64_t> hidden_shape(std::int64_t l) const`: the sizes "
+                  "of h_l for one sample, l = 0..blocks()");
+    static_assert(HasEmbedParameters<M>,
+                  "creditlib: the model needs `std::vector<torch::Tensor> embed_parameters() const` (empty if there is "
+                  "no embed)");
+    static_assert(HasBlockParameters<M>,
+                  "creditlib: the model needs `std::vector<torch::Tensor> block_parameters(std::int64_t l) const`");
+    static_assert(HasReadoutParameters<M>,
+                  "creditlib: the model needs `std::vector<torch::Tensor> readout_parameters() const`");
+    constexpr bool closed_form =
+        ClosedFormModel<M> || !names_closed_form<std::remove_cvref_t<decltype(*std::declval<M&>())>>;
+    static_assert(closed_form,
+                  "creditlib: closed_form is there but not callable as "
+                  "`std::optional<creditlib::closed_form::Network> closed_form()`");
+    return BlockModel<M> && closed_form;
+  }
+}
+
+template <class C, class M>
+consteval bool credit_is_sound() {
+  static_assert(std::copyable<C>,
+                "creditlib: a credit source's config must be copyable; run-time state belongs into what bind returns");
+  constexpr bool bind = Binds<C, M> || !names_bind<C>;
+  static_assert(bind,
+                "creditlib: bind must be callable as `bind(model, const creditlib::BindContext&) const` and return the "
+                "run state; is it const?");
+  if constexpr (!bind) {
+    return false;
+  } else {
+    using S = CreditState<C, M>;
+    static_assert(GivesCredit<S, M>,
+                  "creditlib: credit(model, const creditlib::Trace&) of the run state must return "
+                  "std::vector<torch::Tensor>, one credit for each of h_0..h_L");
+    constexpr bool learn = Learns<S, M> || !names_learn<S>;
+    static_assert(learn, "creditlib: learn is there but not callable as `learn(model, const creditlib::Trace&)`");
+    constexpr bool after_step = SeesUpdates<S, M> || !names_after_step<S>;
+    static_assert(after_step,
+                  "creditlib: after_step is there but not callable as `after_step(model, const creditlib::Trace&)`");
+    constexpr bool local_inputs = HasLocalInputs<S, M> || !names_local_inputs<S>;
+    static_assert(local_inputs,
+                  "creditlib: local_inputs is there but not callable as `local_inputs(model, const creditlib::Trace&)` "
+                  "that returns std::vector<torch::Tensor>, h'_0..h'_L");
+    constexpr bool factored_credit = GivesFactors<S, M> || !names_factored_credit<S>;
+    static_assert(factored_credit,
+                  "creditlib: factored_credit is there but not callable as `factored_credit(model, const "
+                  "creditlib::Trace&)` that returns std::vector<creditlib::FactoredCredit>, one for each of h_0..h_L");
+    constexpr bool named_tensors = HasNamedTensors<S> || !names_named_tensors<S>;
+    static_assert(named_tensors,
+                  "creditlib: named_tensors is there but not callable as `creditlib::NamedTensors named_tensors() "
+                  "const`");
+    constexpr bool wants_pullback =
+        (DeclaresPullback<S> || !names_wants_pullback<S>) && (DeclaresPullback<C> || !names_wants_pullback<C>);
+    static_assert(wants_pullback,
+                  "creditlib: wants_pullback must be declared as `static constexpr bool wants_pullback = true;`");
+    constexpr bool reads_error_only = DeclaresErrorOnly<S> || !names_reads_error_only<S>;
+    static_assert(reads_error_only,
+                  "creditlib: reads_error_only must be declared as `static constexpr bool reads_error_only = true;`");
+    return CreditSource<C, M> && learn && after_step && local_inputs && factored_credit && named_tensors &&
+           wants_pullback && reads_error_only;
+  }
+}
+
+template <class S, std::size_t Sources>
+consteval bool schedule_is_sound() {
+  static_assert(GivesWeights<S>,
+                "creditlib: a schedule needs `std::array<double, N> weights(const creditlib::Progress&) const`, one "
+                "weight per credit source");
+  constexpr bool fits = !GivesWeights<S> || weight_count<S>() == Sources;
+  static_assert(fits,
+                "creditlib: the schedule weighs another number of credit sources than there are: one source goes with "
+                "Always, a Mix of two with SwitchAt, Blend or Warmup");
+  constexpr bool learns = SaysWhatLearns<S> || !names_learns<S>;
+  static_assert(learns,
+                "creditlib: learns is there but not callable as `std::array<bool, N> learns(const "
+                "creditlib::Progress&) const`");
+  return Schedule<S> && fits && learns;
+}
+
+template <class N>
+consteval bool normalizer_is_sound() {
+  static_assert(Normalizer<N>,
+                "creditlib: a normalizer must be callable as `torch::Tensor operator()(torch::Tensor a) const`");
+  constexpr bool factored = NormalizesFactors<N> || !names_factored<N>;
+  static_assert(factored,
+                "creditlib: factored is there but not callable as `creditlib::FactoredCredit factored(const "
+                "creditlib::FactoredCredit&) const`");
+  return Normalizer<N> && factored;
+}
+
+template <class L>
+consteval bool local_loss_is_sound() {
+  static_assert(LocalLoss<L>,
+                "creditlib: a local loss must be callable as `torch::Tensor operator()(torch::Tensor f, torch::Tensor "
+                "a) const`, which gives the batch mean");
+  constexpr bool output_gradient = HasOutputGradient<L> || !names_output_gradient<L>;
+  static_assert(output_gradient,
+                "creditlib: output_gradient is there but not callable as `torch::Tensor output_gradient(torch::Tensor "
+                "f, torch::Tensor a) const`");
+  constexpr bool embed_loss = HasEmbedLoss<L> || !names_embed_loss<L>;
+  static_assert(embed_loss,
+                "creditlib: embed_loss is there but not callable as `creditlib::InnerProduct embed_loss() const`");
+  constexpr bool multiple_of_credit = HasMultipleOfCredit<L> || !names_multiple_of_credit<L>;
+  static_assert(multiple_of_credit,
+                "creditlib: multiple_of_credit is there but not callable as `std::optional<double> "
+                "multiple_of_credit(torch::IntArrayRef sizes) const`");
+  return LocalLoss<L> && output_gradient && embed_loss && multiple_of_credit;
+}
+
+template <class O>
+consteval bool objective_is_sound() {
+  static_assert(Objective<O>,
+                "creditlib: an objective needs `loss(logits, target)` -> (B), `error(logits, target)` -> (B, C) and "
+                "`check(logits, target)`, all const");
+  constexpr bool correct = CountsCorrect<O> || !names_correct<O>;
+  static_assert(correct,
+                "creditlib: correct is there but not callable as `torch::Tensor correct(logits, target) const`, a "
+                "scalar");
+  return Objective<O> && correct;
+}
+
+/// Whether all hold; every one is evaluated, so that the compiler prints the sentences of all that do not.
+consteval bool all_of(std::initializer_list<bool> requirements) {
+  for (const bool holds : requirements) {
+    if (!holds) return false;
+  }
+  return true;
+}
+
+}  // namespace creditlib::detail

@@ -1,0 +1,180 @@
+#pragma once
+
+#include <array>
+#include <creditlib/concepts.hpp>
+#include <creditlib/error.hpp>
+#include <creditlib/normalizer/row_rms.hpp>
+#include <creditlib/statistics/seeded.hpp>
+#include <creditlib/trainer/credit_checks.hpp>
+#include <creditlib/trainer/mixing.hpp>
+#include <creditlib/trainer/source_traits.hpp>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+namespace creditlib::detail {
+
+/// The bound sources of a trainer and their generators.
+template <class Credit, class Model>
+class Sources {
+ public:
+  using Traits = SourceTraits<Credit, Model>;
+  using State = typename Traits::State;
+  static constexpr std::size_t count = Traits::count;
+
+  Sources(const Credit& credit, Model& model, torch::Device device, torch::Dtype dtype, std::int64_t seed)
+      : generators_(make_generators(seed)), state_(Traits::bind(credit, model, contexts(device, dtype))) {}
+
+  State& state() { return state_; }
+  const State& state() const { return state_; }
+  std::vector<torch::Generator> generators() const { return {generators_.begin(), generators_.end()}; }
+
+  /// Whether any source that has a weight, or that learns, needs the blocks' transposed Jacobians.
+  static bool pull_back(const Mixing<count>& now) {
+    bool any = false;
+    for (std::size_t i = 0; i < count; ++i) {
+      any = any || ((now.weights[i] != 0 || now.learns[i]) && Traits::pullback()[i]);
+    }
+    return any;
+  }
+
+  /// The mixed credits of the sources that have a weight, before the normalizer.
+  std::vector<torch::Tensor> credit(Model& model, const Trace& trace, const Mixing<count>& now) {
+    const torch::NoGradGuard no_grad;
+    std::vector<torch::Tensor> mixed;
+    const bool alone = now.active() == 1;
+    each(trace, [&](std::size_t i, auto& state, const Trace& seen) {
+      if (now.weights[i] == 0) return;
+      auto credits = state.credit(model, seen);
+      check_credits(name(i), credits, trace);
+      if (alone) {
+        mixed = std::move(credits);
+      } else {
+        accumulate(mixed, credits, now.weights[i]);
+      }
+    });
+    return mixed;
+  }
+
+  /// Whether any source can give its credit as factors.
+  static constexpr bool factors = Traits::gives_factors;
+
+  /// The credit of the only source that has a weight, before the normalizer, as factors if it can give it so.
+  std::optional<std::vector<FactoredCredit>> factored_credit(Model& model, const Trace& trace,
+                                                             const Mixing<count>& now) {
+    const torch::NoGradGuard no_grad;
+    std::optional<std::vector<FactoredCredit>> factored;
+    if (now.active() != 1) return factored;
+    each(trace, [&]<class S>(std::size_t i, S& state, const Trace& seen) {
+      if constexpr (GivesFactors<S, Model>) {
+        if (now.weights[i] == 0) return;
+        factored = state.factored_credit(model, seen);
+        check_factored_credits(*factored, model, trace);
+      }
+    });
+    return factored;
+  }
+
+  /// The states at which the local step is to run, if a source that has a weight asks for others than the trace's.
+  std::optional<std::vector<torch::Tensor>> local_inputs(Model& model, const Trace& trace, const Mixing<count>& now) {
+    const torch::NoGradGuard no_grad;
+    std::optional<std::vector<torch::Tensor>> inputs;
+    each(trace, [&]<class S>(std::size_t i, S& state, const Trace& seen) {
+      if constexpr (HasLocalInputs<S, Model>) {
+        if (now.weights[i] != 0) inputs = state.local_inputs(model, seen);
+      }
+    });
+    return inputs;
+  }
+
+  /// Lets the sources learn that the schedule lets learn, with grad mode on.
+  void learn(Model& model, const Trace& trace, const Mixing<count>& now) {
+    const torch::AutoGradMode grad(true);
+    each(trace, [&]<class S>(std::size_t i, S& state, const Trace& seen) {
+      if constexpr (Learns<S, Model>) {
+        if (now.learns[i]) state.learn(model, seen);
+      }
+    });
+  }
+
+  /// Shows the sources the update that was made.
+  void after_step(Model& model, const Trace& trace) {
+    each(trace, [&]<class S>(std::size_t, S& state, const Trace& seen) {
+      if constexpr (SeesUpdates<S, Model>) state.after_step(model, seen);
+    });
+  }
+
+  /// The sources' own tensors, "credit.…" or "credit.first.…" and "credit.second.…".
+  NamedTensors named_tensors() const {
+    NamedTensors named;
+    each_state([&]<class S>(std::size_t i, const S& state) {
+      if constexpr (HasNamedTensors<S>) {
+        for (auto& entry : prefixed(Traits::prefix(i), state.named_tensors())) named.push_back(std::move(entry));
+      }
+    });
+    return named;
+  }
+
+  /// The tensors of those states that a call of credit could change: none if all of its calls are const.
+  std::vector<torch::Tensor> tensors_that_credit_may_change() const {
+    std::vector<torch::Tensor> tensors;
+    each_state([&]<class S>(std::size_t, const S& state) {
+      if constexpr (HasNamedTensors<S> && (!GivesCreditConst<S, Model> || HasLocalInputs<S, Model>)) {
+        for (const auto& [name, tensor] : state.named_tensors()) tensors.push_back(tensor);
+      }
+    });
+    return tensors;
+  }
+
+ private:
+  /// One per source; the first source draws as it would alone.
+  static std::array<torch::Generator, count> make_generators(std::int64_t seed) {
+    std::array<torch::Generator, count> generators;
+    for (std::size_t i = 0; i < count; ++i) generators[i] = statistics::seeded(static_cast<std::uint64_t>(seed), i);
+    return generators;
+  }
+  std::array<BindContext, count> contexts(torch::Device device, torch::Dtype dtype) const {
+    if constexpr (count == 1) {
+      return {BindContext{device, dtype, generators_[0]}};
+    } else {
+      return {BindContext{device, dtype, generators_[0]}, BindContext{device, dtype, generators_[1]}};
+    }
+  }
+
+  static std::string name(std::size_t i) {
+    return count == 1 ? "The credit source" : "Credit source " + std::to_string(i) + " of the Mix";
+  }
+
+  /// Calls action(i, state, the trace as source i may see it) for each source.
+  template <class Action>
+  void each(const Trace& trace, const Action& action) {
+    std::size_t i = 0;
+    const auto call = [&](auto& state) {
+      action(i, state, TraceAccess::restricted(trace, Traits::pullback()[i]));
+      ++i;
+    };
+    std::apply([&](auto&... states) { (call(states), ...); }, Traits::states(state_));
+  }
+  template <class Action>
+  void each_state(const Action& action) const {
+    std::size_t i = 0;
+    std::apply([&](const auto&... states) { (action(i++, states), ...); }, Traits::states(state_));
+  }
+
+  /// Adds weight times the unit-RMS credit.
+  static void accumulate(std::vector<torch::Tensor>& mixed, const std::vector<torch::Tensor>& credits, double weight) {
+    if (mixed.empty()) mixed.resize(credits.size());
+    for (std::size_t l = 0; l < credits.size(); ++l) {
+      if (!credits[l].defined()) continue;
+      const auto part = RowRms{}(credits[l]).mul_(weight);
+      mixed[l] = mixed[l].defined() ? mixed[l] + part : part;
+    }
+  }
+
+  std::array<torch::Generator, count> generators_;
+  State state_;
+};
+
+}  // namespace creditlib::detail
