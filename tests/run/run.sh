@@ -98,18 +98,21 @@ check "through a link to the clone" "*train_methods in $here: x" "$(said "$scrat
 
 check "an unknown program is answered with those that there are" "There is no program trian. There are: train_methods;*exit code 2" \
   "$(said "$clone/run" trian)"
-check "a relative LibTorch is the caller's" "*-DCREDITLIB_LIBTORCH=$here/torch *" "$(CREDITLIB_LIBTORCH=torch said "$clone/run" build >/dev/null 2>&1; cat "$log")"
+check "a relative LibTorch is the caller's" "*-DCREDITLIB_LIBTORCH=$here/torch *" \
+  "$(CREDITLIB_LIBTORCH=torch said "$clone/run" build >/dev/null 2>&1; cat "$log")"
 mkdir -p torch/include/torch/csrc/api/include/torch
 touch torch/include/torch/csrc/api/include/torch/torch.h
 check "and relative prefixes" "*-DCMAKE_PREFIX_PATH=/other;$here/torch *" \
   "$(unset CREDITLIB_LIBTORCH; CMAKE_PREFIX_PATH=/other:torch said "$clone/run" build >/dev/null 2>&1; cat "$log")"
-check "CREDITLIB_SYSTEM has one value" "CREDITLIB_SYSTEM is as-is, expected as_is or nothing.*exit code 1" "$(CREDITLIB_SYSTEM=as-is said "$clone/run" build)"
+check "CREDITLIB_SYSTEM has one value" "CREDITLIB_SYSTEM is as-is, expected as_is or nothing.*exit code 1" \
+  "$(CREDITLIB_SYSTEM=as-is said "$clone/run" build)"
 said "$clone/run" build >/dev/null
 
 # built_for CTEST_ARGUMENT...: the calls of cmake that build, and ctest's.
 built_for() {
   said "$clone/run" test "$@" >/dev/null
-  sed -n -e "s|^cmake in [^:]*: --build $build||p" -e 's|^ctest: --test-dir [^-]*||p' "$log" | grep -v -e '--target build.ninja' -e '-t targets' | tr '\n' ';'
+  sed -n -e "s|^cmake in [^:]*: --build $build||p" -e 's|^ctest: --test-dir [^-]*||p' "$log" |
+    grep -v -e '--target build.ninja' -e '-t targets' | tr '\n' ';'
 }
 check "without arguments all is built" ";--output-on-failure --no-tests=error -j *;" "$(built_for)"
 check "a test's program is built" " --target tests/credit_tests;--output-on-failure * -R dfa;" "$(built_for -R dfa)"
