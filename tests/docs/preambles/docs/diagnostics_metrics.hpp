@@ -1,0 +1,1 @@
+extern std::vector<creditlib::data::Batch> training, held_out;
