@@ -156,7 +156,8 @@ def main():
         if arguments.count:
             kinds = collections.Counter(each.kind for page in arguments.pages
                                         for each in blocks_of(page, page.read_text(encoding="utf-8")))
-            print(f"{kinds.total()} C++ blocks: {kinds.total() - kinds['skipped']} compiled, {kinds['skipped']} skipped")
+            compiled = kinds.total() - kinds["skipped"]
+            print(f"{kinds.total()} C++ blocks: {compiled} compiled, {kinds['skipped']} skipped")
     except PageError as error:
         sys.exit(str(error))
 

@@ -4,10 +4,13 @@
 
 #include <torch/torch.h>
 
+#include <cmath>
+#include <concepts>
 #include <creditlib/creditlib.hpp>
 #include <cstdint>
 #include <functional>
 #include <iostream>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>

@@ -27,16 +27,16 @@ class CodeBlocks(unittest.TestCase):
             self.pages[-1].write_text(text)
         preamble = self.root / "preamble.hpp"
         preamble.write_text("namespace docs { extern int model; }\n")
-        return subprocess.run([sys.executable, str(SCRIPT), "--root", self.root, "--preamble", preamble, "--preambles",
-                               self.root / "preambles", "--output", self.unit, *(["--count"] if count else []), *self.pages],
-                              capture_output=True, text=True)
+        command = [sys.executable, SCRIPT, "--root", self.root, "--preamble", preamble, "--preambles",
+                   self.root / "preambles", "--output", self.unit, *(["--count"] if count else []), *self.pages]
+        return subprocess.run(command, capture_output=True, text=True)
 
     def compile(self, *texts):
         """Extracts and compiles. Gives the compiler's messages, which are empty if all is well."""
         extracted = self.extract(*texts)
         self.assertEqual(extracted.returncode, 0, extracted.stderr)
-        compiled = subprocess.run([COMPILER, "-std=c++20", "-Wall", "-Wextra", "-Wno-unused", "-fsyntax-only", self.unit],
-                                  capture_output=True, text=True)
+        command = [COMPILER, "-std=c++20", "-Wall", "-Wextra", "-Wno-unused", "-fsyntax-only", self.unit]
+        compiled = subprocess.run(command, capture_output=True, text=True)
         self.assertEqual(compiled.returncode != 0, "error" in compiled.stderr)
         return compiled.stderr
 
@@ -122,12 +122,14 @@ double width = classes;
         self.assertEqual(self.extract(text, count=True).stdout, "2 C++ blocks: 1 compiled, 1 skipped\n")
 
     def test_indented_blocks_and_longer_fences(self):
-        messages = self.compile("1. item\n\n   ```cpp body\n   nothing();\n   ```\n\n````\n```cpp\nnot code\n```\n````\n")
+        messages = self.compile("1. item\n\n   ```cpp body\n   nothing();\n   ```\n\n"
+                                "````\n```cpp\nnot code\n```\n````\n")
         self.assertIn(f"{self.pages[0]}:4:", messages)
         self.assertNotIn(f"{self.pages[0]}:9:", messages)
 
     def test_what_is_refused(self):
-        self.assert_refused("```cpp bodies\n```\n", "page-0.md:1: ```cpp bodies: after cpp comes nothing, body or no-compile")
+        self.assert_refused("```cpp bodies\n```\n",
+                            "page-0.md:1: ```cpp bodies: after cpp comes nothing, body or no-compile")
         self.assert_refused("```c++\n```\n", "page-0.md:1: write ```cpp, not ```c++")
         self.assert_refused("\n```cpp\nint one;\n", "page-0.md:2: this block is not closed")
         self.assert_refused("```cpp body\nf(1;\n```\n", "page-0.md:2: ')' is missing in this block")

@@ -1,1 +1,0 @@
-extern std::vector<creditlib::data::Batch> training, held_out;
