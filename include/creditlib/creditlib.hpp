@@ -96,6 +96,7 @@
 #include <creditlib/statistics/seeded.hpp>
 #include <creditlib/trace.hpp>
 #include <creditlib/trainer_options.hpp>
+#include <creditlib/version.hpp>
 
 // These alone need JSON; programs without nlohmann-json do without them.
 #if __has_include(<nlohmann/json.hpp>)
