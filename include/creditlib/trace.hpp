@@ -123,7 +123,8 @@ class Trace {
   void require_pass(const char* what) const {
     if (!pass_) detail::fail("Trace::", what, ": this Trace was not made by a trainer, so it has no graph.");
     if (pass_->released()) {
-      detail::fail("Trace::", what, ": the step's backward pass has consumed the graph; ask for it in credit() or learn().");
+      detail::fail("Trace::", what,
+                   ": the step's backward pass has consumed the graph; ask for it in credit() or learn().");
     }
   }
 

@@ -2,8 +2,8 @@
 
 namespace creditlib {
 
-/// Where block l's credit is estimated: at its output h_{l+1}, into which the block writes and where its exact credit
-/// is dloss/dh_{l+1}, or at its input h_l. With BlockInput, slot l+1 of the credits holds the estimate made at h_l.
+/// Where block l's credit is estimated. At its output h_{l+1}, the exact credit is dloss/dh_{l+1}. With BlockInput, slot
+/// l+1 of the credits holds the estimate made at the block's input h_l instead.
 enum class CreditPoint { BlockOutput, BlockInput };
 
 }  // namespace creditlib

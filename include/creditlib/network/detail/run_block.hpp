@@ -12,7 +12,7 @@
 /// Runs parts of a network and checks what they return.
 namespace creditlib::detail {
 
-/// Runs block l on h, a detached tensor, and says so where it overwrites it.
+/// Runs block l on detached h. Throws Error if the block modifies h in place.
 template <BlockModel Model>
 torch::Tensor branch_of(Model& model, std::int64_t l, const torch::Tensor& h) {
   const auto in_place = [&] {
@@ -23,7 +23,7 @@ torch::Tensor branch_of(Model& model, std::int64_t l, const torch::Tensor& h) {
   torch::Tensor f;
   try {
     f = model->block(l, h);
-  } catch (const c10::Error& error) {  // what LibTorch says of a leaf that pullbacks need
+  } catch (const c10::Error& error) {  // LibTorch's error for a leaf, which pullbacks need
     if (std::string(error.what_without_backtrace()).find("in-place operation") != std::string::npos) in_place();
     throw;
   }
@@ -31,7 +31,7 @@ torch::Tensor branch_of(Model& model, std::int64_t l, const torch::Tensor& h) {
   return f;
 }
 
-/// h_{l+1} from h_l and f_l; says so where the model's join overwrites one of them.
+/// h_{l+1} from h_l and f_l. Throws Error if the model's join modifies one of them in place.
 template <BlockModel Model>
 torch::Tensor joined(Model& model, std::int64_t l, const torch::Tensor& h, const torch::Tensor& f) {
   const auto before = h._version() + f._version();
@@ -55,7 +55,7 @@ inline void check_logits(const torch::Tensor& logits, std::int64_t batch, std::i
        shape_text({batch, classes}), ": classes() for each sample of the batch.");
 }
 
-/// Throws Error unless a source's local_inputs are one a hidden state, each of its shape.
+/// Throws Error unless a source's local_inputs are one per hidden state, each of its shape.
 template <BlockModel Model>
 void check_local_inputs(Model& model, const std::vector<torch::Tensor>& states, std::int64_t batch) {
   const auto expected = static_cast<std::size_t>(model->blocks()) + 1;
