@@ -155,7 +155,7 @@ TEST_CASE("a width that ResidualMLP does not have is refused before anything is 
   CHECK(says(error_of([&] {
                trainer.step(torch::zeros({7, 9}), small_batch().y);
              }),
-             {"(7, 9)", "expected 6 numbers a sample"}));
+             {"(7, 9)", "expected 6 numbers per sample"}));
   CHECK(trainer.steps() == 0);
 }
 
