@@ -8,9 +8,9 @@
 
 namespace creditlib::detail {
 
-/// `folder` itself or the first of the folders `under` it that holds one of the files `marks`.
+/// `folder` itself, or the first of its subfolders `under`, that contains one of the files `marks`.
 ///
-/// Throws Error, beginning with `who` and ending with `cure`, if none does.
+/// Throws Error, prefixed with `who` and ending with `cure`, if none does.
 inline std::filesystem::path data_folder(const std::string& who, const std::filesystem::path& folder,
                                          std::initializer_list<const char*> under,
                                          std::initializer_list<const char*> marks, const std::string& cure) {
@@ -25,8 +25,8 @@ inline std::filesystem::path data_folder(const std::string& who, const std::file
   for (const auto* name : under) {
     if (holds_one(folder / name)) return folder / name;
   }
-  if (!std::filesystem::is_directory(folder, ignored)) fail(who, ": there is no folder ", folder, ": ", cure);
-  fail(who, ": neither ", folder, " nor its folder ", *under.begin(), " holds ", *marks.begin(), ": ", cure);
+  if (!std::filesystem::is_directory(folder, ignored)) fail(who, ": there is no folder ", folder, ": ", cure, ".");
+  fail(who, ": neither ", folder, " nor its folder ", *under.begin(), " holds ", *marks.begin(), ": ", cure, ".");
 }
 
 }  // namespace creditlib::detail
