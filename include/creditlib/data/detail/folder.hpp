@@ -28,8 +28,8 @@ inline std::filesystem::path data_folder(const std::string& who, const std::file
   for (const auto* name : under) {
     if (holds_one(folder / name)) return folder / name;
   }
-  if (!std::filesystem::is_directory(folder, ignored)) fail(who, ": there is no folder ", folder, ": ", cure);
-  fail(who, ": neither ", folder, " nor its folder ", *under.begin(), " holds ", *marks.begin(), ": ", cure);
+  if (!std::filesystem::is_directory(folder, ignored)) fail(who, ": there is no folder ", folder, ": ", cure, ".");
+  fail(who, ": neither ", folder, " nor its folder ", *under.begin(), " holds ", *marks.begin(), ": ", cure, ".");
 }
 
 }  // namespace creditlib::detail

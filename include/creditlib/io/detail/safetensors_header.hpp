@@ -21,7 +21,7 @@
 
 namespace creditlib::detail {
 
-/// The format's name of each dtype that LibTorch has too.
+/// The format's name for each dtype that LibTorch has too.
 inline constexpr std::array<std::pair<std::string_view, torch::ScalarType>, 16> safetensors_dtypes = {{
     {"F64", torch::kFloat64},
     {"F32", torch::kFloat32},
@@ -55,7 +55,7 @@ inline std::optional<std::string_view> safetensors_name_of(torch::ScalarType dty
   return std::nullopt;
 }
 
-/// What the header says of one tensor: its bytes are [begin, end) of the data, which follows the header.
+/// The header's entry for one tensor: its bytes are [begin, end) of the data, which follows the header.
 struct SafetensorsEntry {
   std::string name;
   torch::ScalarType dtype;
@@ -68,12 +68,12 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 
-/// Reads and checks a header: every claim in it, so that what follows can trust it.
+/// Reads a header and checks every claim in it, so that later code can rely on it.
 class SafetensorsHeaderReader {
   using Json = nlohmann::ordered_json;
 
  public:
-  /// `data` bytes of `file` follow the header `text`.
+  /// `data` is the number of bytes of `file` that follow the header.
   SafetensorsHeaderReader(const io::InputFile& file, std::int64_t data) : file_(file), data_(data) {}
 
   SafetensorsHeader read(const std::string& text) const {
@@ -97,7 +97,7 @@ class SafetensorsHeaderReader {
   }
 
   Json parse(const std::string& text) const {
-    std::vector<std::set<std::string>> names;  // seen so far, in each object that is still open
+    std::vector<std::set<std::string>> names;  // seen so far, per open object
     const auto distinct = [&](int, Json::parse_event_t event, Json& value) {
       if (event == Json::parse_event_t::object_start) names.emplace_back();
       if (event == Json::parse_event_t::object_end) names.pop_back();

@@ -88,7 +88,7 @@ inline void check_logits(const torch::Tensor& logits, std::int64_t batch, std::i
        shape_text({batch, classes}), ": classes() for each sample of the batch.");
 }
 
-/// Throws Error unless a source's local_inputs are one a hidden state, each of its shape.
+/// Throws Error unless a source's local_inputs are one per hidden state, each of its shape.
 template <BlockModel Model>
 void check_local_inputs(Model& model, const std::vector<torch::Tensor>& states, std::int64_t batch) {
   const auto expected = static_cast<std::size_t>(model->blocks()) + 1;

@@ -9,14 +9,14 @@
 
 namespace creditlib::detail {
 
-/// One forward pass on one graph, as back-propagation has it.
+/// One forward pass of the whole network on one graph, for back-propagation.
 struct WholePass {
   std::vector<torch::Tensor> hidden;  ///< h_0..h_L on the graph
   std::vector<torch::Tensor> branch;  ///< f_0..f_{L-1} on the graph
   torch::Tensor logits;
 };
 
-/// With `from_h0`, the graph starts at h_0 at the latest, even where nothing trainable lies below it.
+/// With `from_h0` the graph starts at h_0 at the latest, even if nothing below it is trainable.
 template <BlockModel Model>
 WholePass forward_whole(Model& model, const torch::Tensor& x, bool from_h0) {
   const torch::AutoGradMode grad(true);
@@ -24,7 +24,7 @@ WholePass forward_whole(Model& model, const torch::Tensor& x, bool from_h0) {
   WholePass pass;
   torch::Tensor h = embedded(model, x);
   if (from_h0 && !h.requires_grad()) h = h.detach().requires_grad_();
-  if (!from_h0 && h.is_alias_of(x)) h = h.clone();  // a block that overwrites it shall not overwrite the batch
+  if (!from_h0 && h.is_alias_of(x)) h = h.clone();  // a block that modifies h in place must not modify the batch
   pass.hidden.push_back(h);
   for (std::int64_t l = 0; l < blocks; ++l) {
     // A block that overwrites h_l does no harm to a step, but the gradient in h_l would be that of what it wrote.
@@ -40,7 +40,7 @@ WholePass forward_whole(Model& model, const torch::Tensor& x, bool from_h0) {
 }
 
 /// dloss_i/dh_l for l = 0..L: the gradient of each sample's own loss at every hidden state, by back-propagation, in the
-/// model's present mode. It changes running statistics and torch's generators as a forward pass does.
+/// model's present mode. Like any forward pass, it changes running statistics and torch's generators.
 template <BlockModel Model, class Objective>
 std::vector<torch::Tensor> hidden_gradients(Model& model, const Objective& objective, const torch::Tensor& x,
                                             const torch::Tensor& y) {
