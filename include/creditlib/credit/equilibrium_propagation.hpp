@@ -43,7 +43,7 @@ inline void refuse_dropout(const std::string& rule, torch::nn::Module& model) {
 
 }  // namespace detail
 
-/// Equilibrium propagation: the network's states relax under an energy that nudges the output towards the target; the
+/// Equilibrium propagation: the network's states relax under an energy that nudges the output toward the target; the
 /// remaining difference between a state and its prediction from below is the credit.
 ///
 ///     E_b(s) = sum_{l=1..L} 1/2 ||s_l - F_{l-1}(s_{l-1})||^2 + 1/2 ||s_0 - embed(x)||^2 + beta loss_b(readout(s_L))

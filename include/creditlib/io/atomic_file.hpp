@@ -28,7 +28,7 @@ inline std::filesystem::path folder_of(const std::filesystem::path& file) {
 /// destructor.
 class PartialFile {
  public:
-  explicit PartialFile(const std::filesystem::path& target) : target_(followed(target)), path_(beside(target_)) {
+  explicit PartialFile(const std::filesystem::path& target) : target_(resolved(target)), path_(partial_path(target_)) {
     errno = 0;
     stream_.open(path_, std::ios::binary);
     if (!stream_) {
@@ -49,7 +49,7 @@ class PartialFile {
   void replace_target() {
     errno = 0;
     stream_.close();
-    if (!stream_ || !on_disk()) {
+    if (!stream_ || !flushed_to_disk()) {
       fail("write_atomically: ", target_, " cannot be written whole (", last_system_error(),
            ") and is left unchanged: free some space in the folder or choose another.");
     }
@@ -60,7 +60,7 @@ class PartialFile {
 
  private:
   // A link keeps its target: the file it points to is replaced.
-  static std::filesystem::path followed(const std::filesystem::path& target) {
+  static std::filesystem::path resolved(const std::filesystem::path& target) {
     std::error_code error;
     const auto status = std::filesystem::status(target, error);
     if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
@@ -70,14 +70,14 @@ class PartialFile {
     return error ? target : real;
   }
 
-  static std::filesystem::path beside(const std::filesystem::path& target) {
+  static std::filesystem::path partial_path(const std::filesystem::path& target) {
     std::random_device random;
     const auto number = std::to_string(random()) + std::to_string(random());
     return folder_of(target) / ("." + target.filename().string() + "." + number + ".partial");
   }
 
   // Without fsync, a crash of the machine soon after the rename could leave an empty file under the final name.
-  bool on_disk() const {
+  bool flushed_to_disk() const {
     const int file = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
     if (file < 0) return false;
     const bool stored = ::fsync(file) == 0 || errno == EINVAL;  // EINVAL: the file system has no fsync

@@ -47,7 +47,7 @@ inline torch::Tensor read_tensor(io::InputFile& file, const SafetensorsEntry& en
     const auto* bytes = static_cast<const unsigned char*>(tensor.data_ptr());
     const auto* bad = std::find_if(bytes, bytes + tensor.numel(), [](unsigned char byte) { return byte > 1; });
     if (bad != bytes + tensor.numel()) {
-      file.fail("is not a sound safetensors file: byte ", data_begin + entry.begin + (bad - bytes),
+      file.fail("is not a valid safetensors file: byte ", data_begin + entry.begin + (bad - bytes),
                 ", in the BOOL tensor \"", entry.name, "\", is ", int{*bad},
                 ", expected 0 or 1; copy it or save it again");
     }

@@ -19,7 +19,7 @@ namespace rows {
 CREDITLIB_DETAIL_INLINE void exp_of_negative(Floats& x) {
   x = x < -87.0f ? Floats{} - 87.0f : x;
   const Floats scaled = x * 1.44269504f - 0.5f;
-  const Ints whole = __builtin_convertvector(scaled, Ints);  // towards 0: the nearest integer of x / ln 2
+  const Ints whole = __builtin_convertvector(scaled, Ints);  // toward 0: the nearest integer of x / ln 2
   const Floats n = __builtin_convertvector(whole, Floats);
   const Floats r = x - n * 0.693359375f + n * 2.12194440e-4f;
   Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;

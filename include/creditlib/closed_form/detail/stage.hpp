@@ -34,7 +34,7 @@ class GradientBuffers {
   }
 
   /// The buffer for a trainable parameter's gradient.
-  torch::Tensor& of(const torch::Tensor& parameter) {
+  torch::Tensor& buffer_for(const torch::Tensor& parameter) {
     auto& slot = slots_.at(parameter.unsafeGetTensorImpl());
     slot.gradient = slot.buffer.get(parameter.sizes(), parameter.options());
     return slot.gradient;
@@ -218,8 +218,8 @@ class ClosedFormStage {
   torch::Tensor backward(const closed_form::Linear& layer, Work& work, const OutputGradient& given, bool below,
                          GradientBuffers& gradients) {
     const auto g = in_best_form(given, work);
-    if (gradients.wants(layer.weight)) product_with(work.x, g, work, gradients.of(layer.weight));
-    if (gradients.wants(layer.bias)) sum_over_batch(g, gradients.of(layer.bias));
+    if (gradients.wants(layer.weight)) product_with(work.x, g, work, gradients.buffer_for(layer.weight));
+    if (gradients.wants(layer.bias)) sum_over_batch(g, gradients.buffer_for(layer.bias));
     if (!below) return {};
     auto pulled = work.pulled.like(work.input);
     if (g.dense.defined()) return multiply(pulled, operand(g.dense, work.gs), work.w, work.rounded);
@@ -231,10 +231,10 @@ class ClosedFormStage {
   torch::Tensor backward(const closed_form::LayerNorm& layer, Work& work, const OutputGradient& given, bool below,
                          GradientBuffers& gradients) {
     const auto g = multiplied_out(given, work);
-    if (gradients.wants(layer.bias)) at::sum_out(gradients.of(layer.bias), g, 0);
+    if (gradients.wants(layer.bias)) at::sum_out(gradients.buffer_for(layer.bias), g, 0);
     if (gradients.wants(layer.weight)) {
       auto product = work.product.like(g);
-      at::sum_out(gradients.of(layer.weight), at::mul_out(product, g, work.normal), 0);
+      at::sum_out(gradients.buffer_for(layer.weight), at::mul_out(product, g, work.normal), 0);
     }
     if (!below) return {};
     auto pulled = work.pulled.like(g);
@@ -272,18 +272,18 @@ class ClosedFormStage {
     auto& work = work_[i];
     const auto g = in_best_form(given, work);
     auto product = work.product.like(linear.weight.detach());  // G, then W * G
-    auto& weight = gradients.of(linear.weight);
+    auto& weight = gradients.buffer_for(linear.weight);
     product_with(operand(work_[i - 1].normal, work.zs), g, work, product);
     torch::Tensor sums;
     if (gradients.wants(linear.bias)) {
-      sums = gradients.of(linear.bias);
+      sums = gradients.buffer_for(linear.bias);
     } else {
       sums = work.scale.get({linear.weight.size(0)}, product.options());
     }
     sum_over_batch(g, sums);
     at::mul_out(weight, product, norm.weight).addr_(sums, norm.bias);
-    if (gradients.wants(norm.weight)) at::sum_out(gradients.of(norm.weight), product.mul_(linear.weight), 0);
-    if (gradients.wants(norm.bias)) at::mv_out(gradients.of(norm.bias), linear.weight.t(), sums);
+    if (gradients.wants(norm.weight)) at::sum_out(gradients.buffer_for(norm.weight), product.mul_(linear.weight), 0);
+    if (gradients.wants(norm.bias)) at::mv_out(gradients.buffer_for(norm.bias), linear.weight.t(), sums);
   }
 
   std::size_t lowest_trainable(const GradientBuffers& gradients) const {

@@ -93,7 +93,7 @@ class SafetensorsHeaderReader {
  private:
   template <class... Parts>
   [[noreturn]] void fail(const Parts&... parts) const {
-    file_.fail("is not a sound safetensors file: ", parts..., "; copy it or save it again");
+    file_.fail("is not a valid safetensors file: ", parts..., "; copy it or save it again");
   }
 
   Json parse(const std::string& text) const {
