@@ -1,7 +1,7 @@
 # What tests, examples and benchmarks share: warnings, the precompiled header, ccache, how many compile at once, smoke tests.
 
-# Two compiles at once: each takes 1 to 2 GB.
-set_property(GLOBAL PROPERTY JOB_POOLS creditlib_compile=2 creditlib_link=1)
+include(CreditlibCompileJobs)
+set_property(GLOBAL PROPERTY JOB_POOLS creditlib_compile=${creditlib_compile_jobs} creditlib_link=1)
 set(CMAKE_JOB_POOL_COMPILE creditlib_compile)
 set(CMAKE_JOB_POOL_LINK creditlib_link)
 

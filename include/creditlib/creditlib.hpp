@@ -85,11 +85,14 @@
 #include <creditlib/schedule/switch_at.hpp>
 #include <creditlib/schedule/warmup.hpp>
 #include <creditlib/scope/eval_mode.hpp>
+#include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/in_float64.hpp>
+#include <creditlib/scope/restored_on_error.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/statistics/bootstrap.hpp>
 #include <creditlib/statistics/confidence.hpp>
 #include <creditlib/statistics/estimate.hpp>
+#include <creditlib/statistics/mean_and_variance.hpp>
 #include <creditlib/statistics/measured.hpp>
 #include <creditlib/statistics/permutation.hpp>
 #include <creditlib/statistics/seeded.hpp>
