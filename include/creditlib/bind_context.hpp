@@ -4,17 +4,17 @@
 
 namespace creditlib {
 
-/// What a credit source is bound with: where its tensors live, and where its random numbers come from.
+/// What `bind` receives: where the source's tensors live and where its random numbers come from.
 struct BindContext {
-  /// The model's, when the trainer was made.
+  /// The model's, at the time the trainer was made.
   torch::Device device;
   torch::Dtype dtype;
-  /// On the CPU, seeded by TrainerOptions::seed; each source of a Mix has its own. LibTorch's global generator is never
-  /// used.
+  /// On the CPU, seeded by TrainerOptions::seed; each source of a Mix has its own generator. LibTorch's global
+  /// generator is never used.
   torch::Generator generator;
 
-  /// Draws from N(0, deviation^2). Drawn and scaled in float32 on the CPU, then cast and moved: float and double, CPU
-  /// and CUDA get the same numbers.
+  /// Draws from N(0, deviation^2). Numbers are drawn and scaled in float32 on the CPU, then cast and moved, so that
+  /// float32 and float64, CPU and CUDA get the same numbers.
   torch::Tensor randn(torch::IntArrayRef sizes, double deviation = 1) const {
     return at::randn(sizes, generator, torch::TensorOptions(torch::kFloat32)).mul_(deviation).to(device, dtype);
   }

@@ -2,6 +2,7 @@
 
 /// All of creditlib. Programs that watch their compile time include what they use.
 
+#include <creditlib/any_trainer.hpp>
 #include <creditlib/audit/check.hpp>
 #include <creditlib/audit/depth_utility.hpp>
 #include <creditlib/audit/gradient_stability.hpp>
@@ -85,16 +86,20 @@
 #include <creditlib/schedule/switch_at.hpp>
 #include <creditlib/schedule/warmup.hpp>
 #include <creditlib/scope/eval_mode.hpp>
+#include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/in_float64.hpp>
+#include <creditlib/scope/restored_on_error.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/statistics/bootstrap.hpp>
 #include <creditlib/statistics/confidence.hpp>
 #include <creditlib/statistics/estimate.hpp>
+#include <creditlib/statistics/mean_and_variance.hpp>
 #include <creditlib/statistics/measured.hpp>
 #include <creditlib/statistics/permutation.hpp>
 #include <creditlib/statistics/seeded.hpp>
 #include <creditlib/trace.hpp>
 #include <creditlib/trainer_options.hpp>
+#include <creditlib/version.hpp>
 
 // These alone need JSON; programs without nlohmann-json do without them.
 #if __has_include(<nlohmann/json.hpp>)

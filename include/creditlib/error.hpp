@@ -13,10 +13,11 @@
 
 namespace creditlib {
 
-/// What every failure of the library throws. The message is one sentence: what was expected, what was got, what to do.
+/// The exception that every failure of the library throws. Its message is one sentence: what was expected, what was
+/// found, what to do.
 ///
-/// What LibTorch throws while the library runs it comes out as an Error too. Two things do not: std::bad_alloc, and
-/// exceptions of types of your own, thrown in a rule, a model or an observer, which pass through as they are.
+/// Exceptions that LibTorch throws inside the library are translated into it, with two exceptions: std::bad_alloc and
+/// your own exception types (thrown by a rule, a model or an observer) pass through unchanged.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -24,14 +25,14 @@ class Error : public std::runtime_error {
 
 namespace detail {
 
-/// Throws Error with the parts streamed one after the other.
+/// Throws Error with the concatenated parts as its message.
 template <class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
   throw Error(c10::str(parts...));
 }
 
-/// Whether an exception of this type was made by the standard library, LibTorch or what LibTorch computes with, by the
-/// type's namespace; else it is a type of a user's own. (A template such as std::_Nested_exception<Own> is both, and
+/// Whether an exception of this type comes from the standard library, LibTorch or a library that LibTorch calls, judged
+/// by the type's namespace; otherwise it is a user's type. (A template such as std::_Nested_exception<Own> is both, and
 /// counts as the user's.)
 inline bool is_of_libtorch(std::string_view type) {
   if (type.find('<') != std::string_view::npos) return false;
@@ -41,9 +42,9 @@ inline bool is_of_libtorch(std::string_view type) {
   return false;
 }
 
-/// Runs `action`; what LibTorch throws in it comes out as Error, a c10::Error without its backtrace, another exception
-/// (LibTorch throws std::runtime_error, std::out_of_range and dnnl::error in places) behind the name of its type. Error
-/// and its subclasses, std::bad_alloc and exceptions of a user's own types pass through unchanged.
+/// Runs `action` and translates LibTorch's exceptions into Error: a c10::Error without its backtrace, another exception
+/// (LibTorch throws std::runtime_error, std::out_of_range and dnnl::error in places) prefixed with the name of its
+/// type. Error and its subclasses, std::bad_alloc and users' exception types pass through unchanged.
 template <class Action>
 decltype(auto) translated(Action&& action) {
   try {
@@ -61,7 +62,7 @@ decltype(auto) translated(Action&& action) {
   }
 }
 
-/// In a catch block: throws what was caught as translated() would.
+/// For use in a catch block: rethrows the caught exception as translated() would.
 [[noreturn]] inline void rethrow_translated() {
   translated([] { throw; });
   throw;  // not reached

@@ -8,10 +8,10 @@
 
 namespace creditlib {
 
-/// Tensors with names, in an order of their own: what a checkpoint keeps of a credit source, an optimiser or a model.
+/// Named tensors in a fixed order: what a checkpoint keeps of a credit source, an optimizer or a model.
 using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
 
-/// "name.0", "name.1", … for the defined ones among `tensors`; an undefined tensor keeps its number and is left out.
+/// Names `tensors` "name.0", "name.1", …; undefined tensors are skipped, and the others keep their index.
 inline NamedTensors numbered(const std::string& name, const std::vector<torch::Tensor>& tensors) {
   NamedTensors named;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
@@ -20,7 +20,7 @@ inline NamedTensors numbered(const std::string& name, const std::vector<torch::T
   return named;
 }
 
-/// The same tensors, each name behind `prefix` and a dot.
+/// The same tensors, with `prefix` and a dot before each name.
 inline NamedTensors prefixed(const std::string& prefix, NamedTensors named) {
   for (auto& [name, tensor] : named) name = prefix + "." + name;
   return named;

@@ -4,7 +4,7 @@
 
 namespace creditlib {
 
-/// Where a run stands; all counted from 0, steps over the whole run.
+/// The position within a run. All counts start at 0; steps are counted over the whole run.
 struct Progress {
   std::int64_t epoch = 0;
   std::int64_t epochs = 1;

@@ -12,7 +12,7 @@ namespace creditlib {
 
 namespace detail {
 
-/// What a Trace can ask of its forward pass. Shared by the copies of a Trace.
+/// The forward pass behind a Trace; copies of the Trace share it.
 class TracedPass {
  public:
   TracedPass() = default;
@@ -29,7 +29,7 @@ class TracedPass {
     return loss_gradient_;
   }
   bool has_loss_gradient() const { return loss_gradient_.defined(); }
-  /// Whether the step's backward has used the pass up.
+  /// Whether the step's backward pass has consumed the graph.
   bool released() const { return released_; }
 
  protected:
@@ -56,31 +56,33 @@ struct TraceAccess;
 
 /// One finished forward pass, as a credit source sees it. Copies are cheap and share the graph.
 ///
-/// Everything in it is detached. What needs the step's own graph (no second forward is run: with BatchNorm or Dropout
-/// that would be another function) is reached through loss_gradient() and pullback(), until the step's backward has
-/// used the graph up.
+/// The tensors are detached. What needs the step's own graph is reached through loss_gradient() and pullback(), until
+/// the step's backward pass has consumed the graph. No second forward pass is run: with BatchNorm or Dropout it would
+/// be another function.
 class Trace {
  public:
   torch::Tensor input;                ///< x, as given to step
-  torch::Tensor target;               ///< (B), or what the objective takes
+  torch::Tensor target;               ///< (B), or whatever the objective takes
   std::vector<torch::Tensor> hidden;  ///< h_0..h_L, each (B, hidden_shape(l)...)
-  std::vector<torch::Tensor> branch;  ///< f_0..f_{L-1}, block l's output before the join
+  std::vector<torch::Tensor> branch;  ///< f_0..f_{L-1}; f_l is the output of block l before the join
   torch::Tensor logits;               ///< (B, C)
-  torch::Tensor error;  ///< (B, C), dloss_i/dlogits per sample: softmax(logits) - onehot(target) for cross-entropy
+  /// (B, C), dloss_i/dlogits per sample; for cross-entropy softmax(logits) - onehot(target).
+  torch::Tensor error;
 
-  /// dloss_i/dh_L, shape of h_L: the gradient of each sample's own loss (not divided by B) at the last hidden state;
-  /// where the readout has BatchNorm, of the batch's summed loss. One backward through the readout, at most once a
-  /// step.
+  /// dloss_i/dh_L: the gradient of each sample's own loss (not divided by B) at the last hidden state, in the shape of
+  /// h_L. If the readout has BatchNorm, the gradient of the batch's summed loss.
   ///
-  /// Throws Error where this Trace has no graph, or the step's backward has used it up.
+  /// - Cost: one backward pass through the readout, at most once per step.
+  /// - Throws Error if this Trace has no graph, or the step's backward pass has consumed it.
   torch::Tensor loss_gradient() const {
     if (!pass_ || !pass_->has_loss_gradient()) require_pass("loss_gradient");
     return pass_->loss_gradient(error);
   }
 
-  /// The loss of each sample that the trainer's objective gives other logits, (B, C) to (B), for this batch's target;
-  /// on a graph where the logits are. Several sets of logits at once, (N B, C) to (N B), are each for the whole batch.
-  /// Throws Error for a Trace that no trainer made.
+  /// The loss per sample, (B), of other logits, (B, C), for this batch's target, by the trainer's objective. It is on
+  /// the logits' graph if they have one. Several sets of logits, (N B, C), give (N B); each set is for the whole batch.
+  ///
+  /// - Throws Error if this Trace was not made by a trainer.
   torch::Tensor loss(const torch::Tensor& other_logits) const {
     require_objective("loss");
     const auto sets = other_logits.size(0) / target.size(0);
@@ -90,16 +92,18 @@ class Trace {
     return objective_->loss(other_logits, target.repeat(repeats));
   }
 
-  /// The error dloss_i/dlogits, (B, C), at other logits. Throws Error for a Trace that no trainer made.
+  /// The error dloss_i/dlogits, (B, C), at other logits. Throws Error if this Trace was not made by a trainer.
   torch::Tensor error_at(const torch::Tensor& other_logits) const {
     require_objective("error_at");
     return objective_->error(other_logits, target);
   }
 
-  /// (dh_{l+1}/dh_l)^T v for l in 0..L-1, shape of h_l; v has the shape of h_{l+1}. One backward through block l.
+  /// (dh_{l+1}/dh_l)^T v for l in 0..L-1, in the shape of h_l; v has the shape of h_{l+1}.
   ///
-  /// Only for sources that declare `static constexpr bool wants_pullback = true`: for all others it throws Error, so
-  /// that a rule which may not look at the forward weights cannot.
+  /// - Cost: one backward pass through block l.
+  /// - Throws Error unless the source declares `static constexpr bool wants_pullback = true`, so that a rule that must
+  ///   not use the blocks' forward weights cannot do so by accident.
+  /// - Throws Error if this Trace has no graph, the step's backward pass has consumed it, or l is out of range.
   torch::Tensor pullback(std::int64_t l, const torch::Tensor& v) const {
     if (!may_pull_back_) {
       detail::fail(
@@ -119,7 +123,8 @@ class Trace {
   void require_pass(const char* what) const {
     if (!pass_) detail::fail("Trace::", what, ": this Trace was not made by a trainer, so it has no graph.");
     if (pass_->released()) {
-      detail::fail("Trace::", what, ": the step's backward has used the graph up; ask for it in credit() or learn().");
+      detail::fail("Trace::", what,
+                   ": the step's backward pass has consumed the graph; ask for it in credit() or learn().");
     }
   }
 
@@ -134,7 +139,7 @@ class Trace {
 
 namespace detail {
 
-/// How trainers make Traces and hand out the right to pull back.
+/// Lets trainers make Traces and grant the right to pull back.
 struct TraceAccess {
   static void attach(Trace& trace, std::shared_ptr<TracedPass> pass) { trace.pass_ = std::move(pass); }
   template <class Objective>

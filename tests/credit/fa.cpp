@@ -191,7 +191,7 @@ TEST_CASE("FA refuses feedback that does not fit", "[credit]") {
   CHECK(says(message({right[0], torch::zeros({5, 8}), right[2]}),
              {"FA: feedback 1 is (5, 8), expected (8, 5)", "8 features of h_2", "5 of h_1"}));
   CHECK(says(message({torch::Tensor(), right[1], right[2]}), {"FA: feedback 0 is undefined, expected (5, 5)"}));
-  CHECK(says(message({right[0], right[1]}), {"FA: 2 feedback matrices were given, expected 3", "one a block"}));
+  CHECK(says(message({right[0], right[1]}), {"FA: 2 feedback matrices were given, expected 3", "one per block"}));
 }
 
 TEST_CASE("FA's credit has nothing to do with any parameter, given that of the last block", "[credit]") {

@@ -249,7 +249,7 @@ TEST_CASE("what no batch can be made of is refused", "[data]") {
   none.images = none.images.slice(0, 0, 0);
   wrong.labels = torch::tensor({0, 1, 5}, torch::kInt64);
 
-  check_error([] { Batches(numbered_images(3), {.batch_size = 0}); }, {"batch_size is 0, expected 1 or more"});
+  check_error([] { Batches(numbered_images(3), {.batch_size = 0}); }, {"batch_size is 0, expected at least 1."});
   check_error([] { Batches(numbered_images(3), {.batch_size = -4}); }, {"batch_size is -4"});
   check_error([] { Batches(numbered_images(3), {.batch_size = 4, .drop_last = true}); }, {"numbered", "3 images", "4"});
   check_error([] { Batches(numbered_images(3), {.dtype = torch::kInt64}); }, {"dtype is Long"});

@@ -59,7 +59,7 @@ TEST_CASE("what is no IDX file is refused with its first bytes", "[data]") {
     check_error([&] { data::read_idx(folder / "file"); }, parts);
   };
 
-  refuses(idx_file(0x0A, {1}, "1"), {(folder / "file").string(), "the bytes 0, 0, 10", "no IDX file"});
+  refuses(idx_file(0x0A, {1}, "1"), {(folder / "file").string(), "the bytes 0, 0, 10", "not an IDX file"});
   refuses("text that is none", {"the bytes 116, 101, 120"});
   refuses(idx_file(0x0E, {0xffffffff, 0xffffffff}, ""), {"holds 12 bytes, expected over 2^63"});
   check_error([&] { data::read_idx(folder / "none", "get it"); },

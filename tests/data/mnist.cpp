@@ -46,7 +46,7 @@ TEST_CASE("a file of MNIST that is missing or does not fit the others is named",
   };
 
   refuses("train-labels-idx1-ubyte", idx_file(8, {2}, "\1\2"),
-          {"holds (2) uint8 on cpu, expected (3) uint8", "one label an image"});
+          {"holds (2) uint8 on cpu, expected (3) uint8", "one label per image"});
   refuses("train-labels-idx1-ubyte", idx_file(8, {3}, "\1\x0a\2"), {"label 10 of image 1", "0 to 9"});
   refuses("train-images-idx3-ubyte", idx_file(8, {18}, std::string(18, '\1')),
           {"holds (18) uint8 on cpu, expected (N, H, W) uint8"});

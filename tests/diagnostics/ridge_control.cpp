@@ -98,7 +98,7 @@ TEST_CASE(
   CHECK(found[2].gamma.reason == "the gradient of every held-out sample is 0 or not finite");
   CHECK(says(error_of([&] { diagnostics::ridge_control(noise(1), noise(3)); }), {"1 training samples"}));
   CHECK(says(error_of([&] { diagnostics::ridge_control(noise(9), noise(3), {.regularisations = {0}}); }),
-             {"regularisation is 0"}));
+             {"regularization is 0"}));
   CHECK(
       says(error_of([&] { diagnostics::ridge_control(noise(9), noise(3), {.validation = 1}); }), {"validation is 1"}));
   CHECK(says(error_of([&] {

@@ -35,7 +35,7 @@ TEST_CASE("stability is the mean cosine of all pairs of batch-mean gradients at 
   batches.pop_back();
   const auto few = diagnostics::stability(net.model, batches, {}, SquaredError{});
   CHECK_FALSE(few.value);
-  CHECK(few.reason == "7 batches, and it needs 8");
+  CHECK(few.reason == "7 batches, but at least 8 are needed");
   CHECK(says(error_of([&] { diagnostics::stability(net.model, batches, {.layer = 3}, SquaredError{}); }),
              {"no h_3", "0..2"}));
 }

@@ -321,7 +321,7 @@ TEST_CASE("update utility says what it needs", "[diagnostics]") {
   };
 
   CHECK(utility(19, 30, 1).pur.reason ==
-        "19 trials of 1 training batches and one held-out batch each, and it needs 20");
+        "19 trials of 1 training batches and one held-out batch each, but at least 20 are needed");
   CHECK(utility(30, 19, 1).held.reason != "");
   CHECK(utility(59, 30, 1, {.steps = 3}).trials == 19);
   CHECK_FALSE(utility(59, 30, 1, {.steps = 3}).same.value);

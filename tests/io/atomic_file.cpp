@@ -49,7 +49,7 @@ TEST_CASE("a writer that throws, or whose stream fails, leaves the old file and 
                                        }),
                   std::runtime_error);
   check_error([&] { io::write_atomically(folder / "file", [](auto& stream) { stream.setstate(std::ios::badbit); }); },
-              {(folder / "file").string(), "cannot be written whole", "left as it was"});
+              {(folder / "file").string(), "cannot be written whole", "left unchanged"});
 
   CHECK(read_file(folder / "file") == "old");
   CHECK(files_in(folder) == 1);

@@ -50,7 +50,7 @@ TEST_CASE("what a Trace cannot give it refuses in a sentence", "[trainer]") {
   CHECK(says(error_of([&] { trace.pullback(3, v); }), {"block 3 does not exist", "0..2"}));
   CHECK(says(error_of([&] { trace.pullback(-1, v); }), {"block -1 does not exist"}));
   CHECK(says(error_of([&] { released.pullback(1, v); }), {"wants_pullback"}));
-  CHECK(says(error_of([&] { released.loss_gradient(); }), {"used the graph up"}));
+  CHECK(says(error_of([&] { released.loss_gradient(); }), {"consumed the graph"}));
   CHECK(says(error_of([&] { Trace().loss_gradient(); }), {"not made by a trainer"}));
 }
 

@@ -120,7 +120,7 @@ TEST_CASE("ResidualMLP takes images as they are, and says so where the numbers d
   const auto x = torch::randn({3, 3, 2, 2});
 
   CHECK(torch::equal(model->forward(x), model->forward(x.flatten(1))));
-  CHECK(says(error_of([&] { model->forward(torch::zeros({3, 7})); }), {"(3, 7)", "expected 12 numbers a sample"}));
+  CHECK(says(error_of([&] { model->forward(torch::zeros({3, 7})); }), {"(3, 7)", "expected 12 numbers per sample"}));
 }
 
 TEST_CASE("ResidualMLP refuses sizes that make no network", "[model]") {

@@ -6,32 +6,31 @@
 #include <string>
 #include <utility>
 
-/// The audit protocol: whether what a rule's figures say of it may be believed. Each check is a figure, a threshold,
-/// and whether it fired; none knows a rule. "As published" is the reference audit's; docs/protocol.md says why ours
-/// differ.
+/// The audit: whether a rule's figures can be trusted. Each check is a figure, a threshold and whether the check fired;
+/// no check depends on the rule. docs/audit.md explains the checks that exist in two forms.
 namespace creditlib::audit {
 
-/// On which side of its threshold a check fires.
+/// The side of its threshold on which a check fires.
 enum class Fires { Above, Below };
 
-/// One check of the protocol.
+/// One check of the audit.
 struct Check {
   std::string name = {};             ///< "D1", "D1 since init", …
-  std::string meaning = {};          ///< what the value is
-  diagnostics::Measured value = {};  ///< or why there is none
+  std::string meaning = {};          ///< what the value measures
+  diagnostics::Measured value = {};  ///< the figure, or why it is undefined
   double threshold = 0;
   Fires fires = Fires::Above;
-  std::optional<bool> fired = {};  ///< nothing where there was nothing to measure
+  std::optional<bool> fired = {};  ///< nullopt if nothing could be measured
   std::optional<diagnostics::Interval> interval = {};
 
-  /// Whether the interval lies on one side of the threshold; nothing without an interval.
+  /// Whether the interval lies entirely on one side of the threshold; nullopt without an interval.
   std::optional<bool> decided() const {
     if (!interval) return std::nullopt;
     return interval->high < threshold || interval->low > threshold;
   }
 };
 
-/// A check whose figure is compared with its threshold; it has not fired, and has not passed, where there is no figure.
+/// Makes a check by comparing the figure with its threshold; without a figure it has neither fired nor passed.
 inline Check checked(std::string name, std::string meaning, const diagnostics::Measured& value, double threshold,
                      Fires fires, std::optional<diagnostics::Interval> interval = {}) {
   Check check{.name = std::move(name),

@@ -11,7 +11,7 @@ namespace creditlib {
 namespace detail {
 
 inline void check_accuracies(const std::string& name, const std::vector<double>& accuracies) {
-  if (accuracies.empty()) detail::fail("depth utility: ", name, " has no accuracies, expected one a seed.");
+  if (accuracies.empty()) detail::fail("depth utility: ", name, " has no accuracies, expected one per seed.");
   for (const double accuracy : accuracies) {
     if (!(accuracy >= 0 && accuracy <= 1)) {
       detail::fail("depth utility: an accuracy of ", name, " is ", accuracy,
@@ -24,9 +24,9 @@ inline void check_accuracies(const std::string& name, const std::vector<double>&
 
 namespace audit {
 
-/// D3, depth utility, as published: mean accuracy minus that of frozen blocks, in points, fails below 2.0. Accuracies
-/// are fractions, one a seed; the two lists may have different seeds. Throws Error for an empty list and for an
-/// accuracy that is not in 0..1.
+/// D3, depth utility: mean accuracy minus the mean accuracy with frozen blocks, in points; fails below 2.0. Accuracies
+/// are fractions, one per seed; the two lists may have different seeds. Throws Error for an empty list or an accuracy
+/// outside 0..1.
 inline Check depth_utility(const std::vector<double>& accuracies, const std::vector<double>& frozen,
                            double threshold = 2.0) {
   detail::check_accuracies("the rule", accuracies);
@@ -35,25 +35,26 @@ inline Check depth_utility(const std::vector<double>& accuracies, const std::vec
   return checked("D3", "points of accuracy above frozen blocks", {.value = points}, threshold, Fires::Below);
 }
 
-/// A run without trained blocks, and its accuracies.
+/// A baseline without trained blocks, and its accuracies.
 struct Baseline {
   std::string name = {};                ///< "frozen, embed by DFA", "shallow", …
-  std::vector<double> accuracies = {};  ///< fractions, of the same seeds in the same order as the rule's
+  std::vector<double> accuracies = {};  ///< fractions, for the same seeds in the same order as the rule's
 };
 
-/// D3 as it should be: against the best of several baselines, in points, seed by seed, with a confidence interval;
-/// fails below 2.0.
+/// D3 against the best of several baselines, in points, seed by seed, with a confidence interval; fails below 2.0.
 struct DepthUtility {
   Check check = {};       ///< against the best baseline
-  std::string best = {};  ///< which that is: the one of the highest mean accuracy
+  std::string best = {};  ///< the name of the best baseline: the one with the highest mean accuracy
   std::vector<std::pair<std::string, diagnostics::Estimate>> differences = {};  ///< points above each baseline
 };
 
-/// The baselines are the frozen runs (embed trained by the rule's credit, embed trained by back-propagation) and the
-/// readout on h_0, trained with the same settings and seeds as the rule. Differences are of the same seed; their
-/// interval is Student's, and `check.decided()` says whether it leaves out the threshold. One seed has no interval.
+/// Compares the rule with the best baseline, seed by seed.
 ///
-/// Throws Error without baselines, and for accuracies that are not in 0..1 or not one for each of the rule's seeds.
+/// - Baselines: the frozen runs (embed trained by the rule's credit, embed trained by back-propagation) and the readout
+///   on h_0, trained with the same settings and seeds as the rule.
+/// - Differences are between runs with the same seed; their interval is Student's, and `check.decided()` says whether
+///   it excludes the threshold. One seed has no interval.
+/// - Throws Error without baselines, and unless there is one accuracy in 0..1 for each of the rule's seeds.
 inline DepthUtility depth_utility_over_best(const std::vector<double>& accuracies,
                                             const std::vector<Baseline>& baselines, double threshold = 2.0,
                                             double level = 0.95) {

@@ -4,8 +4,8 @@
 
 namespace creditlib::audit {
 
-/// Stability, as published: the mean pairwise cosine of batch-mean gradients at layer L/2 over at least 8 disjoint
-/// batches, with a ceiling of .30, above which it fires. The value is diagnostics::stability()'s.
+/// Stability: the mean pairwise cosine of batch-mean gradients at layer L/2 over at least 8 disjoint batches; fires
+/// above a ceiling of .30. The value is diagnostics::stability()'s.
 inline Check gradient_stability(const diagnostics::Measured& stability, double ceiling = 0.30) {
   return checked("stability", "mean pairwise cosine of batch-mean gradients at layer L/2", stability, ceiling,
                  Fires::Above);

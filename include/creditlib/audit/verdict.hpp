@@ -10,9 +10,9 @@
 
 namespace creditlib::audit {
 
-/// What a list of checks comes to.
+/// The result of a list of checks.
 struct Verdict {
-  bool passed = true;                   ///< no check fired; what was not measured does not fail, and is named
+  bool passed = true;                   ///< no check fired; a check that was not measured does not fail, but is named
   std::vector<std::string> fired = {};  ///< names, in the order of the checks
   std::vector<std::string> not_measured = {};
 
@@ -42,7 +42,7 @@ inline Verdict verdict(const std::vector<Check>& checks) {
   return found;
 }
 
-/// What fired when: the checks of a run, epoch by epoch.
+/// The checks of a run, epoch by epoch.
 class FiringHistory {
  public:
   struct Epoch {
@@ -50,7 +50,7 @@ class FiringHistory {
     std::vector<Check> checks;
   };
 
-  /// Epochs come in ascending order; throws Error for one that does not.
+  /// Records the checks of an epoch. Throws Error unless epochs ascend.
   void record(std::int64_t epoch, std::vector<Check> checks) {
     if (!epochs_.empty() && epoch <= epochs_.back().epoch) {
       detail::fail("FiringHistory: epoch ", epoch, " after epoch ", epochs_.back().epoch,
@@ -61,7 +61,7 @@ class FiringHistory {
 
   const std::vector<Epoch>& epochs() const { return epochs_; }
 
-  /// The names of all checks that were recorded, in the order in which they came up.
+  /// The names of all recorded checks, in the order of their first appearance.
   std::vector<std::string> names() const {
     std::vector<std::string> names;
     for (const auto& [epoch, checks] : epochs_) {
@@ -74,7 +74,7 @@ class FiringHistory {
     return names;
   }
 
-  /// The first epoch in which the check of this name fired; nothing if it never did.
+  /// The first epoch in which the check of this name fired; nullopt if it never did.
   std::optional<std::int64_t> first_fired(const std::string& name) const {
     for (const auto& [epoch, checks] : epochs_) {
       for (const auto& check : checks) {

@@ -11,7 +11,7 @@
 
 namespace creditlib::closed_form {
 
-/// The module as this class; null where it is of another, a subclass of it too, whose functions may be others.
+/// The module as this class; null if it is of another class, including subclasses, whose functions may differ.
 template <class Class>
 const Class* exactly(const torch::nn::Module& module) {
   return typeid(module) == typeid(Class) ? module.as<Class>() : nullptr;
@@ -22,8 +22,8 @@ inline LayerNorm layer_of(const torch::nn::LayerNormImpl& module) {
   return {module.weight, module.bias, module.options.eps()};
 }
 
-/// The layer that a module is, where it has a closed form: Linear, LayerNorm over one dimension, GELU (exact), ReLU
-/// (not in place), Tanh. std::nullopt for all others, subclasses of these among them.
+/// A module's layer if it has a closed form: Linear, LayerNorm over one dimension, GELU (exact), ReLU (not in place),
+/// Tanh. std::nullopt for all others, including subclasses of these.
 inline std::optional<Layer> layer_of(const torch::nn::Module& module) {
   if (const auto* linear = exactly<torch::nn::LinearImpl>(module)) return layer_of(*linear);
   if (const auto* norm = exactly<torch::nn::LayerNormImpl>(module)) {
@@ -39,13 +39,13 @@ inline std::optional<Layer> layer_of(const torch::nn::Module& module) {
   return std::nullopt;
 }
 
-/// Whether a Sequential begins by flattening all but the batch.
+/// Whether a Sequential begins by flattening all dimensions except the batch.
 inline bool flattens_first(const torch::nn::SequentialImpl& modules) {
   const auto* flatten = modules.is_empty() ? nullptr : exactly<torch::nn::FlattenImpl>(*modules.ptr(0));
   return flatten != nullptr && flatten->options.start_dim() == 1 && flatten->options.end_dim() == -1;
 }
 
-/// The stage that a torch::nn::Sequential is from its layer `first` on, where all of these have a closed form.
+/// The stage of a torch::nn::Sequential from its layer `first` on, if all of these layers have a closed form.
 inline std::optional<Stage> stage_of(const torch::nn::SequentialImpl& modules, std::size_t first = 0) {
   Stage stage;
   for (std::size_t i = first; i < modules.size(); ++i) {

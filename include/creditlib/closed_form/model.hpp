@@ -10,10 +10,10 @@
 
 namespace creditlib {
 
-/// A BlockModel that can say what layers it is made of.
+/// A BlockModel that can describe its layers.
 ///
-/// Meaning: `closed_form()` gives the network that embed, block, join and readout compute, in train and in eval mode
-/// alike, with all hidden states (B, d); or std::nullopt where it has other layers, and autograd is used.
+/// `closed_form()` gives the network that embed, block, join and readout compute, in train and in eval mode alike, with
+/// all hidden states (B, d); or std::nullopt if it has other layers, so that autograd is used.
 template <class M>
 concept ClosedFormModel = BlockModel<M> && requires(M& model) {
   { model->closed_form() } -> std::same_as<std::optional<closed_form::Network>>;
@@ -21,8 +21,8 @@ concept ClosedFormModel = BlockModel<M> && requires(M& model) {
 
 namespace closed_form {
 
-/// How many numbers a sample the network takes: its first linear layer's. Where its first stage has none, or it has no
-/// stage but the readout, nothing says it.
+/// The number of inputs per sample, from the first linear layer. Unknown if the first stage has none, or if the readout
+/// is the only stage.
 inline std::optional<std::int64_t> inputs(const Network& network) {
   if (network.embed.empty() && network.blocks.empty()) return std::nullopt;
   const auto& first = network.embed.empty() ? network.blocks.front() : network.embed;
@@ -32,7 +32,7 @@ inline std::optional<std::int64_t> inputs(const Network& network) {
   return std::nullopt;
 }
 
-/// The model's layers, where it has a closed form with a linear layer in its first stage.
+/// The model's layers, if it has a closed form with a linear layer in its first stage.
 template <BlockModel Model>
 std::optional<Network> of(Model& model) {
   if constexpr (ClosedFormModel<Model>) {

@@ -5,7 +5,7 @@
 #include <variant>
 #include <vector>
 
-/// Networks as lists of layers whose gradients trainers have in closed form, so that a step needs no autograd graph.
+/// Networks as lists of layers whose gradients are known in closed form, so that a step needs no autograd graph.
 namespace creditlib::closed_form {
 
 /// y = x W^T + b; weight (out, in), bias (out) or undefined.
@@ -20,19 +20,19 @@ struct LayerNorm {
   double eps = 1e-5;
 };
 
-/// x times the normal distribution function of x: the exact form, not that with tanh.
+/// x times the normal distribution function of x: the exact form, not the tanh approximation.
 struct GELU {};
 struct ReLU {};
 struct Tanh {};
 
 using Layer = std::variant<Linear, LayerNorm, GELU, ReLU, Tanh>;
 
-/// Layers one after the other, from (B, in) to (B, out).
+/// A sequence of layers, from (B, in) to (B, out).
 using Stage = std::vector<Layer>;
 
 /// A network in blocks: h_0 = embed(x), f_l = blocks[l](h_l), h_{l+1} = f_l or, residual, h_l + f_l, logits =
-/// readout(h_L). Its tensors are the module's own parameters. Where the embed is empty, h_0 is x. x is (B, in) or,
-/// where it is flattened first, of any shape with `in` numbers a sample.
+/// readout(h_L). Its tensors are the module's own parameters. If the embed is empty, h_0 is x. x is (B, in) or, if it
+/// is flattened first, of any shape with `in` numbers per sample.
 struct Network {
   Stage embed;
   std::vector<Stage> blocks;

@@ -2,9 +2,8 @@
 
 namespace creditlib {
 
-/// Where block l's credit is estimated. Block l writes into h_{l+1}, so its exact credit is dloss/dh_{l+1}:
-/// BlockOutput. Some of the reference scripts drive block l with an estimate made at its input h_l: BlockInput; slot
-/// l+1 then holds that one.
+/// Where block l's credit is estimated. At its output h_{l+1}, the exact credit is dloss/dh_{l+1}. With BlockInput, slot
+/// l+1 of the credits holds the estimate made at the block's input h_l instead.
 enum class CreditPoint { BlockOutput, BlockInput };
 
 }  // namespace creditlib

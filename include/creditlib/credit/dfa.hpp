@@ -8,29 +8,29 @@
 
 namespace creditlib {
 
-/// Direct feedback alignment: the output error through a fixed random matrix for each hidden state.
+/// Direct feedback alignment: a fixed random matrix per hidden state projects the output error onto it.
 ///
 ///     a_l = e B_l^T,    B_l ~ N(0, 1) / sqrt(C), fixed
 ///
-/// e is the error dloss_i/dlogits (B, C), B_l is (size of h_l, C), a_l (B, size of h_l). For hidden states with
-/// positions B_l has one row a channel and a_l is the same at every position; with `by_element` it has one row an
-/// element. B_0 is a copy of B_1 where their sizes agree, so that embed and block 0 get the same credit. Costs B·d·C
-/// multiplications a hidden state and keeps d·C numbers for each; reads the error alone.
-///
-/// Throws Error at bind if explicit feedback has another number of matrices or another shape.
-/// Source: Nøkland, "Direct feedback alignment provides learning in deep neural networks", NeurIPS 2016; the scale and
-/// the shared B_0 are train_methods'. One row an element is the CNN baseline script's way.
+/// - Shapes: e, the error dloss_i/dlogits, is (B, C); B_l is (size of h_l, C); a_l is (B, size of h_l).
+/// - Hidden states with positions: B_l has one row per channel, and a_l is the same at every position; with
+///   `by_element` B_l has one row per element.
+/// - The factor 1/sqrt(C) gives a_l the size of e, element for element. B_0 is a copy of B_1 if their sizes are equal,
+///   so that the embed and block 0 get the same credit.
+/// - Cost: B d C multiplications per hidden state, and d C stored numbers for each. Reads the error alone.
+/// - Throws Error at bind if explicit feedback has the wrong number of matrices or a wrong shape.
+/// - Source: Nøkland, "Direct feedback alignment provides learning in deep neural networks", NeurIPS 2016.
 struct DFA {
-  /// B_0..B_L, each (size of h_l, C); copied, cast and moved to the model's dtype and device, and nothing is drawn.
-  /// Where the model has no embed parameters B_0 may be undefined. Empty: drawn at bind.
+  /// B_0..B_L, each (size of h_l, C). They are copied, then cast and moved to the model's dtype and device, and nothing
+  /// is drawn. B_0 may be undefined if the model has no embed parameters. If empty, the matrices are drawn at bind.
   std::vector<torch::Tensor> feedback = {};
-  /// For hidden states with positions: one row of B_l an element instead of one a channel.
+  /// For hidden states with positions: one row of B_l per element instead of one per channel.
   bool by_element = false;
 
   struct State {
     static constexpr bool reads_error_only = true;
 
-    std::vector<torch::Tensor> feedback;  ///< B_0..B_L; B_0 undefined where the model has no embed parameters
+    std::vector<torch::Tensor> feedback;  ///< B_0..B_L; B_0 is undefined if the model has no embed parameters
     bool by_element = false;
 
     template <class Model>
@@ -45,7 +45,7 @@ struct DFA {
       return credits;
     }
 
-    /// The same credit for hidden states (B, d), as its factors e and B_l.
+    /// The same credit for hidden states (B, d), as the factors e and B_l.
     template <class Model>
     std::vector<FactoredCredit> factored_credit(Model&, const Trace& trace) const {
       std::vector<FactoredCredit> credits(feedback.size());
@@ -72,7 +72,7 @@ struct DFA {
       detail::check_feedback_count("DFA", feedback.size(), shapes.size(), "one for each of h_0..h_L");
       for (std::size_t l = embed ? 0 : 1; l < shapes.size(); ++l) {
         const auto meaning =
-            c10::str("one row for each of the ", rows(l), " features of h_", l, ", one column a class");
+            c10::str("one row for each of the ", rows(l), " features of h_", l, ", one column per class");
         matrices[l] = detail::explicit_feedback("DFA", l, feedback[l], {rows(l), classes}, meaning, context);
       }
       return {matrices, by_element};

@@ -9,6 +9,7 @@
 #include <creditlib/concepts.hpp>
 #include <creditlib/network/shape.hpp>
 #include <creditlib/scope/untouched.hpp>
+#include <creditlib/detail/expect.hpp>
 #include <creditlib/error.hpp>
 #include <string>
 #include <vector>
@@ -17,7 +18,7 @@ namespace creditlib {
 
 namespace detail {
 
-/// Throws Error for a layer that draws random numbers in train mode, by name.
+/// Throws Error, naming the layer, if a layer draws random numbers in train mode.
 inline void refuse_dropout(const std::string& rule, torch::nn::Module& model) {
   const auto refuse = [&](const std::string& name, const char* layer, double p) {
     if (p == 0) return;
@@ -42,44 +43,46 @@ inline void refuse_dropout(const std::string& rule, torch::nn::Module& model) {
 
 }  // namespace detail
 
-/// Equilibrium propagation: the network's states relax under an energy that nudges its output towards the target, and
-/// what is then left between a state and its prediction from below is the credit.
+/// Equilibrium propagation: the network's states relax under an energy that nudges the output toward the target; the
+/// remaining difference between a state and its prediction from below is the credit.
 ///
 ///     E_b(s) = sum_{l=1..L} 1/2 ||s_l - F_{l-1}(s_{l-1})||^2 + 1/2 ||s_0 - embed(x)||^2 + beta loss_b(readout(s_L))
 ///     F_l(s) = join(l, s, block(l, s))
 ///
-/// The states s_0..s_L start at the free ones, h_0..h_L, and take T = `steps` gradient steps of rate alpha = `rate`,
-/// all states at once; s_0 = x stays where the model has no embed parameters. Then
+/// The states s_0..s_L start at the free states h_0..h_L, where the energy without the nudge is minimal, and take T =
+/// `steps` gradient steps at rate alpha = `rate`, all states at once; s_0 = x is fixed if the model has no embed
+/// parameters. Then
 ///
 ///     a_l = -(s_l - F_{l-1}(s_{l-1})) / beta,    a_0 = -(s_0 - embed(x)) / beta
 ///
 /// and blocks and readout are trained at the nudged states, so that with Raw and InnerProduct block l's step follows
-/// dE/dtheta_l / beta. At equilibrium a_l = dloss/dh_l + O(beta); `centred` relaxes under +beta and -beta and gives
+/// dE/dtheta_l / beta. At equilibrium a_l = dloss/dh_l + O(beta). With `centered` the states relax under +beta and
+/// under -beta, and blocks and readout are trained at the free states:
 ///
-///     a_l = -(residual_l(+beta) - residual_l(-beta)) / (2 beta) = dloss/dh_l + O(beta^2),
+///     a_l = -(residual_l(+beta) - residual_l(-beta)) / (2 beta) = dloss/dh_l + O(beta^2)
 ///
-/// with blocks and readout trained at the free states. After T steps nothing has moved more than T states below the
-/// logits: credit there (l < L + 1 - T) is exactly 0. Credit is per sample, except that BatchNorm in train mode mixes
-/// samples. It has the shape of h_l.
-///
-/// Costs T forward and backward passes (2 T centred) through the readout and the blocks that the nudge has reached, and
-/// the memory of one; gradients are taken by the states alone. All evaluations are in the model's present mode; running
-/// statistics are left alone. Use it with Raw: a normalizer would undo the scale that the energy gives the credit.
-///
-/// Throws Error at bind for a beta that is 0, fewer than 1 step, a rate that is not > 0, and for a model with Dropout.
-/// Source: Scellier, Bengio, "Equilibrium propagation", Frontiers in Computational Neuroscience 11 (2017); the centred
-/// form: Laborieux et al., "Scaling equilibrium propagation to deep ConvNets", Frontiers in Neuroscience 15 (2021);
-/// this energy, which starts at its minimum, and the defaults are the CNN baseline script's.
+/// - Shapes: a_l has the shape of h_l. Credit is per sample, except that BatchNorm in train mode mixes samples.
+/// - Reach: T steps move no more than the T topmost states, so credit further down (l < L + 1 - T) is exactly 0.
+/// - Cost: T forward and backward passes (2 T if centered) through the readout and the blocks that the nudge has
+///   reached, and the memory of one pass; gradients are taken with respect to the states alone.
+/// - All evaluations run in the model's present mode; running statistics are left unchanged.
+/// - Use it with Raw: a normalizer would discard the scale that the energy gives the credit.
+/// - Throws Error at bind if beta is 0 or not finite, steps is below 1, rate is not a finite number > 0, or the model
+///   has Dropout.
+/// - Source: Scellier, Bengio, "Equilibrium propagation", Frontiers in Computational Neuroscience 11 (2017); the
+///   centered form: Laborieux et al., "Scaling equilibrium propagation to deep ConvNets", Frontiers in Neuroscience 15
+///   (2021).
 struct EquilibriumPropagation {
-  double beta = 0.5;        ///< the nudge's strength; negative: away from the target
+  double beta = 0.5;        ///< the strength of the nudge; a negative one nudges away from the target
   std::int64_t steps = 20;  ///< T
   double rate = 0.05;       ///< alpha
-  bool centred = false;
-  /// The states descend the batch mean of E, not each its own sample's: a rate of alpha / B. The script's way is true.
+  bool centered = false;
+  bool centred = false;  ///< deprecated name of `centered`: either one turns it on
+  /// The states descend the batch mean of E instead of each sample's own E: a rate of alpha / B.
   bool inner_mean = false;
-  /// Credit times B, so that a step follows the batch sum of E. The script's way is true.
+  /// Multiplies the credit by B, so that a step follows the batch sum of E.
   bool outer_sum = false;
-  /// Trains the readout at the nudged s_L, not at h_L (always there when centred). s_L has seen the target.
+  /// Trains the readout at the nudged s_L instead of at h_L (always at h_L if centered). s_L has seen the target.
   bool readout_at_nudged = true;
 
   struct State;
@@ -90,16 +93,16 @@ struct EquilibriumPropagation {
 
 struct EquilibriumPropagation::State {
   EquilibriumPropagation rule;
-  /// How far the last step's nudge moved each hidden state: the median over the batch of |s_l - h_l| / |h_l|, (L + 1),
-  /// of the +beta phase where centred; undefined before the first step. Below the dtype's resolution (1e-7 in float32)
-  /// credit is rounding noise.
+  /// How far the last step's nudge moved each hidden state: the median over the batch of |s_l - h_l| / |h_l|, (L + 1);
+  /// of the +beta phase if centered; undefined before the first step. Below the resolution of the dtype (1e-7 in
+  /// float32) the credit is rounding noise.
   torch::Tensor relative_nudge;
 
   template <class Model>
   std::vector<torch::Tensor> credit(Model& model, const Trace& trace) {
     auto residuals = relax(model, trace, rule.beta);
     double factor = -1 / rule.beta;
-    if (rule.centred) {
+    if (is_centered()) {
       const auto nudged = nudged_;
       const auto opposite = relax(model, trace, -rule.beta);
       nudged_ = nudged;
@@ -112,11 +115,11 @@ struct EquilibriumPropagation::State {
     return residuals;
   }
 
-  /// The nudged states; centred, the free ones.
+  /// The nudged states, or the free states if centered.
   template <class Model>
   std::vector<torch::Tensor> local_inputs(Model& model, const Trace& trace) {
-    if (rule.centred) return trace.hidden;
-    if (!is_of(trace)) relax(model, trace, rule.beta);
+    if (is_centered()) return trace.hidden;
+    if (!is_nudged_for(trace)) relax(model, trace, rule.beta);
     auto states = nudged_;
     if (!rule.readout_at_nudged) states.back() = trace.hidden.back();
     return states;
@@ -124,7 +127,7 @@ struct EquilibriumPropagation::State {
 
   template <class Model>
   void after_step(Model&, const Trace& trace) {
-    if (!is_of(trace)) return;  // the schedule gives this source no weight now
+    if (!is_nudged_for(trace)) return;  // the schedule gives this source no weight now
     const torch::NoGradGuard no_grad;
     std::vector<torch::Tensor> medians;
     for (std::size_t l = 0; l < nudged_.size(); ++l) {
@@ -137,13 +140,16 @@ struct EquilibriumPropagation::State {
   }
 
  private:
-  /// Whether nudged_ belongs to this forward pass.
-  bool is_of(const Trace& trace) const { return free_.defined() && free_.is_same(trace.hidden.back()); }
+  bool is_centered() const { return rule.centered || rule.centred; }
 
-  /// Relaxes the states under the nudge, keeps them, and returns what is left between each and its prediction.
+  /// Whether nudged_ belongs to this forward pass.
+  bool is_nudged_for(const Trace& trace) const { return free_.defined() && free_.is_same(trace.hidden.back()); }
+
+  /// Relaxes the states under the nudge, stores them in nudged_, and returns the residual s_l - F_{l-1}(s_{l-1}) of
+  /// each.
   ///
-  /// The free states are the energy's minimum: a state has no force on it before the one above has moved. So step t
-  /// evaluates only what the nudge has reached, s_{L+1-t} and up, and what is below stays at exactly h_l.
+  /// The free states are the energy's minimum: no force acts on a state before the one above it has moved. So step t
+  /// evaluates only what the nudge has reached, s_{L+1-t} and up; everything below stays at exactly h_l.
   template <class Model>
   std::vector<torch::Tensor> relax(Model& model, const Trace& trace, double beta) {
     const scope::Untouched untouched(*model, trace.hidden[0].device());
@@ -205,20 +211,16 @@ struct EquilibriumPropagation::State {
 
   static std::size_t index(std::int64_t l) { return static_cast<std::size_t>(l); }
 
-  torch::Tensor free_;                 ///< h_L of the forward pass that nudged_ is of
-  std::vector<torch::Tensor> nudged_;  ///< s_0..s_L of its last relaxation
+  torch::Tensor free_;                 ///< h_L of the forward pass that nudged_ belongs to
+  std::vector<torch::Tensor> nudged_;  ///< s_0..s_L after that pass's last relaxation
 };
 
 template <class Model>
 EquilibriumPropagation::State EquilibriumPropagation::bind(Model& model, const BindContext&) const {
-  if (beta == 0 || !std::isfinite(beta)) {
-    detail::fail("EquilibriumPropagation: beta is ", beta,
-                 ", expected a finite number other than 0: credit is divided by it.");
-  }
-  if (steps < 1) detail::fail("EquilibriumPropagation: steps is ", steps, ", expected at least 1.");
-  if (!(rate > 0) || std::isinf(rate)) {
-    detail::fail("EquilibriumPropagation: rate is ", rate, ", expected a finite number > 0.");
-  }
+  detail::expect::that(beta != 0 && std::isfinite(beta), "EquilibriumPropagation", "beta", beta,
+                       "a finite number other than 0: credit is divided by it");
+  detail::expect::at_least("EquilibriumPropagation", "steps", steps, 1);
+  detail::expect::positive("EquilibriumPropagation", "rate", rate);
   detail::refuse_dropout("EquilibriumPropagation", *model);
   State state;
   state.rule = *this;

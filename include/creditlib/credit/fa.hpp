@@ -7,25 +7,26 @@
 
 namespace creditlib {
 
-/// Feedback alignment: the true gradient at the last hidden state, sent down through fixed random matrices.
+/// Feedback alignment: fixed random matrices, one per block, carry the true gradient at the last hidden state down.
 ///
 ///     a_L = dloss_i/dh_L,    a_l = a_{l+1} B_l,    B_l ~ N(0, 1) / sqrt(size of h_{l+1}), fixed
 ///
-/// B_l is (size of h_{l+1}, size of h_l), a_l (B, size of h_l). For hidden states with positions the matrices go
-/// between channels: they act on credit summed over positions, and a_l, l < L, is the same at every position. Costs
-/// B·d² multiplications a block and keeps d² numbers for each. Reads the gradient through the readout, no block's
-/// forward weights; the credit of the last block is exact by definition.
-///
-/// Throws Error at bind if explicit feedback has another number of matrices or another shape.
-/// Source: Lillicrap, Cownden, Tweed, Akerman, "Random synaptic feedback weights support error backpropagation for deep
-/// learning", Nature Communications 7 (2016); one matrix a residual block, as here, is train_methods'.
+/// - Shapes: B_l is (size of h_{l+1}, size of h_l); a_l is (B, size of h_l).
+/// - Hidden states with positions: the matrices map channels to channels. They act on credit summed over positions, and
+///   a_l, l < L, is the same at every position.
+/// - Cost: B d^2 multiplications per block, and d^2 stored numbers for each.
+/// - Reads the gradient through the readout, and no block's forward weights. The last block's credit is exact by
+///   definition.
+/// - Throws Error at bind if explicit feedback has the wrong number of matrices or a wrong shape.
+/// - Source: Lillicrap, Cownden, Tweed, Akerman, "Random synaptic feedback weights support error backpropagation for
+///   deep learning", Nature Communications 7 (2016). The paper has one matrix per layer; here it is one per block.
 struct FA {
-  /// B_0..B_{L-1}; copied, cast and moved to the model's dtype and device, and nothing is drawn. Where the model has no
-  /// embed parameters B_0 may be undefined. Empty: drawn at bind.
+  /// B_0..B_{L-1}. They are copied, then cast and moved to the model's dtype and device, and nothing is drawn. B_0 may
+  /// be undefined if the model has no embed parameters. If empty, the matrices are drawn at bind.
   std::vector<torch::Tensor> feedback = {};
 
   struct State {
-    std::vector<torch::Tensor> feedback;  ///< B_0..B_{L-1}; B_0 undefined where the model has no embed parameters
+    std::vector<torch::Tensor> feedback;  ///< B_0..B_{L-1}; B_0 is undefined if the model has no embed parameters
 
     template <class Model>
     std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
@@ -51,7 +52,7 @@ struct FA {
     std::vector<torch::Tensor> matrices(blocks);
 
     if (!feedback.empty()) {
-      detail::check_feedback_count("FA", feedback.size(), blocks, "one a block");
+      detail::check_feedback_count("FA", feedback.size(), blocks, "one per block");
       for (std::size_t l = first; l < blocks; ++l) {
         const auto meaning = c10::str("one row for each of the ", size(l + 1), " features of h_", l + 1,
                                       ", one column for each of the ", size(l), " of h_", l);

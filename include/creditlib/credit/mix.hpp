@@ -14,13 +14,15 @@ template <class A, class B>
 inline constexpr bool is_mix<Mix<A, B>> = true;
 }  // namespace detail
 
-/// Two credit sources under one schedule (SwitchAt, Blend, Warmup, or one of your own).
+/// Two credit sources under one schedule (SwitchAt, Blend, Warmup, or a custom one).
 ///
-/// Where both weights differ from 0 the credit is the sum of weight times credit, each normalised by its own RMS
-/// (RowRms{}); where one is 0 it is the other source's alone, and the unused source is not evaluated. Each source draws
-/// from a generator of its own; the first draws as it would alone. A trainer's state() has both: `.first`, `.second`.
-/// Shapes, costs and run-time errors are the sources' own; a Mix in a Mix, a schedule for one source and two sources
-/// with local_inputs are errors at compile time. Source: the blends and switches of the schedule-timing script.
+/// - Both weights nonzero: the credit is the weighted sum of the two credits, each first divided by its own RMS
+///   (RowRms{}).
+/// - One weight zero: the credit is the other source's alone, and the unused source is not evaluated.
+/// - Each source has its own generator; the first source draws the numbers that it would draw alone.
+/// - A trainer's state() has both states: `.first` and `.second`.
+/// - Shapes, costs and run-time errors are the sources' own. A Mix in a Mix, a schedule for one source, and two sources
+///   with local_inputs are compile-time errors.
 template <class First, class Second>
 struct Mix {
   static_assert(

@@ -5,6 +5,7 @@
 #include <creditlib/credit/credit_point.hpp>
 #include <creditlib/network/shape.hpp>
 #include <creditlib/credit/detail/credit_nets.hpp>
+#include <creditlib/detail/expect.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <cstdint>
@@ -14,26 +15,26 @@
 
 namespace creditlib {
 
-/// State credit (the state bridge): a net for each hidden state predicts the last one, and the loss of that prediction,
-/// through the true readout, has a gradient: the credit.
+/// State credit: a net per hidden state predicts the last one; the credit is the gradient of that prediction's loss
+/// through the true readout.
 ///
 ///     a_l = d/dh_l loss_b(readout(p_l)),    p_l = net_l(h_l, t_l, e),    trained on
 ///     mean_b ||(p_l - h_L) / max(1, ||h_L||)||^2
 ///
-/// e is the error (B, C), ||h_L|| the sample's own norm. With N nets net i has time t = i/N (h_0 has one only where its
-/// estimate is read; that of h_L predicts its own input). e is held fixed in the gradient. a_l has the shape of h_l and
-/// the scale of the gradient.
+/// e is the error (B, C), held fixed in the gradient, and ||h_L|| the sample's own norm. With N nets, net i has time t
+/// = i/N (h_0 has a net only if its estimate is used; h_L's net predicts its own input).
 ///
-/// Credit costs a forward and a backward pass of each net and of the readout, and reads the hidden states, the error,
-/// the target and the readout, no block. The readout runs in the model's present mode; its running statistics and
-/// LibTorch's global generators are left as they were. Learning reads the hidden states and the error alone.
-///
-/// Throws Error at bind for options that cannot be meant, and for BlockInput where blocks change the shape.
-/// Source: the state bridge of cnn_baseline.
+/// - Shapes: a_l has the shape of h_l and the scale of the gradient.
+/// - Cost of credit: a forward and a backward pass of each net and of the readout. Reads the hidden states, the error,
+///   the target and the readout, but no block.
+/// - Learning reads the hidden states and the error alone.
+/// - The readout runs in the model's present mode; its running statistics and LibTorch's global generators are left
+///   unchanged.
+/// - Throws Error at bind for an invalid option, and for BlockInput if a block changes the shape of the hidden state.
 struct StatePredictor {
-  double lr = 3e-4;                           ///< of Adam
-  std::optional<double> clip = std::nullopt;  ///< the norm of each net's gradients
-  std::int64_t hidden = 256;                  ///< of each net, see CreditNetOptions
+  double lr = 3e-4;                           ///< learning rate of Adam
+  std::optional<double> clip = std::nullopt;  ///< largest norm of each net's gradients
+  std::int64_t hidden = 256;                  ///< see CreditNetOptions
   std::int64_t layers = 2;
   std::int64_t time = 32;
   CreditPoint at = CreditPoint::BlockOutput;
@@ -46,8 +47,8 @@ struct StatePredictor {
 
 struct StatePredictor::State {
   CreditPoint at;
-  std::size_t first;        ///< the hidden state that net 0 is for
-  detail::CreditNets nets;  ///< of h_first..h_L; of h_first..h_{L-1} where no slot holds the estimate at h_L
+  std::size_t first;        ///< the hidden state of net 0
+  detail::CreditNets nets;  ///< one for each of h_first..h_L (..h_{L-1} if no slot holds the estimate at h_L)
 
   template <class Model>
   std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
@@ -65,7 +66,7 @@ struct StatePredictor::State {
     return detail::as_credits(model, trace, at, std::move(estimates));
   }
 
-  /// What learn descends, a scalar for each net.
+  /// The terms that learn() minimizes, one scalar per net.
   template <class Model>
   std::vector<torch::Tensor> losses(Model&, const Trace& trace) const {
     const auto wanted = trace.hidden.back().flatten(1);
@@ -86,7 +87,7 @@ struct StatePredictor::State {
   NamedTensors named_tensors() const { return prefixed("nets", nets.named_tensors()); }
 
  private:
-  /// Of h_L from hidden state first + i, (B, size of h_L).
+  /// The prediction of h_L from hidden state first + i, (B, size of h_L).
   torch::Tensor prediction(std::size_t i, const torch::Tensor& h, const torch::Tensor& e) const {
     return nets[i]->forward(h, static_cast<double>(i) / static_cast<double>(nets.size()), e);
   }
@@ -94,8 +95,8 @@ struct StatePredictor::State {
 
 template <class Model>
 StatePredictor::State StatePredictor::bind(Model& model, const BindContext& context) const {
-  detail::check_not_negative("StatePredictor", "lr", lr);
-  if (clip) detail::check_positive("StatePredictor", "clip", *clip);
+  detail::expect::not_negative("StatePredictor", "lr", lr);
+  if (clip) detail::expect::positive("StatePredictor", "clip", *clip);
   const auto shapes = hidden_shapes(model);
   detail::check_credit_point("StatePredictor", at, shapes);
 

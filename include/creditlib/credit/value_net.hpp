@@ -6,6 +6,7 @@
 #include <creditlib/credit/credit_point.hpp>
 #include <creditlib/network/shape.hpp>
 #include <creditlib/credit/detail/credit_nets.hpp>
+#include <creditlib/detail/expect.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <cstdint>
 #include <optional>
@@ -14,32 +15,31 @@
 
 namespace creditlib {
 
-/// Value credit (the credit bridge): a net for each hidden state predicts the loss, and its gradient is the credit.
+/// Value credit: a net per hidden state predicts the loss, and the gradient of its prediction is the credit.
 ///
 ///     a_l = dV_l/dh_l,    V_l = net_l(h_l, t_l, e),    trained on
 ///     last:    mean_b (V_L - loss_b)^2  (+ w mean_b ||dV_L/dh_L - dloss_b/dh_L||^2)
 ///     others:  mean_b (V_l - target)^2,    target = -lambda log mean_k exp(-V'_{l+1}(h_{l+1} + sigma n_k) / lambda)
 ///
-/// e is the error (B, C), loss_b the sample's true loss, n_k ~ N(0, 1), k = 1..K, V' a copy of V whose numbers follow
-/// it, V' <- ema V' + (1 - ema) V after each step. With N nets net i has time t = i/N, which never reaches 1 (h_0 has
-/// one only where its estimate is read). a_l has the shape of h_l and the scale of the gradient.
+/// e is the error (B, C), loss_b the sample's true loss, n_k ~ N(0, 1) for k = 1..K, and V' a copy of V that follows
+/// it: V' <- ema V' + (1 - ema) V after each step. With N nets, net i has time t = i/N, which never reaches 1 (h_0 has
+/// a net only if its estimate is used).
 ///
-/// Credit costs a forward and a backward pass of each net and reads the hidden states and the error alone; learning
-/// reads the losses besides, and the gradient through the readout where w > 0. No block is run again. e tells a net the
-/// loss almost directly, and without w nothing but that fit ties dV/dh to the gradient: see docs/policies/value_net.md
-/// for what it reaches.
-///
-/// Throws Error at bind for options that cannot be meant, and for BlockInput where blocks change the shape.
-/// Source: the credit bridge of cnn_baseline, whose term_grad_weight (w, .1) is read there and never used.
+/// - Shapes: a_l has the shape of h_l and the scale of the gradient.
+/// - Cost of credit: one forward and one backward pass of each net. Reads the hidden states and the error alone.
+/// - Learning also reads the losses and, if w > 0, the gradient through the readout. No block is run again.
+/// - e tells a net the loss almost directly, and if w = 0 nothing but that fit ties dV/dh to the gradient:
+///   docs/policies/value_net.md says what accuracy it reaches.
+/// - Throws Error at bind for an invalid option, and for BlockInput if a block changes the shape of the hidden state.
 struct ValueNet {
   std::int64_t samples = 4;  ///< K
   double sigma = 0.01;
   double lambda = 0.1;
   double ema = 0.99;
   double terminal_gradient_weight = 0;  ///< w
-  double lr = 3e-4;                     ///< of Adam
-  std::optional<double> clip = 1.0;     ///< the norm of each net's gradients
-  std::int64_t hidden = 256;            ///< of each net, see CreditNetOptions
+  double lr = 3e-4;                     ///< learning rate of Adam
+  std::optional<double> clip = 1.0;     ///< largest norm of each net's gradients
+  std::int64_t hidden = 256;            ///< see CreditNetOptions
   std::int64_t layers = 3;
   std::int64_t time = 32;
   CreditPoint at = CreditPoint::BlockOutput;
@@ -53,9 +53,9 @@ struct ValueNet {
 struct ValueNet::State {
   ValueNet config;
   BindContext context;
-  std::size_t first;               ///< the hidden state that net 0 is for
-  detail::CreditNets nets;         ///< of h_first..h_L
-  std::vector<CreditNet> targets;  ///< V' of h_{first+1}..h_L
+  std::size_t first;               ///< the hidden state of net 0
+  detail::CreditNets nets;         ///< one for each of h_first..h_L
+  std::vector<CreditNet> targets;  ///< V', one for each of h_{first+1}..h_L
 
   template <class Model>
   std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
@@ -72,8 +72,8 @@ struct ValueNet::State {
     return detail::as_credits(model, trace, config.at, std::move(estimates));
   }
 
-  /// What learn descends, a scalar for each net. Draws the noise, K times the batch for each hidden state but the
-  /// first.
+  /// The terms that learn() minimizes, one scalar per net. Draws the noise: K times the batch for each hidden state
+  /// except the first.
   template <class Model>
   std::vector<torch::Tensor> losses(Model&, const Trace& trace) {
     std::vector<torch::Tensor> losses;
@@ -91,7 +91,7 @@ struct ValueNet::State {
     const torch::NoGradGuard no_grad;
     const auto followers = detail::CreditNets::parameters_of(targets);
     if (followers.empty()) return;
-    // Net 0 is nobody's target.
+    // Net 0 is not used as a target.
     const auto leaders = torch::TensorList(nets.parameters()).slice(nets.parameters().size() - followers.size());
     at::_foreach_lerp_(followers, leaders, 1 - config.ema);
   }
@@ -105,7 +105,7 @@ struct ValueNet::State {
   }
 
  private:
-  /// V of hidden state first + i, (B).
+  /// V at hidden state first + i, (B).
   torch::Tensor value(const CreditNet& net, std::size_t i, const torch::Tensor& h, const torch::Tensor& e) const {
     return net->forward(h, static_cast<double>(i) / static_cast<double>(nets.size()), e).squeeze(1);
   }
@@ -135,13 +135,13 @@ struct ValueNet::State {
 
 template <class Model>
 ValueNet::State ValueNet::bind(Model& model, const BindContext& context) const {
-  detail::check_at_least_one("ValueNet", "samples (K)", samples);
-  detail::check_not_negative("ValueNet", "sigma", sigma);
-  detail::check_positive("ValueNet", "lambda", lambda);
-  detail::check_option("ValueNet", "ema", ema, ema >= 0 && ema < 1, "a number >= 0 and < 1");
-  detail::check_not_negative("ValueNet", "terminal_gradient_weight", terminal_gradient_weight);
-  detail::check_not_negative("ValueNet", "lr", lr);
-  if (clip) detail::check_positive("ValueNet", "clip", *clip);
+  detail::expect::at_least("ValueNet", "samples (K)", samples, 1);
+  detail::expect::not_negative("ValueNet", "sigma", sigma);
+  detail::expect::positive("ValueNet", "lambda", lambda);
+  detail::expect::that(ema >= 0 && ema < 1, "ValueNet", "ema", ema, "a number >= 0 and < 1");
+  detail::expect::not_negative("ValueNet", "terminal_gradient_weight", terminal_gradient_weight);
+  detail::expect::not_negative("ValueNet", "lr", lr);
+  if (clip) detail::expect::positive("ValueNet", "clip", *clip);
   const auto shapes = hidden_shapes(model);
   detail::check_credit_point("ValueNet", at, shapes);
 

@@ -4,6 +4,7 @@
 #include <creditlib/credit/credit_point.hpp>
 #include <creditlib/network/shape.hpp>
 #include <creditlib/credit/detail/credit_nets.hpp>
+#include <creditlib/detail/expect.hpp>
 #include <creditlib/network/detail/forward_from.hpp>
 #include <creditlib/network/detail/samples_are_independent.hpp>
 #include <creditlib/scope/untouched.hpp>
@@ -15,34 +16,33 @@
 
 namespace creditlib {
 
-/// Vector credit: a net gives the gradient itself, and learns it from how the loss answers to small changes.
+/// Vector credit: a net predicts the gradient directly; it is trained on the loss's response to small perturbations.
 ///
 ///     a_l = net(h_l, l/L, e),    trained on
 ///     mean_b ||a_L - dloss_b/dh_L||^2
-///     + mean_{b,m} ( <a_l, v_m> - (loss_b(h_l + eps v_m) - loss_b(h_l - eps v_m)) / (2 eps) )^2,    one l < L a step
+///     + mean_{b,m} ( <a_l, v_m> - (loss_b(h_l + eps v_m) - loss_b(h_l - eps v_m)) / (2 eps) )^2,  one l < L per step
 ///
-/// e is the error (B, C), v_m a unit direction for each sample over all of h_l's numbers, loss_b each sample's own,
-/// through blocks l..L-1 and the readout. One net serves all hidden states of one shape; a model whose shapes differ
-/// gets one for each. a_l has the shape of h_l and the scale of the gradient.
+/// e is the error (B, C), v_m a unit direction per sample over all elements of h_l, and loss_b the sample's own loss,
+/// through blocks l..L-1 and the readout. Hidden states of the same shape share one net.
 ///
-/// Credit costs one pass of the net for each hidden state and reads the hidden states and the error alone; learning
-/// runs the network from h_l on 2 M times (models with closed_form() as one batch), without gradients, and reads the
-/// gradient through the readout. Those passes run in the model's present mode, leave its running statistics and
-/// LibTorch's global generators as they were, and share their Dropout masks. With BatchNorm the samples of a batch are
-/// moved together, so a target also holds what the others do to this sample's loss.
-///
-/// Throws Error at bind for options that cannot be meant, and for BlockInput where blocks change the shape.
-/// Source: VectorCreditNet of schedule_timing and snapshot_time_sweep, which drive block l with the estimate at its
-/// input (BlockInput). One layer's projections weigh about 1/d of a full regression on the gradient, as there.
+/// - Shapes: a_l has the shape of h_l and the scale of the gradient.
+/// - Cost of credit: one forward pass of a net per hidden state. Reads the hidden states and the error alone.
+/// - Cost of learning: 2 M forward passes from h_l on, without gradients (for models with closed_form() as one batch),
+///   and one net update. Also reads the gradient through the readout.
+/// - Those passes run in the model's present mode, leave its running statistics and LibTorch's global generators
+///   unchanged, and share their Dropout masks. With BatchNorm all samples of a batch are moved together, so a target
+///   also holds the other samples' effect on this sample's loss.
+/// - The projections of one hidden state weigh about 1/d of a full regression on the gradient.
+/// - Throws Error at bind for an invalid option, and for BlockInput if a block changes the shape of the hidden state.
 struct Vec {
   std::int64_t directions = 4;  ///< M
   double epsilon = 1e-3;
-  /// Steps of epsilon times the norm of the sample's h_l (epsilon itself where that is 0): an absolute one is lost to
-  /// rounding once h_l has grown.
+  /// Scales epsilon by the norm of the sample's h_l (not if that norm is 0): an absolute step is lost to rounding once
+  /// h_l has grown.
   bool relative = false;
-  double lr = 1e-3;                  ///< of Adam
-  std::optional<double> clip = 1.0;  ///< the norm of a net's gradients
-  std::int64_t hidden = 256;         ///< of each net, see CreditNetOptions
+  double lr = 1e-3;                  ///< learning rate of Adam
+  std::optional<double> clip = 1.0;  ///< largest norm of each net's gradients
+  std::int64_t hidden = 256;         ///< see CreditNetOptions
   std::int64_t layers = 3;
   std::int64_t time = 32;
   CreditPoint at = CreditPoint::BlockOutput;
@@ -57,7 +57,7 @@ struct Vec::State {
   Vec config;
   BindContext context;
   std::size_t first;                ///< the first hidden state with an estimate
-  std::vector<std::size_t> net_of;  ///< which net each hidden state has
+  std::vector<std::size_t> net_of;  ///< the index of each hidden state's net
   detail::CreditNets nets;
   bool as_one_batch;  ///< whether the 2 M forward passes run as one batch
 
@@ -70,8 +70,8 @@ struct Vec::State {
     return detail::as_credits(model, trace, config.at, std::move(estimates));
   }
 
-  /// What learn descends, two scalars: terminal and perturbation matching (the first alone where no hidden state below
-  /// h_L has an estimate). Draws the layer, then M directions.
+  /// The two terms that learn() minimizes: terminal and perturbation matching (the first alone if no hidden state below
+  /// h_L has an estimate). Draws the hidden state, then M directions.
   template <class Model>
   std::vector<torch::Tensor> losses(Model& model, const Trace& trace) {
     const std::size_t last = trace.hidden.size() - 1;
@@ -89,7 +89,7 @@ struct Vec::State {
   NamedTensors named_tensors() const { return prefixed("nets", nets.named_tensors()); }
 
  private:
-  /// (B, size of h_l).
+  /// The estimate at h_l, (B, size of h_l).
   torch::Tensor estimate(const Trace& trace, std::size_t l) const {
     const double t = static_cast<double>(l) / static_cast<double>(trace.hidden.size() - 1);
     return nets[net_of[l]]->forward(trace.hidden[l], t, trace.error);
@@ -107,7 +107,7 @@ struct Vec::State {
     return ((estimate(trace, l) * v).sum(2) - slopes(model, trace, l, v)).square().mean();
   }
 
-  /// M directions for each sample, (M, B, size of h_l).
+  /// M unit directions per sample, (M, B, size of h_l).
   torch::Tensor unit_directions(const torch::Tensor& h) const {
     std::vector<torch::Tensor> directions;
     for (std::int64_t m = 0; m < config.directions; ++m) directions.push_back(context.randn(h.sizes()).flatten(1));
@@ -131,7 +131,7 @@ struct Vec::State {
            (2 * epsilon);
   }
 
-  /// The loss of each sample from other states on, (N, B, size of h_l) to (N, B).
+  /// The loss per sample, (N, B), with h_l replaced by N sets of states, (N, B, size of h_l).
   template <class Model>
   torch::Tensor losses_at(Model& model, const Trace& trace, std::size_t l, const torch::Tensor& states) const {
     const auto run = [&](const torch::Tensor& moved) {
@@ -149,10 +149,10 @@ struct Vec::State {
 
 template <class Model>
 Vec::State Vec::bind(Model& model, const BindContext& context) const {
-  detail::check_at_least_one("Vec", "directions (M)", directions);
-  detail::check_positive("Vec", "epsilon", epsilon);
-  detail::check_not_negative("Vec", "lr", lr);
-  if (clip) detail::check_positive("Vec", "clip", *clip);
+  detail::expect::at_least("Vec", "directions (M)", directions, 1);
+  detail::expect::positive("Vec", "epsilon", epsilon);
+  detail::expect::not_negative("Vec", "lr", lr);
+  if (clip) detail::expect::positive("Vec", "clip", *clip);
   const auto shapes = hidden_shapes(model);
   detail::check_credit_point("Vec", at, shapes);
 

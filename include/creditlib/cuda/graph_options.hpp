@@ -5,10 +5,10 @@
 namespace creditlib::cuda {
 
 struct GraphOptions {
-  /// Steps of a kind that run eagerly before one is captured: libraries set themselves up in them, which a capture must
-  /// not see.
+  /// The number of eager steps per batch shape before a step is captured: libraries initialize themselves in them,
+  /// which must not be captured.
   std::int64_t warm_up = 3;
-  /// How many graphs are kept, one for each shape of batch; the one that was used longest ago makes room.
+  /// The number of graphs kept, one per batch shape; the least recently used graph is evicted.
   std::int64_t graphs = 2;
 };
 

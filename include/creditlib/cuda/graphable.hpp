@@ -9,13 +9,13 @@
 
 namespace creditlib::detail {
 
-/// Whether a graph can hold the steps of a credit source: not where they change something on the host, which a replay
-/// would leave as it was.
+/// Whether a CUDA graph can hold the steps of a credit source: not if they change something on the host, which a replay
+/// would not repeat.
 template <class State, class Model>
 constexpr bool graphable_source = !Learns<State, Model> && !SeesUpdates<State, Model> &&
                                   !HasLocalInputs<State, Model> && GivesCreditConst<State, Model>;
 
-/// The sentences that say why not.
+/// Fails to compile with the reason why a source is not graphable.
 template <class State, class Model>
 consteval bool source_is_graphable() {
   constexpr bool learns = Learns<State, Model>;
@@ -29,7 +29,7 @@ consteval bool source_is_graphable() {
       "cuda::GraphedStep");
   constexpr bool has_local_inputs = HasLocalInputs<State, Model>;
   static_assert(!has_local_inputs,
-                "creditlib: this credit source has local_inputs, for which random generators are put back on the host, "
+                "creditlib: this credit source has local_inputs, for which random generators are restored on the host, "
                 "and a CUDA graph cannot do that; use trainer.step instead of cuda::GraphedStep");
   constexpr bool stays = GivesCreditConst<State, Model>;
   static_assert(
@@ -39,7 +39,7 @@ consteval bool source_is_graphable() {
   return graphable_source<State, Model>;
 }
 
-/// What is known of a trainer's credit at compile time; of a trainer without any, back-propagation.
+/// A trainer's credit at compile time. The primary template is for trainers without credit sources: back-propagation.
 template <class Trainer>
 struct TrainersCredit {
   static constexpr bool can_be_graphed = true;
@@ -57,14 +57,14 @@ struct TrainersCredit<LocalTrainer<Model, Credit, Schedule, Normalizer, LocalLos
   static constexpr bool can_be_graphed = []<class... S>(std::type_identity<std::tuple<S&...>>) {
     return (graphable_source<S, Model> && ...);
   }(std::type_identity<States>{});
-  /// The same, with a sentence where it is not so.
+  /// The same; fails to compile with the reason if it is false.
   static consteval bool graphable() {
     return []<class... S>(std::type_identity<std::tuple<S&...>>) {
       return (source_is_graphable<S, Model>() & ...);
     }(std::type_identity<States>{});
   }
 
-  /// What the sources keep, feedback matrices above all.
+  /// The sources' tensors, such as feedback matrices.
   static std::vector<torch::Tensor> tensors(const Trainer& trainer) {
     std::vector<torch::Tensor> tensors;
     const auto collect = [&]<class State>(const State& state) {
@@ -81,7 +81,7 @@ struct TrainersCredit<LocalTrainer<Model, Credit, Schedule, Normalizer, LocalLos
 
 namespace creditlib::cuda {
 
-/// Whether cuda::GraphedStep takes a trainer; where it does not, making one says why when it is compiled.
+/// Whether cuda::GraphedStep accepts a trainer; if not, constructing one fails to compile with the reason.
 template <class Trainer>
 concept Graphable = detail::TrainersCredit<Trainer>::can_be_graphed;
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <creditlib/data/dataset.hpp>
 #include <creditlib/data/detail/augmented_images.hpp>
+#include <creditlib/detail/expect.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <cstddef>
@@ -22,44 +23,43 @@ struct BatchOptions {
   bool augment = false;    ///< random crop with padding 4 and horizontal flip, see crop_and_flip
   bool flatten = false;    ///< (B, C H W) instead of (B, C, H, W)
   bool drop_last = false;  ///< leave out a last batch that is not full
-  bool prefetch =
-      false;  ///< on the CPU, make the next batch on another thread while this one is used: the same batches
+  bool prefetch = false;   ///< on the CPU, make the next batch on another thread meanwhile; the batches are the same
   std::int64_t seed = 42;
   torch::Dtype dtype = torch::kFloat32;
 };
 
-/// Images, normalised, and their labels (B), int64; `auto& [x, y]` names them.
+/// Normalized images and their labels (B), int64, for `auto& [x, y]`.
 struct Batch {
   torch::Tensor input, target;
 };
 
-/// The batches of a data set, an epoch each time it is iterated over:
+/// The batches of a data set; each iteration over it is one epoch.
 ///
 ///     data::Batches batches(splits.train, {.batch_size = 128, .augment = splits.augment});
 ///     for (auto& [x, y] : batches) trainer.step(x, y);
 ///
-/// Every image comes once an epoch, in a new order (`shuffle`), the last batch is short where the size asks for it.
-/// Order, crops and flips of an epoch are drawn together when it begins, on the CPU, from a generator of this object's
-/// own, and moved to the data set's device: CPU and CUDA get the same batches, torch's global generator is left alone,
-/// and on CUDA no batch waits for a copy. Without shuffle and augment it is what evaluation wants, and draws nothing.
-///
-/// An epoch's iterator moves and is not copied. A batch is new memory. On the CPU its images are picked, cropped,
-/// flipped and normalised in one pass over them.
+/// - Every image comes once per epoch, in a new order with `shuffle`; the last batch may be short.
+/// - Order, crops and flips of an epoch are drawn together when it begins, on the CPU, from this object's own
+///   generator, and moved to the data set's device: CPU and CUDA get the same batches, torch's global generator is left
+///   unchanged, and on CUDA no batch waits for a copy.
+/// - For evaluation turn off shuffle and augment; then nothing is drawn.
+/// - An epoch's iterator moves and is not copied. Each batch is new memory. On the CPU its images are picked, cropped,
+///   flipped and normalized in one pass.
 class Batches {
  public:
   class Iterator;
 
-  /// Throws Error if the data set is not sound (see Dataset::checked), if batch_size is below 1, if dtype is not
-  /// float32 or float64, or if drop_last leaves no batch.
+  /// Throws Error if the data set is invalid (see Dataset::checked), batch_size is below 1, dtype is not float32 or
+  /// float64, or drop_last leaves no batch.
   explicit Batches(Dataset dataset, BatchOptions options = {})
       : dataset_(std::move(dataset)),
         options_(options),
         images_(dataset_, options.dtype, padding),
         generator_(at::make_generator<at::CPUGeneratorImpl>(static_cast<std::uint64_t>(options.seed))) {
-    if (options.batch_size < 1) detail::fail("Batches: batch_size is ", options.batch_size, ", expected 1 or more");
+    detail::expect::at_least("Batches", "batch_size", options.batch_size, 1);
     if (batches_per_epoch() == 0) {
       detail::fail("Batches: drop_last leaves no batch, since ", dataset_.name, " has ", dataset_.size(),
-                   " images and batch_size is ", options.batch_size, ": use a smaller batch_size");
+                   " images and batch_size is ", options.batch_size, ": use a smaller batch_size.");
     }
   }
   Batches(Batches&&) = default;
@@ -73,25 +73,25 @@ class Batches {
     return options_.drop_last || dataset_.size() % options_.batch_size == 0 ? full : full + 1;
   }
 
-  /// Begins an epoch of its own: draws its order, crops and flips. An epoch that is left early counts.
+  /// Begins an epoch: draws its order, crops and flips. An epoch that is not finished counts too.
   Iterator begin();
   std::default_sentinel_t end() const { return {}; }
 
-  /// The generator's state: what has to be kept between two epochs for a run to resume with the batches that it would
-  /// have had. (Kept within an epoch, it resumes at the next one.)
+  /// The generator's state. Saved between two epochs, it lets a run resume with the batches that would have followed;
+  /// saved within an epoch, it resumes at the next one.
   NamedTensors named_tensors() const { return {{"generator", generator_.get_state()}}; }
 
-  /// Takes back what named_tensors() gave. Throws Error if it is not there or is no such state.
+  /// Restores what named_tensors() gave. Throws Error if it is missing or is not a generator's state.
   void load(const NamedTensors& tensors) {
     const auto found =
         std::find_if(tensors.begin(), tensors.end(), [](const auto& named) { return named.first == "generator"; });
     if (found == tensors.end())
-      detail::fail("Batches: \"generator\" is not among the ", tensors.size(), " tensors to load");
+      detail::fail("Batches: \"generator\" is not among the ", tensors.size(), " tensors to load.");
     detail::translated([&] { generator_.set_state(found->second); });
   }
 
  private:
-  /// What an epoch is made of: (N) each.
+  /// The draws of an epoch, (N) each.
   detail::ImageDraws draw() {
     const auto size = dataset_.size();
     const auto device = dataset_.images.device();
@@ -108,7 +108,7 @@ class Batches {
     return draws;
   }
 
-  /// On CUDA a batch is queued, not waited for: nothing is gained by another thread.
+  /// On CUDA a batch is queued without waiting, so another thread gains nothing.
   bool prefetches() const { return options_.prefetch && dataset_.images.is_cpu(); }
 
   Batch batch(const detail::ImageDraws& epoch, std::int64_t index) const {
@@ -129,7 +129,7 @@ class Batches {
   at::Generator generator_;
 };
 
-/// Goes through one epoch, making a batch when it comes to it.
+/// Iterates over one epoch and makes each batch when it is reached.
 class Batches::Iterator {
  public:
   using iterator_concept = std::input_iterator_tag;
@@ -165,7 +165,7 @@ class Batches::Iterator {
   detail::ImageDraws draws_;
   std::int64_t index_ = 0;
   Batch batch_;
-  std::future<Batch> next_;  ///< the one after batch_, where it is made ahead; waited for when it is destroyed
+  std::future<Batch> next_;  ///< the batch after batch_, if prefetched; its destructor waits for it
 };
 
 inline Batches::Iterator Batches::begin() { return {*this, draw()}; }

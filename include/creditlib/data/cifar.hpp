@@ -14,11 +14,10 @@
 namespace creditlib {
 namespace data {
 
-/// How the files of a CIFAR folder are checked.
+/// Options of reading a CIFAR folder.
 struct CifarOptions {
-  /// Takes files of any whole number of records: subsets of your own, files for tests. Otherwise a file of another size
-  /// than the published one is an Error, since one whose download broke off between two records looks like a smaller
-  /// set.
+  /// Accepts files of any whole number of records: your own subsets, or files for tests. Otherwise a file of another
+  /// size than the published one is an Error, since a download that stops between two records looks like a smaller set.
   bool any_size = false;
 };
 
@@ -28,8 +27,8 @@ namespace detail {
 
 inline constexpr std::int64_t cifar_pixels = 3 * 32 * 32;
 
-/// Fills in images and labels from files of records: `label_bytes` labels, of which the last one is used, then the
-/// pixels. As published each file has `published` records.
+/// Reads images and labels from files of records: `label_bytes` labels, of which the last one is used, then the pixels.
+/// Each published file has `published` records.
 inline data::Dataset read_cifar(data::Dataset dataset, const std::filesystem::path& folder,
                                 const std::vector<std::string>& names, std::int64_t label_bytes, std::int64_t published,
                                 const data::CifarOptions& options, const std::string& cure) {
@@ -46,7 +45,7 @@ inline data::Dataset read_cifar(data::Dataset dataset, const std::filesystem::pa
       file.fail("is ", file.size(), " bytes (", file.size() / record, " records), expected ", published * record, " (",
                 published, " records of ", record, "): it is ",
                 file.size() < published * record ? "truncated" : "not the published file", "; ", cure,
-                ", or read files of your own with CifarOptions{.any_size = true}");
+                ", or read custom files with CifarOptions{.any_size = true}");
     }
     images += file.size() / record;
   }
@@ -70,12 +69,12 @@ inline data::Dataset read_cifar(data::Dataset dataset, const std::filesystem::pa
 
 namespace data {
 
-/// CIFAR-10, binary version: 50,000 + 10,000 images of 3 x 32 x 32 in 10 classes, five training files and one to test
-/// on, each of 10,000 records. `folder` is cifar-10-batches-bin or the folder that holds it.
+/// CIFAR-10, binary version: 50,000 + 10,000 images of 3 x 32 x 32 in 10 classes, in five training files and one test
+/// file of 10,000 records each. `folder` is cifar-10-batches-bin or the folder that contains it.
 ///
-/// Throws Error naming the file that is missing, truncated (with its bytes and those expected), of another size than
-/// published (see CifarOptions), or has a label out of range.
-/// Source: Krizhevsky, "Learning multiple layers of features from tiny images" (2009).
+/// - Throws Error, naming the file, if one is missing, truncated (with its size and the expected one), of another size
+///   than published (see CifarOptions), or has a label out of range.
+/// - Source: Krizhevsky, "Learning multiple layers of features from tiny images" (2009).
 inline Splits cifar10(const std::filesystem::path& folder, const CifarOptions& options = {}) {
   const std::string cure = "download the CIFAR-10 binary version and unpack it there";
   const auto place =
@@ -92,12 +91,12 @@ inline Splits cifar10(const std::filesystem::path& folder, const CifarOptions& o
           .augment = true};
 }
 
-/// CIFAR-100, binary version, with its fine labels: 50,000 + 10,000 images of 3 x 32 x 32 in 100 classes, a file each.
-/// `folder` is cifar-100-binary or the folder that holds it.
+/// CIFAR-100, binary version, with its fine labels: 50,000 + 10,000 images of 3 x 32 x 32 in 100 classes, one file
+/// each. `folder` is cifar-100-binary or the folder that contains it.
 ///
-/// Throws Error naming the file that is missing, truncated (with its bytes and those expected), of another size than
-/// published (see CifarOptions), or has a label out of range.
-/// Source: Krizhevsky, "Learning multiple layers of features from tiny images" (2009).
+/// - Throws Error, naming the file, if one is missing, truncated (with its size and the expected one), of another size
+///   than published (see CifarOptions), or has a label out of range.
+/// - Source: Krizhevsky, "Learning multiple layers of features from tiny images" (2009).
 inline Splits cifar100(const std::filesystem::path& folder, const CifarOptions& options = {}) {
   const std::string cure = "download the CIFAR-100 binary version and unpack it there";
   const auto place = detail::data_folder("cifar100", folder, {"cifar-100-binary"}, {"train.bin", "test.bin"}, cure);

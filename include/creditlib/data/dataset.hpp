@@ -12,34 +12,34 @@
 namespace creditlib {
 namespace detail {
 
-/// Throws Error, beginning with `where`, at the first of the labels (N) that is not one of 0..classes-1.
+/// Throws Error, prefixed with `where`, for the first of the labels (N) outside 0..classes-1.
 inline void check_labels(const std::string& where, const torch::Tensor& labels, std::int64_t classes) {
   const auto wrong = torch::logical_or(labels < 0, labels >= classes).nonzero();
   if (wrong.size(0) == 0) return;
   const auto index = wrong[0].item<std::int64_t>();
   fail(where, ": label ", labels[index].item<std::int64_t>(), " of image ", index, " is out of range, expected 0 to ",
-       classes - 1, ": the file is damaged or of another data set");
+       classes - 1, ": the file is damaged or belongs to another data set.");
 }
 
 }  // namespace detail
 
 namespace data {
 
-/// Labelled images that stay where they are, whole, on one device: N images of C channels, H by W.
+/// Labeled images, held whole on one device: N images of C channels, H by W.
 struct Dataset {
   std::string name = {};
   torch::Tensor images = {};  ///< (N, C, H, W), uint8
   torch::Tensor labels = {};  ///< (N), int64, each in 0..classes-1
   std::int64_t classes = 0;
-  double pixel_max = 255;                         ///< the pixel value that stands for 1
-  std::vector<double> mean = {}, deviation = {};  ///< of pixel / pixel_max, one a channel, for normalise
+  double pixel_max = 255;                         ///< the pixel value that means 1
+  std::vector<double> mean = {}, deviation = {};  ///< of pixel / pixel_max, one per channel, for Normalize
 
   std::int64_t size() const { return images.size(0); }
 
-  /// The first n images; their storage is shared. Throws Error unless 1 <= n <= size().
+  /// The first n images, sharing storage. Throws Error unless 1 <= n <= size().
   Dataset first(std::int64_t n) const {
     if (n < 1 || n > size()) {
-      detail::fail("Dataset ", name, ": the first ", n, " images were asked for, expected 1 to ", size());
+      detail::fail("Dataset ", name, ": the first ", n, " images were asked for, expected 1 to ", size(), ".");
     }
     Dataset part = *this;
     part.images = images.narrow(0, 0, n);
@@ -47,7 +47,7 @@ struct Dataset {
     return part;
   }
 
-  /// The same on another device.
+  /// A copy on another device.
   Dataset to(torch::Device device) const {
     Dataset moved = *this;
     detail::translated([&] {
@@ -57,29 +57,29 @@ struct Dataset {
     return moved;
   }
 
-  /// This data set, once everything said above of its members has been found true; Batches asks when it is made. Waits
-  /// for the device.
+  /// Returns this data set after checking all that is said of its members above; Batches calls it at construction.
+  /// Waits for the device.
   ///
-  /// Throws Error naming the member, or the index and value of the first label out of range.
+  /// - Throws Error naming the member, or the index and value of the first label out of range.
   const Dataset& checked() const {
     const std::string who = "Dataset " + name;
-    const auto fail = [&](const auto&... parts) { detail::fail(who, ": ", parts...); };
+    const auto fail = [&](const auto&... parts) { detail::fail(who, ": ", parts..., "."); };
     if (!images.defined() || images.dim() != 4 || images.scalar_type() != torch::kUInt8) {
       fail("images are ", detail::tensor_text(images), ", expected (N, C, H, W) uint8");
     }
     if (images.numel() == 0)
-      fail("images are ", detail::tensor_text(images),
-           ", expected at least one image of at least one pixel");
+      fail("images are ", detail::tensor_text(images), ", expected at least one image of at least one pixel");
     if (!labels.defined() || labels.dim() != 1 || labels.scalar_type() != torch::kInt64 || labels.size(0) != size()) {
-      fail("labels are ", detail::tensor_text(labels), ", expected (", size(),
-           ") int64, one label an image");
+      fail("labels are ", detail::tensor_text(labels), ", expected (", size(), ") int64, one label per image");
     }
-    if (labels.device() != images.device()) fail("images are on ", images.device(), ", labels on ", labels.device());
+    if (labels.device() != images.device()) {
+      fail("images are on ", images.device(), ", but labels are on ", labels.device());
+    }
     const auto positive = [](double value) { return value > 0 && std::isfinite(value); };
     if (!positive(pixel_max)) fail("pixel_max is ", pixel_max, ", expected a finite number > 0");
     const auto channels = static_cast<std::size_t>(images.size(1));
     if (mean.size() != channels || deviation.size() != channels) {
-      fail("mean has ", mean.size(), " values and deviation ", deviation.size(), ", expected one a channel, ",
+      fail("mean has ", mean.size(), " values and deviation ", deviation.size(), ", expected one per channel, ",
            channels);
     }
     for (const double value : deviation) {
@@ -93,10 +93,10 @@ struct Dataset {
   }
 };
 
-/// What a data set is trained on and what it is judged by.
+/// A training and a test set.
 struct Splits {
   Dataset train = {}, test = {};
-  bool augment = false;  ///< whether random crop and flip are the custom in training on it
+  bool augment = false;  ///< whether training on it customarily uses random crops and flips
 };
 
 }  // namespace data

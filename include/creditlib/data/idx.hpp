@@ -39,12 +39,14 @@ inline std::optional<torch::ScalarType> dtype_of_idx_code(std::int64_t code) {
 
 namespace data {
 
-/// The tensor in the IDX file `path`, of the dtype and sizes that it names: 2 zero bytes, a byte for the dtype, a byte
-/// for the number of dimensions, 4 bytes a size, the elements; all big-endian. A gzip file, known by its first bytes,
-/// is unpacked on the way (needs zlib, see io::gunzip). `cure` ends the errors about a missing or truncated file.
+/// Reads the tensor in the IDX file `path`, with the dtype and sizes stated in the file.
 ///
-/// Throws Error if the file is missing, is not IDX, or has another length than its sizes ask for.
-/// Source: LeCun, Cortes, Burges, "The MNIST database of handwritten digits", "The IDX file format".
+/// The format: 2 zero bytes, a byte for the dtype, a byte for the number of dimensions, 4 bytes per size, then the
+/// elements; all big-endian. A gzip file, recognized by its first bytes, is decompressed (needs zlib, see io::gunzip).
+/// `cure` ends the errors about a missing or truncated file.
+///
+/// - Throws Error if the file is missing, is not IDX, or has another length than its sizes require.
+/// - Source: LeCun, Cortes, Burges, "The MNIST database of handwritten digits", "The IDX file format".
 inline torch::Tensor read_idx(const std::filesystem::path& path, const std::string& cure = "check the path") {
   io::InputFile file("read_idx", path, cure);
   std::string bytes = file.read_text(file.size());
@@ -61,7 +63,7 @@ inline torch::Tensor read_idx(const std::filesystem::path& path, const std::stri
   const auto dtype = detail::dtype_of_idx_code(byte(2));
   if (byte(0) != 0 || byte(1) != 0 || !dtype) {
     file.fail("begins with the bytes ", byte(0), ", ", byte(1), ", ", byte(2),
-              ", expected 0, 0 and an IDX type (8, 9, 11, 12, 13 or 14): it is no IDX file; ", cure);
+              ", expected 0, 0 and an IDX type (8, 9, 11, 12, 13 or 14): it is not an IDX file; ", cure);
   }
   const auto begin = 4 + 4 * byte(3);
   if (size < begin) wrong_size(c10::str("at least ", begin), "the sizes of ", byte(3), " dimensions");

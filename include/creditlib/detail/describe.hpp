@@ -6,14 +6,14 @@
 
 namespace creditlib::detail {
 
-/// "(128, 10)": sizes as error messages write them.
+/// Sizes as error messages write them: "(128, 10)".
 inline std::string shape_text(torch::IntArrayRef sizes) {
   std::string text = "(";
   for (std::size_t i = 0; i < sizes.size(); ++i) text += (i ? ", " : "") + std::to_string(sizes[i]);
   return text + ")";
 }
 
-/// "float32", "int64", "bool": a dtype by the name that users write, torch.float32 in Python.
+/// A dtype by the name used in Python: "float32", "int64", "bool".
 inline std::string dtype_text(torch::Dtype dtype) {
   switch (dtype) {
     case torch::kUInt8: return "uint8";
@@ -32,7 +32,7 @@ inline std::string dtype_text(torch::Dtype dtype) {
   }
 }
 
-/// "(128, 10) float32 on cpu", or "undefined".
+/// A tensor as error messages write it: "(128, 10) float32 on cpu", or "undefined".
 inline std::string tensor_text(const torch::Tensor& tensor) {
   if (!tensor.defined()) return "undefined";
   return shape_text(tensor.sizes()) + " " + dtype_text(tensor.scalar_type()) + " on " + tensor.device().str();

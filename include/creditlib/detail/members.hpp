@@ -2,9 +2,9 @@
 
 #include <type_traits>
 
-// Whether a class has a member of a given name, whatever its type, overloads or template parameters: a class that
-// inherits both from it and from one that has the name finds the name ambiguous. (A final class cannot be asked so; it
-// then only has the members that are called with the right signature.)
+// Detects whether a class has a member of a given name, whatever its type, overloads or template parameters: in a class
+// that inherits both from it and from a class with that name, the name is ambiguous. (This does not work for a final
+// class, of which only members with the right signature are found.)
 #define CREDITLIB_DETECT_MEMBER(member)                                 \
   namespace creditlib::detail {                                         \
   struct Has_##member {                                                 \

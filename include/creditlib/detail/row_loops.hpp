@@ -5,8 +5,9 @@
 #include <cstdint>
 #include <cstring>
 
-// Loops in versions for AVX-512, AVX2 and any x86-64, chosen when the program starts: user programs
-// are compiled for any. Sanitizers do not go with that choice, which comes before they are set up.
+// Loops are compiled for AVX-512, AVX2 and baseline x86-64, and the version is chosen when the program starts, since
+// user programs are compiled for the baseline. Sanitizers do not support that choice, which is made before they are
+// initialized.
 #if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #if defined(__has_feature)
 #if !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer) && !__has_feature(memory_sanitizer)
@@ -20,7 +21,7 @@
 #define CREDITLIB_DETAIL_FOR_EACH_CPU
 #endif
 
-/// What loops over rows of float32 are made of.
+/// Building blocks of loops over rows of float32.
 namespace creditlib::detail {
 namespace rows {
 
@@ -45,7 +46,7 @@ CREDITLIB_DETAIL_INLINE float sum(const Floats& v) {
   low += high;
   return ((low[0] + low[4]) + (low[1] + low[5])) + ((low[2] + low[6]) + (low[3] + low[7]));
 }
-/// Calls step(i, how many) for all of a row: a constant number of lanes at a time, and what is left.
+/// Calls step(i, count) along a row: with a constant number of lanes, then with the remainder.
 template <class Step>
 CREDITLIB_DETAIL_INLINE void in_lanes(std::int64_t width, const Step& step) {
   std::int64_t i = 0;

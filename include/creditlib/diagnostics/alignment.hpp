@@ -2,40 +2,33 @@
 
 #include <torch/types.h>
 
-#include <creditlib/detail/describe.hpp>
+#include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/statistics/measured.hpp>
 #include <creditlib/error.hpp>
 #include <vector>
 
 namespace creditlib::diagnostics {
 
-/// Gamma: the cosine of credit a and gradient g for each sample, flattened, averaged over the batch.
+/// Gamma: the cosine of credit a and gradient g per sample, averaged over the batch.
 ///
 ///     Gamma = mean_b <a_b, g_b> / (|a_b| |g_b|)
 ///
-/// a has the shape of g, (B, ...), or one that broadcasts to it. Each side is divided by its own norm in float64, with
-/// no epsilon, so that it is exact at |g| ~ 1e-10 too. A sample with a norm that is 0 or not finite has no cosine and
-/// is left out; where all are, there is no value. Waits for the device. Throws Error where shapes do not fit. Source:
-/// the reference scripts' Gamma, whose cosine has an epsilon.
+/// - a has the shape of g, (B, ...), or broadcasts to it.
+/// - Each side is divided by its own norm in float64, without an epsilon, so that Gamma is exact at |g| ~ 1e-10 too.
+/// - A sample with a norm that is 0 or not finite has no cosine and is left out; if all are, there is no value.
+/// - Waits for the device.
+/// - Throws Error if the shapes do not fit.
 inline Measured alignment(const torch::Tensor& a, const torch::Tensor& g) {
   if (!a.defined() || !g.defined()) return {.reason = "there is no credit or no gradient here"};
   return detail::translated([&]() -> Measured {
-    const torch::NoGradGuard no_grad;
-    const auto rows = [&](const torch::Tensor& t) {
-      const auto flat = t.expand_as(g).flatten(1).to(torch::kFloat64);
-      // The largest element first, so that no square overflows or vanishes.
-      const auto largest = flat.abs().amax(1, /*keepdim=*/true);
-      const auto scaled = flat / largest;
-      return scaled / scaled.norm(2, 1, /*keepdim=*/true);
-    };
-    const auto cosine = (rows(a) * rows(g)).sum(1);
-    const auto defined = cosine.masked_select(cosine.isfinite());
+    const auto cosines = sample_cosines(a, g);
+    const auto defined = cosines.masked_select(cosines.isfinite());
     if (defined.numel() == 0) return {.reason = "the credit or the gradient of every sample is 0 or not finite"};
     return {.value = defined.mean().item<double>()};
   });
 }
 
-/// alignment() of each credit with the gradient in the same place. Throws Error unless there are as many of both.
+/// alignment() of each credit with the gradient in the same place. Throws Error unless both lists have the same length.
 inline std::vector<Measured> alignment(const std::vector<torch::Tensor>& credits,
                                        const std::vector<torch::Tensor>& gradients) {
   if (credits.size() != gradients.size()) {

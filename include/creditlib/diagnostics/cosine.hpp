@@ -11,17 +11,17 @@
 
 namespace creditlib::diagnostics {
 
-/// Each sample of t, (B, ...), as a row of unit length, (B, size of a sample), float64. A row whose norm is 0 or not
-/// finite is NaN.
+/// Each sample of t, (B, ...), as a row of unit length, (B, size of a sample), float64; NaN if its norm is 0 or not
+/// finite.
 inline torch::Tensor unit_rows(const torch::Tensor& t) {
   const auto flat = t.detach().flatten(1).to(torch::kFloat64);
-  // The largest element first, so that no square overflows or vanishes.
+  // Scaled by the largest element first, so that no square overflows or underflows.
   const auto scaled = flat / flat.abs().amax(1, /*keepdim=*/true);
   return scaled / scaled.norm(2, 1, /*keepdim=*/true);
 }
 
-/// The cosine of credit a, which broadcasts to g, with g for each sample, (B) float64: what alignment() averages. NaN
-/// for a sample whose credit or gradient is 0 or not finite. Throws Error where shapes do not fit.
+/// The cosine per sample, (B) float64, of credit a, which broadcasts to g, with g; alignment() averages it. NaN for a
+/// sample whose credit or gradient is 0 or not finite. Throws Error if the shapes do not fit.
 inline torch::Tensor sample_cosines(const torch::Tensor& a, const torch::Tensor& g) {
   return detail::translated([&] {
     const torch::NoGradGuard no_grad;
@@ -29,13 +29,13 @@ inline torch::Tensor sample_cosines(const torch::Tensor& a, const torch::Tensor&
   });
 }
 
-/// The cosine of two tensors of as many numbers, each as one vector, in float64, divided by its own norm without an
-/// epsilon. Waits for the device. Throws Error where the numbers are not as many.
+/// The cosine of two tensors with the same number of elements, each taken as one vector, in float64 and without an
+/// epsilon. Waits for the device. Throws Error if their numbers of elements differ.
 inline Measured cosine(const torch::Tensor& a, const torch::Tensor& b) {
   if (!a.defined() || !b.defined()) return {.reason = "there is no tensor here"};
   if (a.numel() != b.numel()) {
     detail::fail("cosine: ", detail::shape_text(a.sizes()), " and ",
-                            detail::shape_text(b.sizes()), ", expected as many numbers in both.");
+                            detail::shape_text(b.sizes()), ", expected the same number of elements.");
   }
   if (a.numel() == 0) return {.reason = "there are no numbers here"};
   const double value = sample_cosines(a.reshape({1, -1}), b.reshape({1, -1})).item<double>();
@@ -43,12 +43,12 @@ inline Measured cosine(const torch::Tensor& a, const torch::Tensor& b) {
   return {.value = value};
 }
 
-/// Statistics of a list of vectors, added one at a time and not kept: their mean pairwise cosine and their variance, in
-/// float64.
+/// Running statistics of vectors, which are added one at a time and not kept: their mean pairwise cosine and their
+/// variance, in float64.
 class VectorSpread {
  public:
-  /// A tensor of any shape, as one vector. Waits for the device. Throws Error where it has another number of elements
-  /// than those before.
+  /// Adds a tensor of any shape as one vector. Waits for the device. Throws Error if it has another number of elements
+  /// than the vectors before.
   void add(const torch::Tensor& vector) {
     const torch::NoGradGuard no_grad;
     const auto row = vector.detach().reshape({1, -1}).to(torch::kFloat64);
@@ -78,11 +78,12 @@ class VectorSpread {
     if (count_ < 1) return {.reason = "there are no vectors"};
     const auto n = static_cast<double>(count_);
     const double difference = squares_ / n - (sum_ / n).square().sum().item<double>();
-    return finite(difference < 0 ? 0 : difference);  // of equal vectors rounding may leave less than 0
+    return finite(difference < 0 ? 0 : difference);  // for equal vectors, rounding may give less than 0
   }
 
-  /// The unbiased variance (1/(n-1)), summed over elements, divided by the mean squared norm: the share of an update's
-  /// square that is particular to its batch. About 1 where the vectors have nothing in common, 0 where they are equal.
+  /// The unbiased variance (1/(n-1)), summed over elements and divided by the mean squared norm: the share of an
+  /// update's squared norm that is particular to its batch. About 1 if the vectors have nothing in common, 0 if they
+  /// are equal.
   Measured relative_variance() const {
     if (count_ < 2) return {.reason = "a variance needs two vectors"};
     const auto n = static_cast<double>(count_);
@@ -104,7 +105,7 @@ class VectorSpread {
   bool all_directed_ = true;
 };
 
-/// The mean of the cosines of all pairs among the vectors. Throws Error where their numbers of elements differ.
+/// The mean cosine over all pairs of vectors. Throws Error if their numbers of elements differ.
 inline Measured mean_pairwise_cosine(const std::vector<torch::Tensor>& vectors) {
   VectorSpread spread;
   for (const auto& vector : vectors) spread.add(vector);

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cmath>
+#include <creditlib/detail/expect.hpp>
 #include <creditlib/diagnostics/alignment.hpp>
+#include <creditlib/statistics/mean_and_variance.hpp>
 #include <creditlib/statistics/permutation.hpp>
 #include <cstdint>
 #include <vector>
@@ -10,39 +12,36 @@ namespace creditlib::diagnostics {
 
 struct FeedbackNullOptions {
   std::int64_t draws = 20;
-  /// Draw i is made with seed + i; keep it away from the seed of the rule itself.
+  /// Draw i uses seed + i; choose it away from the seed of the rule itself.
   std::uint64_t seed = 1'000'003;
 };
 
-/// A figure of a rule at one hidden state beside the same figure under fresh feedback.
+/// A rule's figure at one hidden state and its distribution under fresh feedback.
 struct FeedbackNull {
   Measured own = {};
-  std::vector<double> draws = {};      ///< those that have a value
+  std::vector<double> draws = {};      ///< the figures of the draws, if defined
   Measured mean = {}, deviation = {};  ///< of the draws; deviation with 1/(n-1)
   Measured score = {};                 ///< (own - mean) / deviation
-  Measured p = {};                     ///< (1 + #{draws >= own}) / (1 + n): 1/21 at the least with 20 draws
+  Measured p = {};                     ///< (1 + #{draws >= own}) / (1 + n); at least 1/21 with 20 draws
 };
 
-/// The fresh-feedback null distribution: what a rule's figure would be had its feedback been drawn again after
-/// training. A figure inside it owes nothing to the network's having adapted to this feedback.
+/// The fresh-feedback null distribution: the rule's figure if its feedback is drawn again after training. A figure
+/// within that distribution does not show that the network has adapted to its feedback.
 ///
-/// `own` is one figure a hidden state; `fresh(seed)` gives the same list with feedback drawn from `seed`, the trained
-/// network kept (a new trainer of the same rule with that seed). Costs `draws` calls of it.
-///
-/// Throws Error for fewer than 1 draw and where a list is of another length. Source: the audit protocol's control of
-/// fresh feedback matrices.
+/// - `own` holds one figure per hidden state; `fresh(seed)` gives the same list with feedback drawn from `seed` and the
+///   trained network kept (a new trainer of the same rule with that seed).
+/// - Cost: `draws` calls of `fresh`.
+/// - Throws Error for fewer than 1 draw, or if a list has another length.
 template <class Fresh>
 std::vector<FeedbackNull> feedback_null(const std::vector<Measured>& own, const Fresh& fresh,
                                         const FeedbackNullOptions& options = {}) {
-  if (options.draws < 1) {
-    detail::fail("FeedbackNullOptions: draws is ", options.draws, ", expected at least 1.");
-  }
+  detail::expect::at_least("FeedbackNullOptions", "draws", options.draws, 1);
   std::vector<FeedbackNull> found(own.size());
   for (std::int64_t i = 0; i < options.draws; ++i) {
     const std::vector<Measured> drawn = fresh(options.seed + static_cast<std::uint64_t>(i));
     if (drawn.size() != own.size()) {
       detail::fail("feedback_null: ", drawn.size(), " figures under fresh feedback, expected ", own.size(),
-                              ": one a hidden state.");
+                              ": one per hidden state.");
     }
     for (std::size_t l = 0; l < own.size(); ++l) {
       if (drawn[l].value) found[l].draws.push_back(*drawn[l].value);
@@ -51,19 +50,16 @@ std::vector<FeedbackNull> feedback_null(const std::vector<Measured>& own, const 
   for (std::size_t l = 0; l < own.size(); ++l) {
     auto& null = found[l];
     null.own = own[l];
-    const auto n = static_cast<double>(null.draws.size());
     if (null.draws.empty()) {
       null.mean.reason = null.deviation.reason = null.score.reason = null.p.reason = "no draw has a value";
       continue;
     }
-    double mean = 0, squares = 0;
-    for (const double draw : null.draws) mean += draw / n;
-    for (const double draw : null.draws) squares += (draw - mean) * (draw - mean);
+    const auto [mean, variance] = statistics::mean_and_variance(null.draws);
     null.mean.value = mean;
-    if (null.draws.size() < 2) {
-      null.deviation.reason = "a deviation needs two draws";
+    if (variance) {
+      null.deviation.value = std::sqrt(*variance);
     } else {
-      null.deviation.value = std::sqrt(squares / (n - 1));
+      null.deviation.reason = "a deviation needs two draws";
     }
     if (!null.own.value) {
       null.score.reason = null.p.reason = null.own.reason;
@@ -79,8 +75,8 @@ std::vector<FeedbackNull> feedback_null(const std::vector<Measured>& own, const 
   return found;
 }
 
-/// The same of Gamma: `credits` are the rule's, `gradients` the true ones, and `fresh_credits(seed)` gives the credits
-/// for the same batch under feedback drawn from `seed`:
+/// feedback_null() of Gamma: `credits` are the rule's, `gradients` the true ones, and `fresh_credits(seed)` gives the
+/// credits for the same batch under feedback drawn from `seed`:
 ///
 ///     feedback_null_alignment(trainer.raw_credits(x, y), true_gradients(model, x, y), [&](std::uint64_t seed) {
 ///       return LocalTrainer(model, DFA{}, {.seed = static_cast<std::int64_t>(seed)}).raw_credits(x, y);

@@ -9,8 +9,8 @@
 
 namespace creditlib::diagnostics {
 
-/// h_0..h_L, each (B, hidden_shape(l)...), detached, in the model's present mode. Nothing is changed. One forward pass.
-/// Throws Error for an input that the model does not take.
+/// h_0..h_L, each (B, hidden_shape(l)...), detached, in the model's present mode. Nothing is changed. Costs one forward
+/// pass. Throws Error for an unsuitable input.
 template <BlockModel Model>
 std::vector<torch::Tensor> hidden_states(Model& model, const torch::Tensor& x) {
   return detail::translated([&] {
@@ -21,10 +21,12 @@ std::vector<torch::Tensor> hidden_states(Model& model, const torch::Tensor& x) {
   });
 }
 
-/// dloss_i/dh_l for l = 0..L, in the shapes of the hidden states, by back-propagation through the whole network: of
-/// each sample's own loss (of the batch's summed loss where BatchNorm runs in train mode), in the model's present mode.
-/// Nothing is changed. One forward and one backward pass. Throws Error for a batch that the model or the objective does
-/// not take.
+/// dloss_i/dh_l for l = 0..L, in the shapes of the hidden states, by back-propagation through the whole network.
+///
+/// - The gradient of each sample's own loss; with BatchNorm in train mode, of the batch's summed loss.
+/// - In the model's present mode; nothing is changed.
+/// - Cost: one forward and one backward pass.
+/// - Throws Error for an unsuitable batch.
 template <BlockModel Model, class Objective = CrossEntropy>
 std::vector<torch::Tensor> true_gradients(Model& model, const torch::Tensor& x, const torch::Tensor& y,
                                           const Objective& objective = {}) {

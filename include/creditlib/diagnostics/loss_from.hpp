@@ -5,26 +5,27 @@
 #include <creditlib/concepts.hpp>
 #include <creditlib/network/detail/forward_from.hpp>
 #include <creditlib/network/detail/run_block.hpp>
+#include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <cstdint>
-#include <mutex>
 #include <utility>
 #include <vector>
 
 namespace creditlib::diagnostics {
 
-/// The rest of a network as a function of one hidden state: the loss of each sample when h_l is replaced.
+/// The rest of a network as a function of one hidden state: the loss of each sample if h_l is replaced.
 ///
 ///     loss(l, h) = objective(readout(h_L), y),  h_l = h,  h_{k+1} = join(k, h_k, block(k, h_k)) for k = l..L-1
 ///
-/// Made from a batch, by one forward pass in the model's present mode. Every call runs in the mode that the model is in
-/// then and draws what that pass drew from block l on (Dropout's masks), so that losses differ by h alone. Nothing is
-/// changed: not the model's running statistics, not LibTorch's generators. With BatchNorm in train mode a sample's loss
-/// depends on the whole batch's h. A call costs a forward pass from block l on.
-///
-/// Throws Error for a batch that the model does not take, and, called, for an l or a shape that there is not.
+/// - Construction runs one forward pass of the batch, in the model's present mode.
+/// - Every call runs in the model's mode at that time and repeats the random numbers that the first pass drew from
+///   block l on (Dropout masks), so that losses differ by h alone.
+/// - Nothing is changed: neither the model's running statistics nor LibTorch's generators.
+/// - With BatchNorm in train mode a sample's loss depends on the whole batch's h.
+/// - Cost: a call costs a forward pass from block l on.
+/// - Throws Error for an unsuitable batch; operator() throws for an invalid l or shape.
 template <BlockModel Model, class Objective = CrossEntropy>
 class LossFrom {
  public:
@@ -46,9 +47,9 @@ class LossFrom {
   }
 
   std::int64_t blocks() const { return model_->blocks(); }
-  /// h_0..h_L of the batch, detached, in the model's dtype when this was made.
+  /// h_0..h_L of the batch, detached, in the model's dtype at construction.
   const std::vector<torch::Tensor>& hidden() const { return hidden_; }
-  /// The batch's loss as it is, (B).
+  /// The loss of each sample at the batch's own hidden states, (B).
   const torch::Tensor& losses() const { return losses_; }
 
   /// The loss of each sample, (B), with h_l = h, detached. h has the shape of h_l and the model's present dtype.
@@ -59,8 +60,8 @@ class LossFrom {
     });
   }
 
-  /// dloss_i/dh_l at h_l = h, of each sample's own loss (of the batch's summed loss where BatchNorm runs in train
-  /// mode).
+  /// dloss_i/dh_l at h_l = h: the gradient of each sample's own loss (of the batch's summed loss if BatchNorm runs in
+  /// train mode).
   torch::Tensor gradient(std::int64_t l, const torch::Tensor& h) const {
     return detail::translated([&] {
       const torch::AutoGradMode grad(true);
@@ -74,19 +75,7 @@ class LossFrom {
   }
 
  private:
-  std::vector<torch::Generator> generators() const {
-    std::vector<torch::Generator> generators{at::globalContext().defaultGenerator(torch::kCPU)};
-    if (!device_.is_cpu()) generators.push_back(at::globalContext().defaultGenerator(device_));
-    return generators;
-  }
-  std::vector<torch::Tensor> generator_states() const {
-    std::vector<torch::Tensor> states;
-    for (auto& generator : generators()) {
-      const std::lock_guard<std::mutex> lock(generator.mutex());
-      states.push_back(generator.get_state());
-    }
-    return states;
-  }
+  std::vector<torch::Tensor> generator_states() const { return scope::states_of(scope::global_generators(device_)); }
 
   torch::Tensor run(std::int64_t l, torch::Tensor h) const {
     if (l < 0 || l > blocks()) detail::fail("LossFrom: there is no h_", l, ", expected 0..", blocks(), ".");
@@ -96,11 +85,7 @@ class LossFrom {
                               detail::shape_text(hidden_[at].sizes()), ".");
     }
     const scope::Untouched untouched(*model_, device_);
-    auto present = generators();
-    for (std::size_t i = 0; i < present.size(); ++i) {
-      const std::lock_guard<std::mutex> lock(present[i].mutex());
-      present[i].set_state(drawn_[at][i]);
-    }
+    scope::set_states(scope::global_generators(device_), drawn_[at]);
     const auto dtype = h.scalar_type();
     const auto target = target_.is_floating_point() ? target_.to(dtype) : target_;
     return objective_.loss(detail::forward_from(model_, l, h), target);

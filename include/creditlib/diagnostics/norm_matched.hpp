@@ -9,13 +9,13 @@
 
 namespace creditlib::diagnostics {
 
-/// A norm-matched back-propagation step: back-propagation's direction with the length of what a rule has.
+/// A norm-matched back-propagation step: the direction of back-propagation with the length of a rule's credit.
 ///
 ///     g_b |a_b| / |g_b|
 ///
-/// for each sample of credit a and gradient g, (B, ...); a may broadcast to g. A rule and this differ by direction
-/// alone. In g's shape and dtype; 0 for a sample whose gradient is 0 or not finite, or whose credit is 0. Throws Error
-/// where shapes do not fit.
+/// for each sample of credit a and gradient g, (B, ...); a may broadcast to g. The rule and this step differ by
+/// direction alone. The result has g's shape and dtype; it is 0 for a sample whose gradient is 0 or not finite, or
+/// whose credit is 0. Throws Error if the shapes do not fit.
 inline torch::Tensor norm_matched(const torch::Tensor& a, const torch::Tensor& g) {
   return detail::translated([&] {
     const torch::NoGradGuard no_grad;
@@ -25,12 +25,14 @@ inline torch::Tensor norm_matched(const torch::Tensor& a, const torch::Tensor& g
   });
 }
 
-/// Whose gradients are scaled together: each part's (embed, each block, readout), or all.
+/// Which gradients are scaled together: each part's (embed, each block, readout), or all.
 enum class Matching { EachPart, Whole };
 
-/// Back-propagation's parameter gradients, in the order of parameters(), scaled to the norms of a rule's: part by part,
-/// so that the two updates differ by direction alone in every part. Undefined where the rule's is (a frozen parameter);
-/// a part whose back-propagated gradient is 0 stays 0. Throws Error unless there is one gradient a parameter in both.
+/// Back-propagation's parameter gradients, in the order of parameters(), scaled to the norms of a rule's gradients part
+/// by part, so that the two updates differ by direction alone in every part.
+///
+/// - Undefined if the rule's gradient is (a frozen parameter). A part with a back-propagated gradient of 0 stays 0.
+/// - Throws Error unless both lists have one gradient per parameter.
 template <BlockModel Model>
 std::vector<torch::Tensor> norm_matched(Model& model, const std::vector<torch::Tensor>& rule,
                                         std::vector<torch::Tensor> backprop, Matching matching = Matching::EachPart) {
@@ -60,19 +62,21 @@ std::vector<torch::Tensor> norm_matched(Model& model, const std::vector<torch::T
   });
 }
 
-/// What one step of a rule and the norm-matched step of back-propagation do to the loss.
+/// The effect of one step of a rule, and of the norm-matched step of back-propagation, on the loss.
 struct NormMatchedStep {
-  Measured rule = {};      ///< change of the mean loss after p - eta u
-  Measured backprop = {};  ///< after the norm-matched back-propagation step
-  Measured ratio = {};  ///< rule / backprop: 1 for back-propagation itself; none where back-propagation's step does not
-                        ///< lower the loss
+  Measured rule = {};      ///< change of the mean loss by p - eta u
+  Measured backprop = {};  ///< change by the norm-matched back-propagation step
+  /// rule / backprop: 1 for back-propagation itself; undefined if back-propagation's step does not lower the loss.
+  Measured ratio = {};
 };
 
-/// A plain gradient step p - eta u, u a rule's parameter gradients on the batch (x, y) in the order of parameters() (a
-/// trainer's gradients(x, y)), beside the norm-matched step of back-propagation on the same batch: the change of the
-/// mean loss of (measured_x, measured_y), which may be the same batch or another. The parameters are put back to the
-/// bit; nothing is changed. In the model's present mode; waits for the device. Throws Error unless `update` has one
-/// gradient a parameter.
+/// Compares a plain gradient step p - eta u of a rule with the norm-matched step of back-propagation on the same batch,
+/// by the change of the mean loss of (measured_x, measured_y), which may be the same batch or another.
+///
+/// - `update` holds u, the rule's parameter gradients on the batch (x, y), in the order of parameters(): a trainer's
+///   gradients(x, y).
+/// - The parameters are restored to the bit; nothing is changed. In the model's present mode; waits for the device.
+/// - Throws Error unless `update` has one gradient per parameter.
 template <BlockModel Model, class Objective = CrossEntropy>
 NormMatchedStep norm_matched_step(Model& model, const std::vector<torch::Tensor>& update, const torch::Tensor& x,
                                   const torch::Tensor& y, const torch::Tensor& measured_x,

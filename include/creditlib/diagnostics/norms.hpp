@@ -8,8 +8,8 @@
 
 namespace creditlib::diagnostics {
 
-/// The median over samples of the Euclidean norm of each sample, (B, ...), flattened; of two middle ones the lower, as
-/// torch.median has it. In float64. Waits for the device.
+/// The median over samples of the Euclidean norm of each flattened sample of t, (B, ...), in float64; the lower of two
+/// middle values, like torch.median. Waits for the device.
 inline Measured median_norm(const torch::Tensor& t) {
   if (!t.defined()) return {.reason = "there is no tensor here"};
   return detail::translated([&]() -> Measured {
@@ -20,7 +20,7 @@ inline Measured median_norm(const torch::Tensor& t) {
   });
 }
 
-/// median_norm() of each.
+/// median_norm() of each tensor.
 inline std::vector<Measured> median_norms(const std::vector<torch::Tensor>& tensors) {
   std::vector<Measured> norms;
   for (const auto& t : tensors) norms.push_back(median_norm(t));

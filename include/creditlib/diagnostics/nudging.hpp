@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <creditlib/statistics/bootstrap.hpp>
+#include <creditlib/detail/expect.hpp>
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
 #include <creditlib/scope/in_float64.hpp>
@@ -12,27 +13,23 @@ namespace creditlib::diagnostics {
 
 struct NudgingOptions {
   std::vector<double> etas = {0.01, 0.003};  ///< how far h_l moves
-  bool relative = false;                     ///< eta times |h_l| of the sample
+  bool relative = false;                     ///< scales eta by the sample's |h_l|
   Precision precision = Precision::Float64;
   Bootstrap bootstrap = {};
 
-  /// Throws Error for a value that cannot be meant.
+  /// Throws Error for an invalid value.
   void check() const {
-    for (const double eta : etas) {
-      if (!(eta > 0) || std::isinf(eta)) {
-        detail::fail("NudgingOptions: an eta is ", eta, ", expected a finite number > 0.");
-      }
-    }
+    for (const double eta : etas) detail::expect::positive("NudgingOptions", "an eta", eta);
     bootstrap.check();
   }
 };
 
-/// What moving one hidden state by eta does to the loss.
+/// The effect on the loss of moving one hidden state by eta.
 struct Nudge {
   double eta = 0;
-  Estimate change = {};    ///< along -a_l/|a_l|: negative where credit lowers the loss
+  Estimate change = {};    ///< along -a_l/|a_l|: negative if credit lowers the loss
   Estimate backprop = {};  ///< along -g_l/|g_l|: the norm-matched back-propagation step
-  /// change / backprop, of the samples that have both; none where back-propagation does not lower the loss.
+  /// change / backprop, over the samples that have both; undefined if back-propagation does not lower the loss.
   Estimate ratio = {};
 };
 
@@ -40,14 +37,15 @@ struct Nudge {
 ///
 ///     mean_b  loss(h_l - eta a_l/|a_l|) - loss(h_l)
 ///
-/// a_l/|a_l| is per sample, over all elements: credit's scale does not matter. Beside it the same along the true
-/// gradient, and the ratio, which is 1 for exact credit and comparable between layers and networks, as the change alone
-/// is not. `credits` are a_0..a_L as a trainer gives them for this batch. A sample whose credit (gradient) is 0 or not
-/// finite is left out. Intervals draw samples again.
-///
-/// By default the network runs in float64 from h_l on. In the model's present mode; nothing is changed (see InFloat64).
-/// Costs 2·(etas + 1) forward passes and one backward from l on for each l. Waits for the device. Throws Error where
-/// shapes do not fit. Source: the reference scripts' nudge, with the same etas; beside it here the gradient's.
+/// - a_l/|a_l| is per sample, over all elements, so the scale of credit does not matter. The same change is measured
+///   along the true gradient; the ratio of the two is 1 for exact credit and, unlike the change alone, comparable
+///   between layers and networks.
+/// - `credits` are a_0..a_L as a trainer gives them for this batch. A sample whose credit (gradient) is 0 or not finite
+///   is left out. Intervals resample samples.
+/// - By default the network runs in float64 from h_l on. In the model's present mode; nothing is changed (see
+///   InFloat64).
+/// - Cost: 2 (etas + 1) forward passes and one backward pass from l on, for each l. Waits for the device.
+/// - Throws Error if the shapes do not fit.
 template <BlockModel Model, class Objective = CrossEntropy>
 std::vector<std::vector<Nudge>> nudging(Model& model, const torch::Tensor& x, const torch::Tensor& y,
                                         const std::vector<torch::Tensor>& credits, const NudgingOptions& options = {},

@@ -14,16 +14,18 @@ struct ParameterCosine {
   Measured all = {};  ///< of all parameters as one vector
 };
 
-/// What an update follows: the cosine of a rule's parameter gradients with back-propagation's, for each part of the
+/// The direction of an update: the cosine of a rule's parameter gradients with back-propagation's, for each part of the
 /// model.
 ///
 ///     cos(u, g) over the parameters of the embed, of each block, of the readout
 ///
-/// Both lists are in the order of parameters() (a trainer's gradients(x, y), and parameter_gradients()). Unlike Gamma
-/// and rho it sees the normalizer and the local loss. Clipping a block scales its gradients together and does not
-/// change it. A gradient that is undefined in one list alone counts as 0; a part without parameters, or whose gradients
-/// are 0 or not finite, has no cosine. Waits for the device. Throws Error unless there is one gradient a parameter in
-/// both lists.
+/// - Both lists are in the order of parameters() (a trainer's gradients(x, y), and parameter_gradients()).
+/// - Unlike Gamma and rho it reflects the normalizer and the local loss. Clipping a block scales its gradients together
+///   and does not change it.
+/// - A gradient that is undefined in one list alone counts as 0. A part without parameters, or with gradients that are
+///   0 or not finite, has no cosine.
+/// - Waits for the device.
+/// - Throws Error unless both lists have one gradient per parameter.
 template <BlockModel Model>
 ParameterCosine parameter_cosine(Model& model, const std::vector<torch::Tensor>& rule,
                                  const std::vector<torch::Tensor>& backprop) {

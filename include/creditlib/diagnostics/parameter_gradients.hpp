@@ -12,7 +12,7 @@
 
 namespace creditlib::diagnostics {
 
-/// Which of a model's parameters, in the order of parameters(), are the embed's, each block's and the readout's.
+/// The positions, in the order of parameters(), of the parameters of the embed, of each block and of the readout.
 struct ParameterPositions {
   std::vector<std::size_t> embed = {};
   std::vector<std::vector<std::size_t>> blocks = {};
@@ -26,23 +26,23 @@ struct ParameterPositions {
   }
 };
 
-/// Throws Error for a model whose parts do not hold each parameter once.
+/// Throws Error unless each parameter belongs to exactly one part.
 template <BlockModel Model>
 ParameterPositions parameter_positions(Model& model) {
   auto parts = detail::parameter_parts(model);
   return {.embed = std::move(parts.embed), .blocks = std::move(parts.blocks), .readout = std::move(parts.readout)};
 }
 
-/// Throws Error unless there is one gradient per parameter; `who` is asking.
+/// Throws Error, naming `who`, unless there is one gradient per parameter.
 inline void check_gradient_count(const char* who, const ParameterPositions& parts,
                                  const std::vector<torch::Tensor>& gradients) {
   const auto expected = parts.all().size();
   if (gradients.size() == expected) return;
   detail::fail(who, ": ", gradients.size(), " parameter gradients, expected ", expected,
-               ": one for each of the model's parameters(), undefined where there is none.");
+               ": one for each of the model's parameters(), undefined if it has no gradient.");
 }
 
-/// The norm of the gradients at `positions` together, in float64; undefined ones count as 0.
+/// The joint norm of the gradients at `positions`, in float64; undefined gradients count as 0.
 inline double gradient_norm(const std::vector<torch::Tensor>& gradients, const std::vector<std::size_t>& positions) {
   double squares = 0;
   for (const auto i : positions) {
@@ -54,8 +54,11 @@ inline double gradient_norm(const std::vector<torch::Tensor>& gradients, const s
 }
 
 /// Back-propagation's gradients of the batch's mean loss, in the order of parameters(); undefined for a parameter that
-/// is frozen or that no gradient reaches. Not clipped. In the model's present mode; nothing is changed. One forward and
-/// one backward pass. Throws Error for a batch that the model or the objective does not take.
+/// is frozen or that no gradient reaches. They are not clipped.
+///
+/// - In the model's present mode; nothing is changed.
+/// - Cost: one forward and one backward pass.
+/// - Throws Error for an unsuitable batch.
 template <BlockModel Model, class Objective = CrossEntropy>
 std::vector<torch::Tensor> parameter_gradients(Model& model, const torch::Tensor& x, const torch::Tensor& y,
                                                const Objective& objective = {}) {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <creditlib/statistics/bootstrap.hpp>
 #include <creditlib/statistics/confidence.hpp>
+#include <creditlib/detail/expect.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
 #include <creditlib/scope/in_float64.hpp>
 #include <creditlib/statistics/seeded.hpp>
@@ -11,54 +12,51 @@
 
 namespace creditlib::diagnostics {
 
-/// How a loss change along a direction is measured: from both sides, or from where the network is to one side.
+/// How the loss change along a direction is measured: as a central or as a forward difference.
 enum class Difference { Central, Forward };
 
-/// How the interval of a correlation is made: by drawing samples of the batch again (Bootstrap), or by Fisher's formula
-/// for M·B independent pairs, which the M directions of one sample are not.
+/// How the interval of a correlation is made: by resampling the samples of the batch (Bootstrap), or by Fisher's
+/// formula for M B independent pairs, which the M directions of one sample are not.
 enum class CorrelationInterval { Bootstrap, Fisher };
 
 struct PerturbationOptions {
-  std::int64_t directions = 16;  ///< M, for each sample
+  std::int64_t directions = 16;  ///< M, per sample
   double epsilon = 1e-3;         ///< the step's length
-  bool relative = false;         ///< the step is epsilon times |h_l| of the sample
+  bool relative = false;         ///< scales epsilon by the sample's |h_l|
   Difference difference = Difference::Central;
   Precision precision = Precision::Float64;
-  std::uint64_t seed = 0;  ///< of the directions; those of a hidden state do not depend on which others are measured
+  std::uint64_t seed = 0;  ///< of the directions; a hidden state's do not depend on which others are measured
   CorrelationInterval interval = CorrelationInterval::Bootstrap;
   Bootstrap bootstrap = {};
 
-  /// As the reference scripts measure it: one-sided, with a step of 1e-3 whatever |h| is, in the model's own dtype.
-  static PerturbationOptions script(std::uint64_t seed = 0) {
+  /// Forward differences with a step of 1e-3 whatever |h_l| is, in the model's own dtype.
+  static PerturbationOptions one_sided(std::uint64_t seed = 0) {
     return {.difference = Difference::Forward, .precision = Precision::Model, .seed = seed};
   }
+  static PerturbationOptions script(std::uint64_t seed = 0) { return one_sided(seed); }  // deprecated name
 
-  /// Throws Error for a value that cannot be meant.
+  /// Throws Error for an invalid value.
   void check() const {
-    if (directions < 1) {
-      detail::fail("PerturbationOptions: directions is ", directions, ", expected at least 1.");
-    }
-    if (!(epsilon > 0) || std::isinf(epsilon)) {
-      detail::fail("PerturbationOptions: epsilon is ", epsilon, ", expected a finite number > 0.");
-    }
+    detail::expect::at_least("PerturbationOptions", "directions", directions, 1);
+    detail::expect::positive("PerturbationOptions", "epsilon", epsilon);
     bootstrap.check();
   }
 };
 
 struct PerturbationCorrelation {
   Estimate rho = {};
-  /// The share of the pairs whose loss changed at all: far below 1 where the step is below the resolution of the dtype.
+  /// The share of the pairs whose loss changed at all; far below 1 if the step is below the resolution of the dtype.
   Measured changed = {};
-  std::int64_t pairs = 0;  ///< M times the samples that had finite ones
+  std::int64_t pairs = 0;  ///< M times the number of samples with finite pairs
 };
 
-/// What a correlation is taken of, (B, M) float64: <a_l, v>, and the loss change per unit of length along v.
+/// The pairs that are correlated, (B, M) float64 each: <a_l, v>, and the loss change per unit of length along v.
 struct PerturbationPairs {
   torch::Tensor projected, change;
 };
 
-/// The pairs of one hidden state l, at h, (B, ...) in the present dtype of the network behind `loss_from`, for credit
-/// a, which broadcasts to h. Throws Error where shapes do not fit.
+/// The pairs of hidden state l at h, (B, ...), in the present dtype of the network behind `loss_from`, for credit a,
+/// which broadcasts to h. Throws Error if the shapes do not fit.
 template <class Model, class Objective>
 PerturbationPairs perturbation_pairs(const LossFrom<Model, Objective>& loss_from, std::int64_t l,
                                      const torch::Tensor& h, const torch::Tensor& a,
@@ -89,13 +87,13 @@ PerturbationPairs perturbation_pairs(const LossFrom<Model, Objective>& loss_from
 }
 
 /// Pearson's correlation of the pairs, pooled over samples and directions. A sample with a pair that is not finite is
-/// left out; where a side is constant there is no correlation. Waits for the device.
+/// left out; if one side is constant, the correlation is undefined. Waits for the device.
 inline PerturbationCorrelation pooled_correlation(const PerturbationPairs& pairs,
                                                   const PerturbationOptions& options = {}) {
   return detail::translated([&]() -> PerturbationCorrelation {
     const torch::NoGradGuard no_grad;
-    const auto sound = (pairs.projected.isfinite() & pairs.change.isfinite()).all(1);
-    const auto rows = [&](const torch::Tensor& t) { return t.index({sound}).cpu(); };
+    const auto finite = (pairs.projected.isfinite() & pairs.change.isfinite()).all(1);
+    const auto rows = [&](const torch::Tensor& t) { return t.index({finite}).cpu(); };
     auto x = rows(pairs.projected), y = rows(pairs.change);
     const std::int64_t n = x.size(0), count = x.numel();
     if (count == 0) return {.rho = {.reason = "no sample has finite credit and loss changes"}};
@@ -110,17 +108,17 @@ inline PerturbationCorrelation pooled_correlation(const PerturbationPairs& pairs
       found.rho.reason = "the loss change along every direction is the same";
       return found;
     }
-    // Neither their mean nor their scale matters: without both, no sum of squares cancels, overflows or vanishes.
-    const auto centred = [](torch::Tensor t) {
+    // Mean and scale do not matter. Without them, no sum of squares cancels, overflows or underflows.
+    const auto centered = [](torch::Tensor t) {
       t = t / t.abs().max();
       t = t - t.mean();
       return t / t.abs().max();
     };
-    x = centred(x);
-    y = centred(y);
+    x = centered(x);
+    y = centered(y);
     const auto sums = at::stack({x.sum(1), y.sum(1), x.square().sum(1), y.square().sum(1), (x * y).sum(1)}, 1);
     const auto directions = static_cast<double>(x.size(1));
-    // The correlation when each sample counts so often as `counts` (R, n) say, (R).
+    // The correlation, (R), with each sample counted as often as `counts`, (R, n), says.
     const auto correlation = [&](const torch::Tensor& counts) {
       const auto sum = counts.mm(sums);
       const auto total = counts.sum(1) * directions;
@@ -142,21 +140,21 @@ inline PerturbationCorrelation pooled_correlation(const PerturbationPairs& pairs
   });
 }
 
-/// rho: the correlation of what credit says of the loss with what the loss does, for each hidden state.
+/// rho: the correlation of the loss change that credit predicts with the actual one, for each hidden state.
 ///
 ///     rho_l = Pearson over m, b of  <a_l, v>  and  (loss(h_l + eps v) - loss(h_l - eps v)) / (2 eps),  |v_mb| = 1
 ///
-/// v are M random unit directions for each sample, over all elements of h_l. As a pooled correlation it is a cosine
-/// that weighs samples by their norms, and changes with the scale of each sample's credit: give it raw credits
-/// (raw_credits()), not normalised ones. Its noise is about 1/sqrt(M B); the interval says it. `credits` are a_0..a_L
-/// as a trainer gives them for this batch, each of the shape of h_l or one that broadcasts to it; none where one is
-/// undefined.
-///
-/// By default the network runs in float64 from h_l on (h_l itself is that of the model's dtype), with central
-/// differences, whose error is of the order eps^2; PerturbationOptions::script() is the scripts' way. In the model's
-/// present mode; nothing is changed (see InFloat64 for what a float64 run means to the parameters). Costs 2·M forward
-/// passes from l on for each l (with Forward M + 1). Waits for the device. Throws Error where shapes do not fit.
-/// Source: the reference scripts' rho.
+/// - v are M random unit directions per sample, over all elements of h_l.
+/// - As a pooled correlation, rho is a cosine that weights samples by their norms, and it changes with the scale of
+///   each sample's credit: pass raw credits (raw_credits()), not normalized ones. Its noise is about 1/sqrt(M B); the
+///   interval shows it.
+/// - `credits` are a_0..a_L as a trainer gives them for this batch, each in the shape of h_l or one that broadcasts to
+///   it; rho is undefined if the credit is.
+/// - By default the network runs in float64 from h_l on (h_l itself comes from the model's dtype) with central
+///   differences, whose error is O(eps^2); see also PerturbationOptions::one_sided(). In the model's present mode;
+///   nothing is changed (InFloat64 says how a float64 run treats the parameters).
+/// - Cost: 2 M forward passes from l on for each l (M + 1 with Difference::Forward). Waits for the device.
+/// - Throws Error if the shapes do not fit.
 template <BlockModel Model, class Objective = CrossEntropy>
 std::vector<PerturbationCorrelation> perturbation_correlation(Model& model, const torch::Tensor& x,
                                                               const torch::Tensor& y,

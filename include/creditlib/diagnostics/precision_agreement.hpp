@@ -7,15 +7,17 @@
 
 namespace creditlib::diagnostics {
 
-/// How well gradients in the model's own dtype stand for those in float64, at one hidden state.
+/// How well gradients in the model's own dtype agree with float64 gradients, at one hidden state.
 struct PrecisionAgreement {
-  Measured cosine = {};  ///< mean over the samples that have a gradient in both
-  Measured lost = {};    ///< the share of the samples with a gradient in float64 whose own is 0 or not finite
+  Measured cosine = {};  ///< mean over the samples with a gradient in both dtypes
+  Measured lost = {};    ///< the share of the samples with a float64 gradient whose own gradient is 0 or not finite
 };
 
-/// The cosine of dloss_i/dh_l as the model computes it with the same of the model in float64, for l = 0..L: whether the
-/// reference that rules are compared with is more than rounding. In the model's present mode; nothing is changed (see
-/// InFloat64). Costs a forward and backward pass in each.
+/// The cosine of dloss_i/dh_l in the model's dtype with dloss_i/dh_l in float64, for l = 0..L: whether the reference
+/// that rules are compared with is more than rounding.
+///
+/// - In the model's present mode; nothing is changed (see InFloat64).
+/// - Cost: a forward and a backward pass in each dtype.
 template <BlockModel Model, class Objective = CrossEntropy>
 std::vector<PrecisionAgreement> precision_agreement(Model& model, const torch::Tensor& x, const torch::Tensor& y,
                                                     const Objective& objective = {}) {

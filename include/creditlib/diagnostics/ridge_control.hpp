@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <creditlib/detail/describe.hpp>
+#include <creditlib/detail/expect.hpp>
 #include <creditlib/statistics/bootstrap.hpp>
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/diagnostics/gradients.hpp>
@@ -17,7 +17,7 @@ struct ErrorsAndGradients {
   torch::Tensor errors = {};
   std::vector<torch::Tensor> gradients = {};
 
-  /// Those of some of the samples.
+  /// The rows selected by `index`.
   ErrorsAndGradients rows(const torch::Tensor& index) const {
     ErrorsAndGradients chosen{errors.index_select(0, index), {}};
     for (const auto& g : gradients) chosen.gradients.push_back(g.index_select(0, index));
@@ -25,9 +25,11 @@ struct ErrorsAndGradients {
   }
 };
 
-/// What the ridge control is made from, of a list of batches {x, y}: dloss_i/dlogits and dloss_i/dh_l. In the model's
-/// present mode; nothing is changed. Costs two forward passes and a backward a batch, and keeps all gradients. Throws
-/// Error where there are no batches.
+/// The input of ridge_control(), from a list of batches {x, y}: dloss_i/dlogits and dloss_i/dh_l.
+///
+/// - In the model's present mode; nothing is changed.
+/// - Cost: two forward passes and one backward pass per batch; all gradients are kept.
+/// - Throws Error if there are no batches.
 template <BlockModel Model, class Batch, class Objective = CrossEntropy>
 ErrorsAndGradients errors_and_gradients(Model& model, const std::vector<Batch>& batches,
                                         const Objective& objective = {}) {
@@ -49,34 +51,36 @@ ErrorsAndGradients errors_and_gradients(Model& model, const std::vector<Batch>& 
 }
 
 struct RidgeOptions {
-  /// Tried, each times the mean of the diagonal of E^T E.
-  std::vector<double> regularisations = {1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1, 10};
-  double validation = 0.25;  ///< the share of the training samples that the regularisation is chosen on
+  /// The values tried for r, in units of the mean of the diagonal of E^T E.
+  std::vector<double> regularizations = {1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1, 10};
+  std::vector<double> regularisations = {};  ///< deprecated name: used instead if not empty
+  double validation = 0.25;  ///< the share of the training samples on which r is chosen
   std::uint64_t seed = 0;    ///< of the split
   Bootstrap bootstrap = {};
 
-  /// Throws Error for a value that cannot be meant.
+  /// Throws Error for an invalid value.
   void check() const {
-    if (regularisations.empty()) {
-      detail::fail("RidgeOptions: regularisations is empty, expected at least one.");
+    if (tried().empty()) detail::fail("RidgeOptions: regularizations is empty, expected at least one.");
+    for (const double r : tried()) {
+      detail::expect::that(r > 0, "RidgeOptions", "a regularization", r, "a number > 0");
     }
-    for (const double r : regularisations) {
-      if (!(r > 0)) detail::fail("RidgeOptions: a regularisation is ", r, ", expected a number > 0.");
-    }
-    if (!(validation > 0 && validation < 1)) {
-      detail::fail("RidgeOptions: validation is ", validation, ", expected a share between 0 and 1.");
-    }
+    detail::expect::that(validation > 0 && validation < 1, "RidgeOptions", "validation", validation,
+                         "a share between 0 and 1");
     bootstrap.check();
   }
+
+  const std::vector<double>& tried() const { return regularisations.empty() ? regularizations : regularisations; }
 };
 
 /// The best linear feedback for one hidden state.
 struct RidgeFit {
   Estimate gamma = {};         ///< on the held-out samples
-  double regularisation = 0;   ///< the one chosen
+  double regularization = 0;   ///< the chosen r
+  double regularisation = 0;   ///< deprecated name: the same number
   torch::Tensor weights = {};  ///< (C, size of h_l) float64: e.mm(weights) is its credit
 
-  /// Its credit for errors (B, C), in the shape, dtype and device of `like`, h_l. Throws Error where shapes do not fit.
+  /// The credit for errors (B, C), in the shape, dtype and device of `like`, h_l. Throws Error if the shapes do not
+  /// fit.
   torch::Tensor credit(const torch::Tensor& errors, const torch::Tensor& like) const {
     return detail::translated([&] {
       return errors.to(weights.device(), torch::kFloat64)
@@ -87,16 +91,17 @@ struct RidgeFit {
   }
 };
 
-/// The learning control: for each hidden state the ridge regression from the error e to the true gradient, and its
-/// Gamma on samples that it was not fitted on.
+/// The learning control: for each hidden state, the ridge regression from the error e to the true gradient, and its
+/// Gamma on held-out samples.
 ///
 ///     W_l = argmin_W  sum_i ||e_i W - g_{l,i}||^2 + r ||W||^2
 ///
-/// A learned source that does not beat it adds nothing beyond a fixed linear feedback of the error. There is no
-/// intercept. r is chosen by Gamma on a validation part of `training`, W is then fitted on all of it; `held_out` is
-/// touched once, at the end. In float64. Costs N·C·d multiplications a hidden state and regularisation.
+/// A learned source that does not beat it adds nothing to a fixed linear feedback of the error. There is no intercept.
+/// r is chosen by Gamma on a validation part of `training`, and W is then fitted on all of `training`; `held_out` is
+/// used once, at the end. In float64.
 ///
-/// Throws Error where the two disagree in shape, `training` has fewer than two samples, or an option cannot be meant.
+/// - Cost: N C d multiplications per hidden state and value of r.
+/// - Throws Error if the two disagree in shape, `training` has fewer than two samples, or an option is invalid.
 inline std::vector<RidgeFit> ridge_control(const ErrorsAndGradients& training, const ErrorsAndGradients& held_out,
                                            const RidgeOptions& options = {}) {
   options.check();
@@ -133,16 +138,16 @@ inline std::vector<RidgeFit> ridge_control(const ErrorsAndGradients& training, c
         continue;
       }
       double best = -2;
-      for (const double r : options.regularisations) {
+      for (const double r : options.tried()) {
         const auto weights = solve(e.index_select(0, fitted), g.index_select(0, fitted), r);
         const auto cosines = gamma(e.index_select(0, validation).mm(weights), g.index_select(0, validation));
         const double mean = cosines.numel() == 0 ? -1.5 : cosines.mean().item<double>();
         if (mean > best) {
           best = mean;
-          fit.regularisation = r;
+          fit.regularization = fit.regularisation = r;
         }
       }
-      fit.weights = solve(e, g, fit.regularisation);
+      fit.weights = solve(e, g, fit.regularization);
       const auto cosines = gamma(e_held.mm(fit.weights), wide(held_out.gradients[l]));
       if (cosines.numel() == 0) {
         fit.gamma.reason = "the gradient of every held-out sample is 0 or not finite";

@@ -8,13 +8,13 @@
 
 namespace creditlib::diagnostics {
 
-/// Steps on a model's parameters that are taken back, to the bit, when it goes out of scope.
+/// Steps on a model's parameters that are undone, to the bit, when it goes out of scope.
 class TrialStep {
  public:
   explicit TrialStep(torch::nn::Module& module) : parameters_(module.parameters()), restored_(parameters_) {}
 
-  /// p <- p - eta u for each parameter, in the order of parameters(); one whose u is undefined stays. Throws Error
-  /// unless there is one u a parameter, of its shape.
+  /// p <- p - eta u for each parameter, in the order of parameters(); a parameter with an undefined u is unchanged.
+  /// Throws Error unless there is one u per parameter, of its shape.
   void step(const std::vector<torch::Tensor>& update, double eta) {
     const torch::NoGradGuard no_grad;
     if (update.size() != parameters_.size()) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <creditlib/statistics/bootstrap.hpp>
+#include <creditlib/detail/expect.hpp>
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/diagnostics/parameter_gradients.hpp>
 #include <creditlib/diagnostics/detail/update_trial.hpp>
@@ -15,37 +16,37 @@
 
 namespace creditlib::diagnostics {
 
-/// The learning rates that line searches try, the snapshot script's.
+/// The learning rates that line searches try by default.
 inline std::vector<double> line_search_etas() { return {1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2}; }
 
 struct SnapshotUtilityOptions {
   std::vector<double> etas = line_search_etas();
-  /// The script moves the last block and the readout: {.blocks = {{L - 1}}, .readout = true}.
+  /// Which parts move; {.blocks = {{L - 1}}, .readout = true} moves the last block and the readout.
   UpdatedParts parts = {};
 };
 
-/// What the snapshot script reports of one rule at one snapshot.
+/// The update utility of one rule at one snapshot of training.
 struct SnapshotUtility {
-  std::optional<double> eta = {};                 ///< of the largest fall on `same`
+  std::optional<double> eta = {};                 ///< the rate with the largest fall on `same`
   Measured same_1 = {}, held_1 = {}, pur_1 = {};  ///< loss changes after one step on `same`
-  Measured same_k = {}, held_k = {}, pur_k = {};  ///< and after one step on each of the rollout's batches
+  Measured same_k = {}, held_k = {}, pur_k = {};  ///< loss changes after one step on each batch of the rollout
   Measured update_cosine = {};                    ///< mean pairwise cosine of the updates on the batches `across`
-  Measured update_variance = {};  ///< mean_i ||u_i - mean u||^2 of them (1/n), in the scale of credit squared
+  Measured update_variance = {};  ///< their mean_i ||u_i - mean u||^2 (1/n), in units of credit squared
 };
 
-/// Update utility as the snapshot script measures it.
+/// Update utility from a single pair of batches, by the best step on one of them.
 ///
-///     dL = CE(after) - CE(before),   PUR = -dL_held / (-dL_same + 1e-12) where dL_same < 0
+///     dL = CE(after) - CE(before),   PUR = -dL_held / (-dL_same + 1e-12) if dL_same < 0
 ///
-/// `update(x, y)` gives the rule's parameter gradients at the present parameters, in the order of parameters() (a
-/// trainer's gradients(x, y), of raw credit where the script's is); plain steps p - eta u are taken from them. eta is
-/// that of the lowest loss on `same` after a step on `same`, which makes the gain on `same` look larger than it is; the
-/// k steps are on the batches of `rollout`, and `same` is not one of them; one pair of batches has no interval.
-/// update_utility() is without these. The rule's credit must not depend on what a step changes beside the parameters.
-/// Parameters are put back to the bit. In the model's present mode (the script: eval).
-///
-/// Throws Error for a block in options.parts that there is not, where an update is not one gradient a parameter, and
-/// where it moves none. Source: snapshot_time_sweep.
+/// - `update(x, y)` gives the rule's parameter gradients at the present parameters, in the order of parameters(): a
+///   trainer's gradients(x, y). The steps are plain steps p - eta u.
+/// - eta has the lowest loss on `same` after a step on `same`, which makes the gain on `same` look larger than it is.
+///   The k steps are on the batches of `rollout`, and `same` is not one of them. One pair of batches has no interval.
+///   update_utility() avoids all three.
+/// - The rule's credit must not depend on anything that a step changes other than the parameters.
+/// - Parameters are restored to the bit. In the model's present mode.
+/// - Throws Error if options.parts names a block that does not exist, or if an update moves no parameter or is not one
+///   gradient per parameter.
 template <BlockModel Model, class Update, class Batch, class Objective = CrossEntropy>
 SnapshotUtility snapshot_utility(Model& model, const Update& update, const Batch& same, const Batch& held,
                                  const std::vector<Batch>& rollout, const std::vector<Batch>& across,
@@ -58,7 +59,7 @@ SnapshotUtility snapshot_utility(Model& model, const Update& update, const Batch
     if (!std::isfinite(value)) return {.reason = "the loss is not finite"};
     return {.value = value};
   };
-  const auto utilisation = [](const Measured& of_same, const Measured& of_held) -> Measured {
+  const auto utilization = [](const Measured& of_same, const Measured& of_held) -> Measured {
     if (!of_same.value || !of_held.value) return {.reason = "the loss is not finite"};
     if (!(*of_same.value < 0)) return {.reason = "the loss on the same batch does not fall"};
     return {.value = -*of_held.value / (-*of_same.value + 1e-12)};
@@ -79,12 +80,12 @@ SnapshotUtility snapshot_utility(Model& model, const Update& update, const Batch
     }
   }
   if (found.eta) {
-    found.pur_1 = utilisation(found.same_1, found.held_1);
+    found.pur_1 = utilization(found.same_1, found.held_1);
     TrialStep steps(*model);
     for (const auto& [x, y] : rollout) steps.step(trial(x, y), *found.eta);
     found.same_k = finite(trial.loss(same_x, same_y) - same_before);
     found.held_k = finite(trial.loss(held_x, held_y) - held_before);
-    found.pur_k = utilisation(found.same_k, found.held_k);
+    found.pur_k = utilization(found.same_k, found.held_k);
   } else {
     for (auto* none : {&found.same_1, &found.held_1, &found.pur_1, &found.same_k, &found.held_k, &found.pur_k}) {
       none->reason = "the loss is not finite at any eta";
@@ -99,51 +100,50 @@ SnapshotUtility snapshot_utility(Model& model, const Update& update, const Batch
 
 struct UpdateUtilityOptions {
   std::vector<double> etas = line_search_etas();
-  UpdatedParts parts = {};  ///< every block; the readout, whose gradient is exact for every rule, stays
-  std::int64_t steps = 1;   ///< k, on as many batches
+  UpdatedParts parts = {};  ///< by default every block, but not the readout, whose gradient is exact for every rule
+  std::int64_t steps = 1;   ///< k, each on its own batch
   std::int64_t least_trials = 20;
-  double least_errors = 3;  ///< no PUR where the same-batch gain is not so many standard errors above 0
+  double least_errors = 3;  ///< PUR is undefined unless the same-batch gain is this many standard errors above 0
   Bootstrap bootstrap = {};
 
-  /// Throws Error for a value that cannot be meant.
+  /// Throws Error for an invalid value.
   void check() const {
     if (etas.empty()) detail::fail("UpdateUtilityOptions: etas is empty, expected at least one.");
-    if (steps < 1) detail::fail("UpdateUtilityOptions: steps is ", steps, ", expected at least 1.");
-    if (least_trials < 2) {
-      detail::fail("UpdateUtilityOptions: least_trials is ", least_trials, ", expected at least 2.");
-    }
+    detail::expect::at_least("UpdateUtilityOptions", "steps", steps, 1);
+    detail::expect::at_least("UpdateUtilityOptions", "least_trials", least_trials, 2);
     bootstrap.check();
   }
 };
 
 struct UpdateUtility {
   std::optional<double> eta = {};  ///< chosen on batches that no trial uses
-  bool eta_is_at_an_end = false;   ///< the first or last of those tried: a wider search may find a better one
+  bool eta_is_at_an_end = false;   ///< eta is the smallest or largest tried: a wider search may find a better one
   std::int64_t trials = 0;
   Estimate same = {};  ///< mean loss change on the batches stepped on
   Estimate held = {};  ///< mean loss change on held-out batches
   Estimate pur = {};   ///< held / same
   /// Mean pairwise cosine of the trials' first updates.
   Measured update_cosine = {};
-  /// Their relative variance (see VectorSpread): 0 for equal updates, about 1 for unrelated ones.
+  /// The relative variance of these updates (see VectorSpread): 0 for equal updates, about 1 for unrelated ones.
   Measured update_variance = {};
 };
 
-/// Update utility: how much of what an update gains on its own batch it gains on others.
+/// Update utility: how much of an update's gain on its own batch carries over to other batches.
 ///
 ///     PUR = mean_i dL_held,i / mean_i dL_same,i
 ///
-/// Trial i starts at the present parameters, takes `steps` plain steps p - eta u, each on the next batch of `training`,
-/// and measures the mean loss change on those batches and on held_out[i]. `update(x, y)` gives the rule's parameter
-/// gradients at the present parameters (a trainer's gradients(x, y)). eta is that of the lowest mean loss change, on
-/// `eta_batches`, of one step on the batch itself; no trial uses those batches. Give training.size() / steps trials, at
-/// least 20, with a held-out batch each: no batch is used twice, so that trials are independent and bootstrap intervals
-/// over them mean what they say. PUR is a ratio of means, and none where the gain on the same batch is within 3
-/// standard errors of 0. Parameters are put back to the bit; nothing is changed. In the model's present mode; waits for
-/// the device. Costs trials·(steps + 1) gradients and forward passes about.
-///
-/// Throws Error for options that cannot be meant, without eta batches, and where an update is not one gradient a
-/// parameter or moves none.
+/// - Trial i starts at the present parameters, takes `steps` plain steps p - eta u, each on the next batch of
+///   `training`, and measures the mean loss change on those batches and on held_out[i].
+/// - `update(x, y)` gives the rule's parameter gradients at the present parameters (a trainer's gradients(x, y)).
+/// - eta has the lowest mean loss change, over `eta_batches`, of one step on the batch itself; no trial uses those
+///   batches.
+/// - Pass batches for training.size() / steps trials, at least 20, with one held-out batch each: no batch is used
+///   twice, so that trials are independent and bootstrap intervals over them are valid.
+/// - PUR is a ratio of means; it is undefined if the gain on the same batch is within 3 standard errors of 0.
+/// - Parameters are restored to the bit; nothing is changed. In the model's present mode; waits for the device.
+/// - Cost: about trials (steps + 1) gradients and forward passes.
+/// - Throws Error for invalid options, if there are no eta batches, and if an update moves no parameter or is not one
+///   gradient per parameter.
 template <BlockModel Model, class Update, class Batch, class Objective = CrossEntropy>
 UpdateUtility update_utility(Model& model, const Update& update, const std::vector<Batch>& training,
                              const std::vector<Batch>& held_out, const std::vector<Batch>& eta_batches,
@@ -162,7 +162,8 @@ UpdateUtility update_utility(Model& model, const Update& update, const std::vect
   found.trials = static_cast<std::int64_t>(trials);
   if (found.trials < options.least_trials) {
     return none(std::to_string(trials) + " trials of " + std::to_string(k) +
-                " training batches and one held-out batch each, and it needs " + std::to_string(options.least_trials));
+                " training batches and one held-out batch each, but at least " + std::to_string(options.least_trials) +
+                " are needed");
   }
 
   std::vector<double> changes(options.etas.size(), 0);

@@ -9,7 +9,7 @@ namespace creditlib::diagnostics {
 
 /// Which parts of the model an update moves.
 struct UpdatedParts {
-  std::optional<std::vector<std::int64_t>> blocks = std::nullopt;  ///< every block where it is left out
+  std::optional<std::vector<std::int64_t>> blocks = std::nullopt;  ///< every block if left out
   bool embed = false;
   bool readout = false;
 

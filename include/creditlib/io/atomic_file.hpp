@@ -24,16 +24,16 @@ inline std::filesystem::path folder_of(const std::filesystem::path& file) {
   return file.has_parent_path() ? file.parent_path() : ".";
 }
 
-/// A temporary file beside `target`, which it replaces in one step, or leaves as it was; gone with this object either
-/// way.
+/// A temporary file in the folder of `target`, which it either replaces in one step or leaves unchanged. Removed by the
+/// destructor.
 class PartialFile {
  public:
-  explicit PartialFile(const std::filesystem::path& target) : target_(followed(target)), path_(beside(target_)) {
+  explicit PartialFile(const std::filesystem::path& target) : target_(resolved(target)), path_(partial_path(target_)) {
     errno = 0;
     stream_.open(path_, std::ios::binary);
     if (!stream_) {
       fail("write_atomically: no file can be created in folder ", folder_of(target_), " (", last_system_error(),
-           "): create the folder, make it writable or choose another");
+           "): create the folder, make it writable or choose another.");
     }
   }
   ~PartialFile() {
@@ -49,38 +49,38 @@ class PartialFile {
   void replace_target() {
     errno = 0;
     stream_.close();
-    if (!stream_ || !on_disk()) {
+    if (!stream_ || !flushed_to_disk()) {
       fail("write_atomically: ", target_, " cannot be written whole (", last_system_error(),
-           ") and is left as it was: ", "free some space in the folder or choose another");
+           ") and is left unchanged: free some space in the folder or choose another.");
     }
     std::error_code error;
     std::filesystem::rename(path_, target_, error);
-    if (error) fail("write_atomically: ", target_, " cannot be replaced (", error.message(), "): choose another name");
+    if (error) fail("write_atomically: ", target_, " cannot be replaced (", error.message(), "): choose another name.");
   }
 
  private:
-  // A link keeps pointing where it did: what it points to is replaced.
-  static std::filesystem::path followed(const std::filesystem::path& target) {
+  // A link keeps its target: the file it points to is replaced.
+  static std::filesystem::path resolved(const std::filesystem::path& target) {
     std::error_code error;
     const auto status = std::filesystem::status(target, error);
     if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
-      fail("write_atomically: ", target, " is there and is not a regular file: choose another name");
+      fail("write_atomically: ", target, " exists and is not a regular file: choose another name.");
     }
     const auto real = std::filesystem::canonical(target, error);
     return error ? target : real;
   }
 
-  static std::filesystem::path beside(const std::filesystem::path& target) {
+  static std::filesystem::path partial_path(const std::filesystem::path& target) {
     std::random_device random;
     const auto number = std::to_string(random()) + std::to_string(random());
     return folder_of(target) / ("." + target.filename().string() + "." + number + ".partial");
   }
 
-  // Without this a crash of the machine soon after the rename could leave an empty file under the final name.
-  bool on_disk() const {
+  // Without fsync, a crash of the machine soon after the rename could leave an empty file under the final name.
+  bool flushed_to_disk() const {
     const int file = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
     if (file < 0) return false;
-    const bool stored = ::fsync(file) == 0 || errno == EINVAL;  // EINVAL: a file system that has no fsync
+    const bool stored = ::fsync(file) == 0 || errno == EINVAL;  // EINVAL: the file system has no fsync
     const int error = errno;
     ::close(file);
     errno = error;
@@ -95,12 +95,14 @@ class PartialFile {
 
 namespace io {
 
-/// Writes the file `path` whole or not at all: `write(std::ostream&)` fills a temporary file in the same folder, which
-/// is flushed to disk and then renamed over `path`. Who reads `path` meanwhile sees the old file or the new one,
-/// nothing between. If `write` throws, or the disk is full, the old file stays and the temporary one is removed.
+/// Writes the file `path` completely or not at all.
 ///
-/// Throws Error if the folder cannot be written to, if `path` is something else than a regular file, or if not all
-/// bytes reached the disk; what `write` throws passes through.
+/// `write(std::ostream&)` fills a temporary file in the same folder, which is flushed to disk and then renamed to
+/// `path`. Concurrent readers of `path` see either the old file or the new one. If `write` throws, or the disk is full,
+/// the old file is unchanged and the temporary file is removed.
+///
+/// - Throws Error if the folder is not writable, `path` exists and is not a regular file, or not all bytes reached the
+///   disk; exceptions of `write` pass through.
 template <std::invocable<std::ostream&> Write>
 void write_atomically(const std::filesystem::path& path, Write&& write) {
   detail::PartialFile file(path);
@@ -108,23 +110,23 @@ void write_atomically(const std::filesystem::path& path, Write&& write) {
   file.replace_target();
 }
 
-/// The same, for bytes that are there already.
+/// The same, for existing bytes.
 inline void write_atomically(const std::filesystem::path& path, std::string_view bytes) {
   write_atomically(
       path, [bytes](std::ostream& stream) { stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size())); });
 }
 
-/// Creates the folder `path`, and those above it, where missing, and proves by a file that is removed again that it can
-/// be written to: so that a program can say before hours of training that its results would have nowhere to go.
+/// Creates the folder `path` with its parents and checks, with a temporary file, that it is writable, so that a program
+/// can fail before hours of training rather than after.
 ///
-/// Throws Error naming the folder and the system's reason.
+/// - Throws Error naming the folder and the system's reason.
 inline void check_writable_folder(const std::filesystem::path& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   std::error_code ignored;
   if (!std::filesystem::is_directory(path, ignored)) {
     detail::fail("check_writable_folder: folder ", path, " cannot be created (", error.message(),
-                            "): choose another folder or make the one above it writable");
+                            "): choose another folder or make the one above it writable.");
   }
   detail::PartialFile(path / "creditlib-writable");
 }

@@ -9,13 +9,13 @@
 
 namespace creditlib::io {
 
-/// A regular file opened for reading, front to back, whose size is known: what every reader of the library starts with.
-/// Its errors name the reader, the file, what was expected and what was got.
+/// A regular file of known size, opened for sequential reading; all readers of the library use it. Its errors name the
+/// reader, the file, what was expected and what was found.
 class InputFile {
  public:
-  /// Opens `path`. `reader` begins every message; `cure` ends those about a file that is missing or cut short.
+  /// Opens `path`. Every message starts with `reader`; those about a missing or truncated file end with `cure`.
   ///
-  /// Throws Error if there is no such file, if it is not a regular file, or if it may not be read.
+  /// Throws Error if the file does not exist, is not a regular file, or cannot be read.
   InputFile(std::string reader, std::filesystem::path path, std::string cure = "check the path")
       : reader_(std::move(reader)), path_(std::move(path)), cure_(std::move(cure)) {
     std::error_code error;
@@ -29,7 +29,7 @@ class InputFile {
 
   const std::filesystem::path& path() const { return path_; }
 
-  /// Bytes in the whole file.
+  /// The size of the whole file in bytes.
   std::int64_t size() const { return size_; }
 
   /// Copies the next `bytes` bytes to `to`. Throws Error if the file ends before that.
@@ -50,16 +50,17 @@ class InputFile {
     return text;
   }
 
-  /// Goes back (or on) to byte `offset`.
+  /// Moves to byte `offset`.
   void seek(std::int64_t offset) {
     stream_.seekg(offset);
     offset_ = offset;
   }
 
-  /// Throws Error: the reader, this file's path, then the parts.
+  /// Throws Error with the reader, this file's path, the parts and, unless they end with one, a period.
   template <class... Parts>
   [[noreturn]] void fail(const Parts&... parts) const {
-    detail::fail(reader_, ": ", path_, " ", parts...);
+    const std::string message = c10::str(reader_, ": ", path_, " ", parts...);
+    detail::fail(message, message.ends_with('.') ? "" : ".");
   }
 
  private:

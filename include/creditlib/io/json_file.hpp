@@ -10,7 +10,7 @@
 namespace creditlib {
 namespace detail {
 
-/// What nlohmann-json has to say, without its "[json.exception.parse_error.101] ".
+/// The message of a nlohmann-json exception without its prefix, such as "[json.exception.parse_error.101] ".
 inline std::string reason(const nlohmann::json::exception& error) {
   const std::string what = error.what();
   const auto end = what.find("] ");
@@ -21,31 +21,31 @@ inline std::string reason(const nlohmann::json::exception& error) {
 
 namespace io {
 
-/// Writes `value` to the file `path` whole or not at all (see write_atomically), indented by 2, keys in their own
-/// order. JSON has no word for NaN and the infinities: they become null.
+/// Writes `value` to the file `path` completely or not at all (see write_atomically), indented by 2, with keys in their
+/// own order. NaN and the infinities, which JSON cannot represent, become null.
 ///
-/// Throws Error if the file cannot be written or a string in it is not UTF-8.
+/// - Throws Error if the file cannot be written or a string in `value` is not UTF-8.
 inline void write_json(const std::filesystem::path& path, const nlohmann::ordered_json& value) {
   std::string text;
   try {
     text = value.dump(2) + "\n";
   } catch (const nlohmann::json::exception& error) {
     detail::fail("write_json: ", path, " is not written, since a string in it is not UTF-8 (",
-                            detail::reason(error), "): write names and paths in UTF-8");
+                            detail::reason(error), "): write names and paths in UTF-8.");
   }
   write_atomically(path, text);
 }
 
-/// The JSON in the file `path`, keys in the file's order.
+/// Reads the JSON file `path`, with keys in the file's order.
 ///
-/// Throws Error if the file is missing or is not JSON (with line and column).
+/// - Throws Error if the file is missing or is not JSON (with line and column).
 inline nlohmann::ordered_json read_json(const std::filesystem::path& path) {
   InputFile file("read_json", path);
   const std::string text = file.read_text(file.size());
   try {
     return nlohmann::ordered_json::parse(text);
   } catch (const nlohmann::json::exception& error) {
-    file.fail("is not JSON (", detail::reason(error), "): mend it or write it again");
+    file.fail("is not JSON (", detail::reason(error), "): fix it or write it again");
   }
 }
 

@@ -25,9 +25,9 @@ namespace creditlib {
 namespace io {
 
 static_assert(std::endian::native == std::endian::little,
-              "creditlib: safetensors files are little-endian, as this host is not");
+              "creditlib: safetensors files are little-endian, but this host is not");
 
-/// What a safetensors file holds: tensors on the CPU, in the order of its header, and free text by name.
+/// The contents of a safetensors file: tensors on the CPU, in the order of its header, and named free text.
 struct Safetensors {
   NamedTensors tensors;
   std::map<std::string, std::string> metadata;
@@ -47,7 +47,7 @@ inline torch::Tensor read_tensor(io::InputFile& file, const SafetensorsEntry& en
     const auto* bytes = static_cast<const unsigned char*>(tensor.data_ptr());
     const auto* bad = std::find_if(bytes, bytes + tensor.numel(), [](unsigned char byte) { return byte > 1; });
     if (bad != bytes + tensor.numel()) {
-      file.fail("is not a sound safetensors file: byte ", data_begin + entry.begin + (bad - bytes),
+      file.fail("is not a valid safetensors file: byte ", data_begin + entry.begin + (bad - bytes),
                 ", in the BOOL tensor \"", entry.name, "\", is ", int{*bad},
                 ", expected 0 or 1; copy it or save it again");
     }
@@ -59,10 +59,10 @@ inline void check_tensors_to_write(const std::filesystem::path& path, const Name
   std::set<std::string> names;
   for (const auto& [name, tensor] : tensors) {
     const auto refuse = [&, &name = name](const auto&... parts) {
-      fail("write_safetensors: ", path, " is not written, since tensor \"", name, "\" ", parts...);
+      fail("write_safetensors: ", path, " is not written, since tensor \"", name, "\" ", parts..., ".");
     };
-    if (name == "__metadata__") refuse("has the name that the format keeps for metadata: rename it");
-    if (!names.insert(name).second) refuse("is there twice: give each tensor a name of its own");
+    if (name == "__metadata__") refuse("has the name that the format reserves for metadata: rename it");
+    if (!names.insert(name).second) refuse("is there twice: give each tensor its own name");
     if (!tensor.defined()) refuse("is undefined: leave it out");
     if (tensor.layout() != torch::kStrided || tensor.is_meta()) refuse("has no dense data: pass it through to_dense()");
     if (!safetensors_name_of(tensor.scalar_type())) {
@@ -71,7 +71,7 @@ inline void check_tensors_to_write(const std::filesystem::path& path, const Name
   }
 }
 
-/// The header for tensors whose data lie one after the other in `order`, padded so that the data begin at a multiple
+/// The header for tensors whose data are stored consecutively in `order`, padded so that the data begin at a multiple
 /// of 8.
 inline std::string safetensors_header(const std::filesystem::path& path, const NamedTensors& tensors,
                                       const std::vector<std::size_t>& order,
@@ -94,7 +94,7 @@ inline std::string safetensors_header(const std::filesystem::path& path, const N
     return text;
   } catch (const nlohmann::json::exception& error) {
     fail("write_safetensors: ", path, " is not written, since a name or metadata in it is not UTF-8 (", reason(error),
-         "): write them in UTF-8");
+         "): write them in UTF-8.");
   }
 }
 
@@ -102,12 +102,14 @@ inline std::string safetensors_header(const std::filesystem::path& path, const N
 
 namespace io {
 
-/// Reads a safetensors file (8 bytes of header length, a JSON header, the data), as Python's safetensors package writes
-/// it. The header is checked whole before any tensor is made; the data are then read once, straight into the tensors.
+/// Reads a safetensors file (8 bytes of header length, a JSON header, the data), as written by Python's safetensors
+/// package. The header is checked completely before any tensor is made; the data are then read once, directly into the
+/// tensors.
 ///
-/// Throws Error if the file is missing or truncated, if the header is not JSON or claims what cannot be (offsets that
-/// overlap, leave a gap or lie outside the file, a size that is not shape times dtype, an unknown dtype, a name twice),
-/// or if a BOOL is neither 0 nor 1. Source: https://github.com/huggingface/safetensors, "Format".
+/// - Throws Error if the file is missing or truncated, the header is not JSON or is invalid (offsets that overlap,
+///   leave a gap or lie outside the file; a size that is not shape times dtype; an unknown dtype; a repeated name), or
+///   a BOOL is neither 0 nor 1.
+/// - Source: https://github.com/huggingface/safetensors, "Format".
 inline Safetensors read_safetensors(const std::filesystem::path& path) {
   InputFile file("read_safetensors", path);
   std::uint64_t length = 0;
@@ -116,7 +118,7 @@ inline Safetensors read_safetensors(const std::filesystem::path& path) {
   file.read(&length, 8);
   if (length < 2 || length > detail::safetensors_header_limit) {
     file.fail("begins with the header length ", length, ", expected 2 to ", detail::safetensors_header_limit,
-              ": it is damaged or no safetensors file");
+              ": it is damaged or not a safetensors file");
   }
   const auto data_begin = 8 + static_cast<std::int64_t>(length);
   if (data_begin > file.size()) {
@@ -134,12 +136,13 @@ inline Safetensors read_safetensors(const std::filesystem::path& path) {
   return result;
 }
 
-/// Writes tensors to the file `path` whole or not at all (see write_atomically), as Python's safetensors package reads
-/// them. Header entries keep the order given; the data lie widest dtype first, so that each tensor is aligned. Tensors
-/// may be on any device and of any strides; one contiguous CPU copy at a time is made where needed.
+/// Writes tensors to the file `path` completely or not at all (see write_atomically), readable by Python's safetensors
+/// package. Header entries keep the given order; the data are stored widest dtype first, so that each tensor is
+/// aligned. Tensors may be on any device and have any strides; if necessary, contiguous CPU copies are made one at a
+/// time.
 ///
-/// Throws Error, before the file is touched, if a name is there twice, a tensor is undefined, not dense, or of a dtype
-/// that the format does not have, or a name or metadata is not UTF-8; and if the file cannot be written.
+/// - Throws Error, before the file is touched, if a name is repeated, a tensor is undefined, not dense, or of a dtype
+///   that the format lacks, or a name or metadata is not UTF-8; and if the file cannot be written.
 inline void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                               const std::map<std::string, std::string>& metadata = {}) {
   detail::check_tensors_to_write(path, tensors);

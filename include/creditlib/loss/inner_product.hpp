@@ -9,7 +9,7 @@ namespace creditlib {
 
 namespace detail {
 
-/// How many positions a hidden state of these sizes has: of (B, C, H, W) H*W, of (B, N, d) N, of (B, d) 1.
+/// The number of positions of a hidden state of these sizes: H*W for (B, C, H, W), N for (B, N, d), 1 for (B, d).
 inline std::int64_t positions(torch::IntArrayRef sizes) {
   if (sizes.size() == 4) return sizes[2] * sizes[3];
   return sizes.size() == 3 ? sizes[1] : 1;
@@ -21,23 +21,25 @@ inline std::int64_t positions(torch::IntArrayRef sizes) {
 ///
 ///     (1/B) sum_b <f_b, a_b>
 ///
-/// f has the shape of the block's output, a the same or one that broadcasts to it. The sum runs over all features and
-/// positions; with `mean_over_positions` it is divided by the number of positions (H*W or N), as the scripts do for
-/// convolutions. Source: train_methods.
+/// - Shapes: f is the block's output; a has its shape or broadcasts to it.
+/// - The sum runs over all features and positions; with `mean_over_positions` it is divided by the number of positions
+///   (H*W or N).
 struct InnerProduct {
   bool mean_over_positions = false;
 
-  torch::Tensor operator()(const torch::Tensor& f, const torch::Tensor& a) const { return (f * a).sum() / divisor(f.sizes()); }
+  torch::Tensor operator()(const torch::Tensor& f, const torch::Tensor& a) const {
+    return (f * a).sum() / divisor(f.sizes());
+  }
 
-  /// d/df of the above, shape of f.
+  /// d/df of the loss, in the shape of f.
   torch::Tensor output_gradient(const torch::Tensor& f, const torch::Tensor& a) const {
     return (a / divisor(f.sizes())).expand_as(f);
   }
 
-  /// The number k for which that is k a, whatever f of these sizes: credit that is kept as factors then need not be
-  /// multiplied out.
+  /// The k for which output_gradient() is k a for every f of these sizes; credit kept as factors is then not multiplied
+  /// out.
   std::optional<double> multiple_of_credit(torch::IntArrayRef sizes) const { return 1 / divisor(sizes); }
-  /// Deprecated: takes f for its sizes.
+  /// Deprecated: f is used for its sizes alone.
   std::optional<double> multiple_of_credit(const torch::Tensor& f) const { return multiple_of_credit(f.sizes()); }
 
   /// The embed's local loss: the inner product with the same reduction.

@@ -1,7 +1,6 @@
 #pragma once
 
-#include <cmath>
-#include <creditlib/error.hpp>
+#include <creditlib/detail/expect.hpp>
 #include <creditlib/loss/inner_product.hpp>
 
 namespace creditlib {
@@ -10,8 +9,8 @@ namespace creditlib {
 ///
 ///     (1/B) sum_b ( <f_b, a_b> + lambda ||f_b||^2 )
 ///
-/// With unit-RMS credit its minimum lies at ||f|| = sqrt(d) / (2 lambda). The embed has no penalty.
-/// Source: dfa_residual_penalty_test (lambda 1e-2). Throws Error, when it is asked, unless lambda is finite and >= 0.
+/// - With unit-RMS credit its minimum lies at ||f|| = sqrt(d) / (2 lambda). The embed has no penalty.
+/// - Throws Error on use unless lambda is finite and >= 0.
 struct PenalizedInnerProduct {
   double lambda = 1e-2;
   bool mean_over_positions = false;
@@ -22,7 +21,7 @@ struct PenalizedInnerProduct {
     return inner(f, a) + lambda * inner(f, f);
   }
 
-  /// d/df of the above, shape of f.
+  /// d/df of the loss, in the shape of f.
   torch::Tensor output_gradient(const torch::Tensor& f, const torch::Tensor& a) const {
     check();
     return embed_loss().output_gradient(f, torch::add(a, f, 2 * lambda));
@@ -31,10 +30,7 @@ struct PenalizedInnerProduct {
   InnerProduct embed_loss() const { return {.mean_over_positions = mean_over_positions}; }
 
  private:
-  void check() const {
-    if (!(lambda >= 0) || std::isinf(lambda))
-      detail::fail("PenalizedInnerProduct: lambda is ", lambda, ", expected a finite number >= 0.");
-  }
+  void check() const { detail::expect::not_negative("PenalizedInnerProduct", "lambda", lambda); }
 };
 
 }  // namespace creditlib

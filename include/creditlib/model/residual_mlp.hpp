@@ -18,10 +18,10 @@
 namespace creditlib {
 
 struct ResidualMLPOptions {
-  std::int64_t input = 3072;  ///< features of a sample
-  std::int64_t width = 256;   ///< d, of every hidden state
+  std::int64_t input = 3072;  ///< features per sample
+  std::int64_t width = 256;   ///< d, the width of every hidden state
   std::int64_t classes = 10;  ///< C
-  std::int64_t blocks = 4;    ///< L; 0 is the readout on the embed, for back-propagation alone
+  std::int64_t blocks = 4;    ///< L; 0 is the readout on the embed, for BackpropTrainer alone
 };
 
 /// The branch of one residual block: f = w2(GELU(w1(ln(h)))), (B, d) to (B, d).
@@ -58,14 +58,13 @@ class ResidualMLPImpl : public torch::nn::Module {
   std::int64_t classes() const { return options_.classes; }
   std::vector<std::int64_t> hidden_shape(std::int64_t) const { return {options_.width}; }
 
-  /// (B, ...) with `input` numbers a sample (images may keep their shape) to (B, d).
+  /// Maps (B, ...) with `input` numbers per sample (images may keep their shape) to (B, d).
   torch::Tensor embed(const torch::Tensor& x) {
-    const auto flat = x.flatten(1);
-    if (flat.size(1) != options_.input) {
+    if (x.dim() < 2 || x.flatten(1).size(1) != options_.input) {
       detail::fail("ResidualMLP: the input is ", detail::shape_text(x.sizes()), ", expected ", options_.input,
-                   " numbers a sample (ResidualMLPOptions::input).");
+                   " numbers per sample (ResidualMLPOptions::input), samples in dimension 0.");
     }
-    return embed_(flat);
+    return embed_(x.flatten(1));
   }
   torch::Tensor block(std::int64_t l, const torch::Tensor& h) { return at_block(l)->forward(h); }
   torch::Tensor join(std::int64_t, const torch::Tensor& h, const torch::Tensor& f) { return h + f; }
@@ -77,8 +76,8 @@ class ResidualMLPImpl : public torch::nn::Module {
     return readout(h);
   }
 
-  /// Always there: trainers compute its gradients by formula. A subclass, whose blocks may do something else, has none
-  /// but its own.
+  /// Always available: trainers compute this network's gradients by formula. A subclass, whose blocks may differ, must
+  /// provide its own.
   std::optional<closed_form::Network> closed_form() {
     if (!closed_form::exactly<ResidualMLPImpl>(*this)) return std::nullopt;
     closed_form::Network network{.embed = {closed_form::layer_of(*embed_)},
@@ -123,19 +122,19 @@ class ResidualMLPImpl : public torch::nn::Module {
   torch::nn::Linear out_head_ = nullptr;
 };
 
-/// The reference scripts' residual MLP with pre-LayerNorm blocks.
+/// A residual MLP with pre-LayerNorm blocks.
 ///
 ///     h_0 = embed(x),  f_l = w2(GELU(w1(ln(h_l)))),  h_{l+1} = h_l + f_l,  logits = out_head(out_ln(h_L))
 ///
-/// All hidden states are (B, d). w2.weight starts from N(0, 0.01^2), w2.bias from 0, all else as LibTorch initialises
-/// it, from its global generator. Parameters: embed.*, blocks.<l>.{ln,w1,w2}.*, out_ln.*, out_head.*. A forward pass
-/// costs B (input d + 2 L d^2 + d C) multiplications.
-///
-/// Throws Error for sizes that make no network and for an input of another number of features. Source: train_methods.
+/// - Shapes: all hidden states are (B, d).
+/// - Initialization: w2.weight from N(0, 0.01^2), w2.bias 0, everything else as in LibTorch, from its global generator.
+/// - Parameters: embed.*, blocks.<l>.{ln,w1,w2}.*, out_ln.*, out_head.*.
+/// - Cost: B (input d + 2 L d^2 + d C) multiplications per forward pass.
+/// - Throws Error for invalid sizes and for an input with another number of features.
 class ResidualMLP : public torch::nn::ModuleHolder<ResidualMLPImpl> {
  public:
   explicit ResidualMLP(const ResidualMLPOptions& options) : ModuleHolder(std::make_shared<ResidualMLPImpl>(options)) {}
-  /// Holds that module, or none (nullptr). A template, because ResidualMLP({}) would be no module otherwise.
+  /// Holds `module`, or none for nullptr. A template, because otherwise ResidualMLP({}) would hold no module.
   template <std::convertible_to<std::shared_ptr<ResidualMLPImpl>> Pointer>
   ResidualMLP(Pointer module) : ModuleHolder(std::shared_ptr<ResidualMLPImpl>(std::move(module))) {}
 };

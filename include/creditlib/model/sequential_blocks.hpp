@@ -18,13 +18,13 @@
 
 namespace creditlib {
 
-/// A user's own stages as a network in blocks.
+/// Your own stages as a network in blocks.
 struct SequentialBlocksOptions {
-  torch::nn::Sequential embed = {};                ///< may be left out: h_0 is then the input itself
+  torch::nn::Sequential embed = {};                ///< optional; without it h_0 is the input itself
   std::vector<torch::nn::Sequential> blocks = {};  ///< block l's branch f_l
-  torch::nn::Sequential readout = {};              ///< h_L to the logits (B, C)
+  torch::nn::Sequential readout = {};              ///< maps h_L to the logits (B, C)
   bool residual = false;                           ///< h_{l+1} = h_l + f_l instead of f_l
-  torch::Tensor example = {};  ///< an input, (1, ...): it runs once, in eval mode, to find the shapes
+  torch::Tensor example = {};  ///< an input, (1, ...); it is run once, in eval mode, to find the shapes
 };
 
 class SequentialBlocksImpl : public torch::nn::Module {
@@ -71,9 +71,8 @@ class SequentialBlocksImpl : public torch::nn::Module {
     return readout(h);
   }
 
-  /// Where all hidden states are (B, d) and all layers have a closed form (see closed_form::layer_of; the embed may
-  /// begin with a Flatten), trainers compute gradients by formula; not those of a subclass, whose blocks may do
-  /// something else.
+  /// If all hidden states are (B, d) and all layers have a closed form (see closed_form::layer_of; the embed may begin
+  /// with a Flatten), trainers compute gradients by formula; not for a subclass, whose blocks may differ.
   std::optional<closed_form::Network> closed_form() {
     if (!closed_form::exactly<SequentialBlocksImpl>(*this)) return std::nullopt;
     closed_form::Network network{.embed = {}, .blocks = {}, .readout = {}, .residual = residual_, .flatten = false};
@@ -119,8 +118,8 @@ class SequentialBlocksImpl : public torch::nn::Module {
       try {
         return action();
       } catch (const c10::Error& error) {
-        detail::fail("SequentialBlocks: ", stage, " cannot take the ", detail::shape_text(input.sizes()),
-                     " that it gets from the example: ", error.what_without_backtrace());
+        detail::fail("SequentialBlocks: ", stage, " cannot take the input ", detail::shape_text(input.sizes()),
+                     " that results from the example: ", error.what_without_backtrace());
       }
     };
     auto h = sizes(run(".embed", example, [&] { return embed(example); }));
@@ -150,18 +149,19 @@ class SequentialBlocksImpl : public torch::nn::Module {
   std::int64_t classes_ = 0;
 };
 
-/// A network of a user's own torch::nn::Sequential stages, which any credit rule trains.
+/// A network of your own torch::nn::Sequential stages, which any credit rule can train.
 ///
 ///     h_0 = embed(x) or x,  f_l = blocks[l](h_l),  h_{l+1} = f_l or, residual, h_l + f_l,  logits = readout(h_L)
 ///
-/// Hidden states may be (B, d), (B, C, H, W) or (B, N, d). The stages are shared, not copied. Parameters: embed.*,
-/// blocks.<l>.*, readout.*. Throws Error where there are no blocks or no readout, where a stage is empty, and where the
-/// stages do not fit together on the example.
+/// - Shapes: hidden states may be (B, d), (B, C, H, W) or (B, N, d).
+/// - The stages are shared, not copied. Parameters: embed.*, blocks.<l>.*, readout.*.
+/// - Throws Error if there are no blocks or no readout, a stage is empty, or the stages do not fit together on the
+///   example.
 class SequentialBlocks : public torch::nn::ModuleHolder<SequentialBlocksImpl> {
  public:
   explicit SequentialBlocks(const SequentialBlocksOptions& options)
       : ModuleHolder(std::make_shared<SequentialBlocksImpl>(options)) {}
-  /// Holds that module, or none (nullptr). A template, because SequentialBlocks({}) would be no module otherwise.
+  /// Holds `module`, or none for nullptr. A template, because otherwise SequentialBlocks({}) would hold no module.
   template <std::convertible_to<std::shared_ptr<SequentialBlocksImpl>> Pointer>
   SequentialBlocks(Pointer module) : ModuleHolder(std::shared_ptr<SequentialBlocksImpl>(std::move(module))) {}
 };

@@ -22,7 +22,7 @@ namespace creditlib {
 
 struct SmallCNNOptions {
   std::int64_t classes = 10;  ///< C
-  std::int64_t input = 3;     ///< channels of an image
+  std::int64_t input = 3;     ///< channels per image
   std::int64_t image = 32;    ///< height and width of an image, a multiple of 4
 };
 
@@ -102,22 +102,22 @@ class SmallCNNImpl : public torch::nn::Module {
   torch::nn::Linear out_head_ = nullptr;
 };
 
-/// The CNN baseline script's network, there for images of 3x32x32: no skip, no embed, BatchNorm.
+/// A small plain convolutional network with BatchNorm: no skip connections, no embed.
 ///
 ///     h_0 = x,  h_{l+1} = f_l = block_l(h_l),  logits = out_head(h_4)
 ///
-/// Blocks: conv 3-32, BN, ReLU | conv 32-64, BN, ReLU, maxpool | conv 64-128, BN, ReLU, maxpool | FC 8192-256, ReLU;
-/// all convolutions are 3x3 with bias. Hidden states: (3, 32, 32), (32, 32, 32), (64, 16, 16), (128, 8, 8), (256).
-/// (With images of other sizes, `input` in the place of 3, S = `image` in that of 32, and 8 S^2 in that of 8192.)
-/// Initialised as LibTorch does, from its global generator. 2.2 million parameters: blocks.<l>.0.* (convolution, FC),
-/// blocks.<l>.1.* (BatchNorm), out_head.*.
-///
-/// Throws Error for fewer than 2 classes, for images that cannot be halved twice, and for an input of another shape.
-/// Source: SmallCNN of cnn_baseline.
+/// - Blocks: conv 3-32, BN, ReLU | conv 32-64, BN, ReLU, maxpool | conv 64-128, BN, ReLU, maxpool | FC 8192-256, ReLU;
+///   all convolutions are 3x3 with bias.
+/// - Hidden states: (3, 32, 32), (32, 32, 32), (64, 16, 16), (128, 8, 8), (256).
+/// - These sizes are for images of 3x32x32. In general `input` replaces 3, S = `image` replaces 32, and 8 S^2 replaces
+///   8192.
+/// - Initialization: as in LibTorch, from its global generator.
+/// - Parameters, 2.2 million: blocks.<l>.0.* (convolution, FC), blocks.<l>.1.* (BatchNorm), out_head.*.
+/// - Throws Error for fewer than 2 classes, an image size that is not a multiple of 4, and an input of another shape.
 class SmallCNN : public torch::nn::ModuleHolder<SmallCNNImpl> {
  public:
   explicit SmallCNN(const SmallCNNOptions& options) : ModuleHolder(std::make_shared<SmallCNNImpl>(options)) {}
-  /// Holds that module, or none (nullptr). A template, because SmallCNN({}) would be no module otherwise.
+  /// Holds `module`, or none for nullptr. A template, because otherwise SmallCNN({}) would hold no module.
   template <std::convertible_to<std::shared_ptr<SmallCNNImpl>> Pointer>
   SmallCNN(Pointer module) : ModuleHolder(std::shared_ptr<SmallCNNImpl>(std::move(module))) {}
 };

@@ -18,10 +18,10 @@
 namespace creditlib {
 
 struct SmallResNetOptions {
-  std::int64_t channels = 64;  ///< of every hidden state
+  std::int64_t channels = 64;  ///< channels of every hidden state
   std::int64_t classes = 10;   ///< C
-  std::int64_t blocks = 4;     ///< L; 0 is the readout on the stem, which BackpropTrainer takes
-  std::int64_t input = 3;      ///< channels of an image
+  std::int64_t blocks = 4;     ///< L; 0 is the readout on the stem, for BackpropTrainer alone
+  std::int64_t input = 3;      ///< channels per image
   std::int64_t image = 32;     ///< height and width of an image, and of every hidden state
 };
 
@@ -34,7 +34,7 @@ class SmallResNetBlockImpl : public torch::nn::Module {
         conv2(register_module("conv2", convolution(channels, channels))),
         bn2(register_module("bn2", torch::nn::BatchNorm2d(channels))) {}
 
-  /// 3x3, same size, without the bias that BatchNorm would take away.
+  /// 3x3, same size, without a bias, which BatchNorm would cancel.
   static torch::nn::Conv2d convolution(std::int64_t from, std::int64_t to) {
     return torch::nn::Conv2d(torch::nn::Conv2dOptions(from, to, 3).padding(1).bias(false));
   }
@@ -68,7 +68,7 @@ class SmallResNetImpl : public torch::nn::Module {
     return {options_.channels, options_.image, options_.image};
   }
 
-  /// Images (B, input, image, image) to (B, channels, image, image).
+  /// Maps images (B, input, image, image) to (B, channels, image, image).
   torch::Tensor embed(const torch::Tensor& x) {
     if (x.dim() != 4 || x.size(1) != options_.input || x.size(2) != options_.image || x.size(3) != options_.image) {
       detail::fail("SmallResNet: the input is ", detail::shape_text(x.sizes()), ", expected (B, ", options_.input, ", ",
@@ -115,20 +115,21 @@ class SmallResNetImpl : public torch::nn::Module {
   torch::nn::Linear out_head_ = nullptr;
 };
 
-/// The reference scripts' small residual network of one width, with BatchNorm.
+/// A small residual network of constant width, with BatchNorm.
 ///
 ///     h_0 = ReLU(stem_bn(stem_conv(x))),  f_l = out_l - h_l,  out_l = ReLU(h_l + bn2(conv2(ReLU(bn1(conv1(h_l)))))),
 ///     h_{l+1} = h_l + f_l,  logits = out_head(mean of h_L over its positions)
 ///
-/// The ReLU after the skip is part of the block, so the branch f_l holds it. All convolutions are 3x3 without bias; all
-/// hidden states are (B, channels, image, image). Initialised as LibTorch does, from its global generator. Parameters:
-/// stem_conv.*, stem_bn.*, blocks.<l>.{conv1,bn1,conv2,bn2}.*, out_head.*.
-///
-/// Throws Error for sizes that make no network and for an input of another shape. Source: train_methods.
+/// - The ReLU after the skip belongs to the block, so it is part of the branch f_l. All convolutions are 3x3 without
+///   bias.
+/// - Shapes: all hidden states are (B, channels, image, image).
+/// - Initialization: as in LibTorch, from its global generator.
+/// - Parameters: stem_conv.*, stem_bn.*, blocks.<l>.{conv1,bn1,conv2,bn2}.*, out_head.*.
+/// - Throws Error for invalid sizes and for an input of another shape.
 class SmallResNet : public torch::nn::ModuleHolder<SmallResNetImpl> {
  public:
   explicit SmallResNet(const SmallResNetOptions& options) : ModuleHolder(std::make_shared<SmallResNetImpl>(options)) {}
-  /// Holds that module, or none (nullptr). A template, because SmallResNet({}) would be no module otherwise.
+  /// Holds `module`, or none for nullptr. A template, because otherwise SmallResNet({}) would hold no module.
   template <std::convertible_to<std::shared_ptr<SmallResNetImpl>> Pointer>
   SmallResNet(Pointer module) : ModuleHolder(std::shared_ptr<SmallResNetImpl>(std::move(module))) {}
 };

@@ -20,17 +20,17 @@
 namespace creditlib {
 
 struct ViTMiniOptions {
-  std::int64_t width = 128;    ///< d, of every token
-  std::int64_t heads = 4;      ///< of the attention; divides width
-  std::int64_t blocks = 4;     ///< L; 0 is the readout on the embed, which BackpropTrainer takes
+  std::int64_t width = 128;    ///< d, the width of every token
+  std::int64_t heads = 4;      ///< attention heads; divides width
+  std::int64_t blocks = 4;     ///< L; 0 is the readout on the embed, for BackpropTrainer alone
   std::int64_t classes = 10;   ///< C
   std::int64_t patch = 4;      ///< height and width of a patch; divides image
   std::int64_t image = 32;     ///< height and width of an image
-  std::int64_t channels = 3;   ///< of an image
+  std::int64_t channels = 3;   ///< channels per image
   std::int64_t mlp_ratio = 4;  ///< the MLPs' hidden width in units of width
 };
 
-/// Multi-head self-attention, (B, N, d) to (B, N, d), with the parameters and the initial values of PyTorch's
+/// Multi-head self-attention, (B, N, d) to (B, N, d), with the parameters and the initialization of PyTorch's
 /// MultiheadAttention: in_proj_weight, in_proj_bias, out_proj.*.
 class ViTMiniAttentionImpl : public torch::nn::Module {
  public:
@@ -109,8 +109,8 @@ class ViTMiniImpl : public torch::nn::Module {
   std::int64_t classes() const { return options_.classes; }
   std::vector<std::int64_t> hidden_shape(std::int64_t) const { return {tokens_, options_.width}; }
 
-  /// Images (B, channels, image, image) to tokens (B, N, d): the class token, then the patches row by row, positions
-  /// added.
+  /// Maps images (B, channels, image, image) to tokens (B, N, d): the class token, then the patches row by row, with
+  /// positions added.
   torch::Tensor embed(const torch::Tensor& x) {
     if (x.dim() != 4 || x.size(1) != options_.channels || x.size(2) != options_.image || x.size(3) != options_.image) {
       detail::fail("ViTMini: the input is ", detail::shape_text(x.sizes()), ", expected (B, ", options_.channels, ", ",
@@ -153,7 +153,7 @@ class ViTMiniImpl : public torch::nn::Module {
       detail::fail("ViTMini: width ", options.width, ", heads ", options.heads, ", blocks ", options.blocks,
                    ", classes ", options.classes, ", patch ", options.patch, ", image ", options.image, ", channels ",
                    options.channels, ", mlp_ratio ", options.mlp_ratio,
-                   "; expected at least 1 each, but 0 blocks and 2 classes.");
+                   "; expected at least 1 each, at least 2 classes and at least 0 blocks.");
     }
     if (options.width % options.heads != 0) {
       detail::fail("ViTMini: width ", options.width, " cannot be divided among ", options.heads,
@@ -178,21 +178,21 @@ class ViTMiniImpl : public torch::nn::Module {
 /// A small vision transformer with pre-LayerNorm blocks, a class token and learned positions.
 ///
 ///     h_0 = [cls_token, patch_embed(x)] + pos_embed,  a_l = attn(ln1(h_l)),  f_l = a_l + mlp(ln2(h_l + a_l)),
-///     h_{l+1} = h_l + f_l,  logits = out_head(out_ln(class token of h_L))
+///     h_{l+1} = h_l + f_l,  logits = out_head(out_ln(class token of h_L)),  mlp = Linear, GELU, Linear
 ///
-/// All hidden states are (B, N, d) with N = 1 + (image/patch)^2 tokens; 65 tokens of 128 with the defaults. mlp =
-/// Linear, GELU, Linear. The readout reads the class token alone, so dloss/dh_L is 0 at all others. cls_token and
-/// pos_embed start from N(0, 0.02^2), the attention as PyTorch's MultiheadAttention, all else as LibTorch initialises
-/// it, from its global generator. Parameters: patch_embed.*, cls_token, pos_embed, blocks.<l>.{ln1,ln2}.*,
-/// blocks.<l>.attn.{in_proj_weight,in_proj_bias}, blocks.<l>.attn.out_proj.*, blocks.<l>.mlp.{0,2}.*, out_ln.*,
-/// out_head.*.
-///
-/// Throws Error for sizes that make no network (heads that do not divide the width, patches that do not tile the image)
-/// and for an input of another shape. Source: train_methods.
+/// - Shapes: all hidden states are (B, N, d) with N = 1 + (image/patch)^2 tokens: 65 tokens of 128 with the defaults.
+/// - The readout reads the class token alone, so dloss/dh_L is 0 at all other tokens.
+/// - Initialization: cls_token and pos_embed from N(0, 0.02^2), the attention as in PyTorch's MultiheadAttention,
+///   everything else as in LibTorch, from its global generator.
+/// - Parameters: patch_embed.*, cls_token, pos_embed, blocks.<l>.{ln1,ln2}.*,
+///   blocks.<l>.attn.{in_proj_weight,in_proj_bias}, blocks.<l>.attn.out_proj.*, blocks.<l>.mlp.{0,2}.*, out_ln.*,
+///   out_head.*.
+/// - Throws Error for invalid sizes (such as heads that do not divide the width, or patches that do not tile the image)
+///   and for an input of another shape.
 class ViTMini : public torch::nn::ModuleHolder<ViTMiniImpl> {
  public:
   explicit ViTMini(const ViTMiniOptions& options) : ModuleHolder(std::make_shared<ViTMiniImpl>(options)) {}
-  /// Holds that module, or none (nullptr). A template, because ViTMini({}) would be no module otherwise.
+  /// Holds `module`, or none for nullptr. A template, because otherwise ViTMini({}) would hold no module.
   template <std::convertible_to<std::shared_ptr<ViTMiniImpl>> Pointer>
   ViTMini(Pointer module) : ModuleHolder(std::shared_ptr<ViTMiniImpl>(std::move(module))) {}
 };

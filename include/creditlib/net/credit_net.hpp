@@ -6,6 +6,7 @@
 #include <cmath>
 #include <creditlib/bind_context.hpp>
 #include <creditlib/detail/describe.hpp>
+#include <creditlib/detail/expect.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/net/time_embedding.hpp>
 #include <cstdint>
@@ -17,12 +18,12 @@
 namespace creditlib {
 
 struct CreditNetOptions {
-  std::int64_t state = 0;      ///< numbers in a sample's hidden state
-  std::int64_t condition = 0;  ///< numbers in s: C where s is the error
-  std::int64_t output = 0;     ///< numbers in the answer: `state` for a credit, 1 for a value
+  std::int64_t state = 0;      ///< elements of a sample's hidden state
+  std::int64_t condition = 0;  ///< elements of s: C if s is the error
+  std::int64_t output = 0;     ///< elements of the output: `state` for credit, 1 for a value
   std::int64_t hidden = 256;   ///< width of the hidden layers
-  std::int64_t layers = 3;     ///< how many hidden layers there are
-  std::int64_t time = 32;      ///< numbers in the embedding of t, even
+  std::int64_t layers = 3;     ///< number of hidden layers
+  std::int64_t time = 32;      ///< elements of the embedding of t, an even number
 };
 
 class CreditNetImpl : public torch::nn::Module {
@@ -39,12 +40,12 @@ class CreditNetImpl : public torch::nn::Module {
 
   const CreditNetOptions& options() const { return options_; }
 
-  /// h (B, ...) with `state` numbers a sample, t, s (B, condition) to (B, output).
+  /// Maps h (B, ...), with `state` numbers per sample, the time t and s (B, condition) to (B, output).
   torch::Tensor forward(const torch::Tensor& h, double t, const torch::Tensor& s) const {
     const auto flat = h.flatten(1);
     if (flat.size(1) != options_.state || s.dim() != 2 || s.size(1) != options_.condition) {
       detail::fail("CreditNet: h is ", detail::shape_text(h.sizes()), " and s ", detail::shape_text(s.sizes()),
-                   ", expected ", options_.state, " and ", options_.condition, " numbers a sample.");
+                   ", expected ", options_.state, " and ", options_.condition, " numbers per sample.");
     }
     const auto time = time_embedding(t, options_.time, flat.options()).expand({flat.size(0), options_.time});
     auto z = torch::cat({at::layer_norm(flat, {options_.state}, scale_, shift_), time, s}, 1);
@@ -54,7 +55,7 @@ class CreditNetImpl : public torch::nn::Module {
     return z;
   }
 
-  /// A net of the same numbers that shares none of them and takes no gradients.
+  /// A copy with its own parameters, which take no gradients.
   std::shared_ptr<CreditNetImpl> frozen_copy() const {
     const std::shared_ptr<CreditNetImpl> copy(new CreditNetImpl(options_, scale_.options()));
     const torch::NoGradGuard no_grad;
@@ -64,7 +65,7 @@ class CreditNetImpl : public torch::nn::Module {
   }
 
  private:
-  /// All numbers 0, but for the LayerNorm's scale: nothing is drawn.
+  /// All parameters are 0, except for the LayerNorm's scale; nothing is drawn.
   CreditNetImpl(const CreditNetOptions& options, const torch::TensorOptions& tensor) : options_(options) {
     const auto ln = register_module("ln", std::make_shared<torch::nn::Module>("LayerNorm"));
     scale_ = ln->register_parameter("weight", torch::ones({options.state}, tensor));
@@ -73,7 +74,7 @@ class CreditNetImpl : public torch::nn::Module {
     std::int64_t in = options.state + options.time + options.condition;
     for (std::int64_t i = 0; i <= options.layers; ++i) {
       const std::int64_t out = i < options.layers ? options.hidden : options.output;
-      // Every other place is a GELU's.
+      // The odd indices belong to the GELUs.
       const auto layer = net->register_module(std::to_string(2 * i), std::make_shared<torch::nn::Module>("Linear"));
       weights_.push_back(layer->register_parameter("weight", torch::zeros({out, in}, tensor)));
       biases_.push_back(layer->register_parameter("bias", torch::zeros({out}, tensor)));
@@ -82,17 +83,14 @@ class CreditNetImpl : public torch::nn::Module {
   }
 
   static const CreditNetOptions& checked(const CreditNetOptions& options) {
-    const auto at_least = [](const char* name, std::int64_t value, std::int64_t least) {
-      if (value < least) detail::fail("CreditNet: ", name, " is ", value, ", expected at least ", least, ".");
-    };
-    at_least("state", options.state, 1);
-    at_least("condition", options.condition, 1);
-    at_least("output", options.output, 1);
-    at_least("hidden", options.hidden, 1);
-    at_least("layers", options.layers, 1);
-    if (options.time < 2 || options.time % 2 != 0) {
-      detail::fail("CreditNet: time is ", options.time, ", expected an even number of at least 2: sines and cosines.");
-    }
+    namespace expect = detail::expect;
+    expect::at_least("CreditNet", "state", options.state, 1);
+    expect::at_least("CreditNet", "condition", options.condition, 1);
+    expect::at_least("CreditNet", "output", options.output, 1);
+    expect::at_least("CreditNet", "hidden", options.hidden, 1);
+    expect::at_least("CreditNet", "layers", options.layers, 1);
+    expect::that(options.time >= 2 && options.time % 2 == 0, "CreditNet", "time", options.time,
+                 "an even number of at least 2: sines and cosines");
     return options;
   }
 
@@ -101,18 +99,17 @@ class CreditNetImpl : public torch::nn::Module {
   std::vector<torch::Tensor> weights_, biases_;
 };
 
-/// The net that learned credit sources are made of: from a hidden state, its place in depth and the error to a credit
-/// or a value.
+/// The net of the learned credit sources: maps a hidden state, its depth and the error to credit or a value.
 ///
-///     z_0 = [LayerNorm(h), time_embedding(t), s],  z_{i+1} = GELU(W_i z_i + b_i),  answer = W z + b
+///     z_0 = [LayerNorm(h), time_embedding(t), s],  z_{i+1} = GELU(W_i z_i + b_i),  output = W z + b
 ///
-/// h is flattened, so hidden states may have any shape. Weights and biases start from U(-1/sqrt(in), 1/sqrt(in)),
-/// PyTorch's own for a Linear, but drawn from `context`: LibTorch's global generator is left alone, float and double,
-/// CPU and CUDA start from the same numbers. Parameters: ln.{weight,bias}, net.<2 i>.{weight,bias}, as in the scripts'
-/// Sequential. Costs B (state + time + condition + (layers - 1) hidden + output) hidden multiplications.
-///
-/// Throws Error for sizes below 1 and an odd `time`, and in forward for h or s of another width.
-/// Source: VectorCreditNet of schedule_timing, ValueNet and StateBridgeNet of cnn_baseline.
+/// - Shapes: h is flattened, so hidden states may have any shape.
+/// - Weights and biases start from U(-1/sqrt(in), 1/sqrt(in)), PyTorch's initialization of a Linear, but drawn from
+///   `context`: LibTorch's global generator is left unchanged, and float32 and float64, CPU and CUDA start from the
+///   same numbers.
+/// - Parameters: ln.{weight,bias}, net.<2 i>.{weight,bias}, the names of a PyTorch LayerNorm `ln` and Sequential `net`.
+/// - Cost: B (state + time + condition + (layers - 1) hidden + output) hidden multiplications.
+/// - Throws Error for a size below 1 or an odd `time`, and in forward() for h or s of the wrong width.
 class CreditNet : public torch::nn::ModuleHolder<CreditNetImpl> {
  public:
   using torch::nn::ModuleHolder<CreditNetImpl>::ModuleHolder;

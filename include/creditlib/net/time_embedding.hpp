@@ -8,14 +8,13 @@
 
 namespace creditlib {
 
-/// A point in depth, t = 0 at the input and 1 at the output, as `size` numbers, (size): sines, then cosines.
+/// Embeds a depth t, 0 at the input and 1 at the output, as a vector of `size` numbers: sines, then cosines.
 ///
 ///     sin(t w_i), cos(t w_i),    w_i = 10000^(-i / n),  i = 0..n-1,  n = size / 2
 ///
-/// Computed on the device of `options`, without waiting for it.
-///
-/// Throws Error unless size is even and at least 2. Source: the sinusoidal time embedding of the reference scripts'
-/// credit nets; Vaswani et al., "Attention is all you need", NeurIPS 2017.
+/// - Computed on the device of `options`, without waiting for it.
+/// - Throws Error unless size is even and at least 2.
+/// - Source: Vaswani et al., "Attention is all you need", NeurIPS 2017.
 inline torch::Tensor time_embedding(double t, std::int64_t size, const torch::TensorOptions& options) {
   if (size < 2 || size % 2 != 0) {
     detail::fail("time_embedding: size is ", size, ", expected an even number of at least 2: sines and cosines.");

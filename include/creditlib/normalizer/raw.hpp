@@ -6,7 +6,7 @@
 
 namespace creditlib {
 
-/// Credit as the source gave it.
+/// Leaves credit unchanged.
 struct Raw {
   torch::Tensor operator()(torch::Tensor a) const { return a; }
   FactoredCredit factored(const FactoredCredit& a) const { return a; }

@@ -7,13 +7,12 @@
 
 namespace creditlib {
 
-/// Each sample's credit divided by its own root mean square over all other dimensions.
+/// Divides each sample's credit by its root mean square over all other dimensions.
 ///
 ///     a_b / (sqrt(mean(a_b^2)) + eps)
 ///
-/// eps is absolute: a credit with an RMS far below it is not normalised any more but scaled by 1/eps. The scripts' FA
-/// takes the gradient of the batch mean under 1e-6; on creditlib's per-sample credit the same is eps = 1e-6 * B.
-/// Source: train_methods and dfa_residual_penalty_test.
+/// eps is absolute: credit with an RMS far below eps is no longer normalized but scaled by 1/eps. A rule defined on
+/// gradients of the batch mean under some eps needs eps * B here: credit is per sample, so B times as large.
 struct RowRms {
   double eps = 1e-6;
 
@@ -25,7 +24,7 @@ struct RowRms {
     return a / rms.view(per_sample);
   }
 
-  /// The same of a credit that is kept as factors: with G = right^T right, ||a_b||^2 = scale_b^2 left_b G left_b^T.
+  /// The same for credit kept as factors: with G = right^T right, ||a_b||^2 = scale_b^2 left_b G left_b^T.
   FactoredCredit factored(const FactoredCredit& a) const {
     auto rms = detail::factored_squares(a.left, a.right).div_(static_cast<double>(a.right.size(0))).sqrt_();
     if (a.scale.defined()) rms.mul_(a.scale.abs());

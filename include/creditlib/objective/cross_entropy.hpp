@@ -21,17 +21,18 @@ struct CrossEntropy {
     return e.scatter_add_(1, column, torch::full({1, 1}, -1.0, e.options()).expand_as(column));
   }
 
-  /// How many samples have their largest logit at their label: a scalar tensor.
+  /// The number of samples whose largest logit is at their label, as a scalar tensor.
   torch::Tensor correct(const torch::Tensor& logits, const torch::Tensor& target) const {
     return logits.argmax(1).eq(target).sum();
   }
 
-  /// Throws Error unless target is int64, (B), on the logits' device, and, where that is the CPU, in 0..C-1.
+  /// Throws Error unless target is int64, of shape (B), on the logits' device and, if that is the CPU, in 0..C-1.
   void check(const torch::Tensor& logits, const torch::Tensor& target) const {
     if (!target.defined() || target.dim() != 1 || target.size(0) != logits.size(0) ||
         target.scalar_type() != torch::kInt64 || target.device() != logits.device()) {
       detail::fail("CrossEntropy: the target is ", detail::tensor_text(target), ", expected ",
-                   detail::shape_text({logits.size(0)}), " Long on ", logits.device(), ": one class index a sample.");
+                   detail::shape_text({logits.size(0)}), " int64 on ", logits.device(),
+                   ": one class index per sample.");
     }
     if (!target.device().is_cpu() || target.numel() == 0) return;
     const auto [low, high] = target.aminmax();

@@ -10,8 +10,8 @@
 
 namespace creditlib::optim {
 
-/// AdamW (Adam with decoupled weight decay; weight_decay 0 is Adam) over LibTorch's fused kernel, on the CPU and on
-/// CUDA. The same numbers as torch.optim.AdamW, to rounding.
+/// AdamW (Adam with decoupled weight decay; with weight_decay 0 it is Adam) over LibTorch's fused kernel, on the CPU
+/// and on CUDA. Gives the same numbers as torch.optim.AdamW, to rounding.
 class AdamW {
  public:
   struct Options {
@@ -20,7 +20,7 @@ class AdamW {
     double beta1 = 0.9;
     double beta2 = 0.999;
     double eps = 1e-8;
-    /// Keep the rate in a (float32) tensor on the CPU too, as on CUDA always: for comparisons with CUDA.
+    /// Keeps the rate in a float32 tensor on the CPU too, as always on CUDA: for comparisons with CUDA.
     bool lr_in_tensor = false;
   };
 
@@ -38,8 +38,9 @@ class AdamW {
   void set_lr(double lr) { lr_.set(lr); }
   double lr() const { return lr_.value(); }
 
-  /// One step with each parameter's .grad(); a parameter without one is left alone. No host synchronisation. Throws
-  /// Error, before anything is changed, for a gradient of another shape, dtype or device than its parameter.
+  /// One step with each parameter's .grad(); a parameter without one is left unchanged. Does not wait for the device.
+  ///
+  /// - Throws Error, before anything is changed, if a gradient's shape, dtype or device differs from its parameter's.
   void step() {
     detail::translated([&] {
       const torch::NoGradGuard no_grad;
@@ -62,7 +63,8 @@ class AdamW {
     });
   }
 
-  /// What a checkpoint keeps: the moments and step counts, the optimiser's own tensors (copy into them to restore).
+  /// What a checkpoint keeps: the moments and step counts. They are the optimizer's own tensors; copy into them to
+  /// restore.
   NamedTensors named_tensors() const {
     NamedTensors named = numbered("mean", means_);
     for (auto& entry : numbered("square", squares_)) named.push_back(entry);
@@ -71,7 +73,7 @@ class AdamW {
   }
 
  private:
-  /// Adds 1 to each; on the CPU without LibTorch's dispatch, which takes as long as a tenth of the update.
+  /// Adds 1 to each; on the CPU without LibTorch's dispatch, which would take a tenth of the update's time.
   static void count(std::vector<torch::Tensor>& steps) {
     if (!steps.front().is_cpu()) return at::_foreach_add_(steps, 1);
     for (auto& step : steps) *step.mutable_data_ptr<float>() += 1;

@@ -11,8 +11,8 @@ namespace creditlib::optim {
 ///
 ///     g <- g min(1, most / (||g|| + 1e-6))
 ///
-/// Replaces the entries of `gradients` (the tensors that it held stay as they are); undefined ones are left out. The
-/// same numbers as torch.nn.utils.clip_grad_norm_, without its host synchronisation.
+/// Replaces entries of `gradients` and leaves the tensors that it held unchanged; undefined entries are skipped. Gives
+/// the same numbers as torch.nn.utils.clip_grad_norm_, without waiting for the device.
 inline void clip_norm(std::vector<torch::Tensor>& gradients, const std::vector<std::size_t>& group, double most) {
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> own;

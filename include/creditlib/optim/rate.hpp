@@ -7,8 +7,8 @@
 
 namespace creditlib::optim {
 
-/// The learning rate of `epoch` (from 0): lr (1 + cos(pi epoch / epochs)) / 2 and 0 past the end, or lr throughout.
-/// The same numbers as torch.optim's CosineAnnealingLR with T_max = epochs, stepped once an epoch.
+/// The learning rate in `epoch` (from 0): lr (1 + cos(pi epoch / epochs)) / 2, and 0 past the end; or constant lr.
+/// Gives the same numbers as torch.optim's CosineAnnealingLR with T_max = epochs, stepped once per epoch.
 inline double rate_at(Rate rate, double lr, std::int64_t epoch, std::int64_t epochs) {
   if (rate == Rate::Constant) return lr;
   if (epoch >= epochs) return 0;

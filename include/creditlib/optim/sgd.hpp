@@ -11,14 +11,14 @@
 namespace creditlib::optim {
 
 /// Stochastic gradient descent with momentum and (coupled) weight decay over LibTorch's fused kernel, on the CPU and on
-/// CUDA. The same numbers as torch.optim.SGD without dampening, to rounding.
+/// CUDA. Gives the same numbers as torch.optim.SGD without dampening, to rounding.
 class SGD {
  public:
   struct Options {
     double lr = 1e-3;
     double weight_decay = 0.01;
     double momentum = 0.9;
-    /// Keep the rate in a (float32) tensor on the CPU too, as on CUDA always: for comparisons with CUDA.
+    /// Keeps the rate in a float32 tensor on the CPU too, as always on CUDA: for comparisons with CUDA.
     bool lr_in_tensor = false;
   };
 
@@ -32,8 +32,9 @@ class SGD {
   void set_lr(double lr) { lr_.set(lr); }
   double lr() const { return lr_.value(); }
 
-  /// One step with each parameter's .grad(); a parameter without one is left alone. No host synchronisation. Throws
-  /// Error, before anything is changed, for a gradient of another shape, dtype or device than its parameter.
+  /// One step with each parameter's .grad(); a parameter without one is left unchanged. Does not wait for the device.
+  ///
+  /// - Throws Error, before anything is changed, if a gradient's shape, dtype or device differs from its parameter's.
   void step() {
     detail::translated([&] {
       const torch::NoGradGuard no_grad;
@@ -43,10 +44,10 @@ class SGD {
         if (!gradient.defined()) continue;
         parameters.push_back(parameters_[i]);
         gradients.push_back(std::move(gradient));
-        if (options_.momentum != 0) velocities.push_back(velocities_[i]);  // the kernel takes none without momentum
+        if (options_.momentum != 0) velocities.push_back(velocities_[i]);  // without momentum the kernel takes none
       }
       if (parameters.empty()) return;
-      // Velocities start at 0, so the first step is like every other.
+      // Velocities start at 0, so the first step needs no special case.
       lr_.pass_to([&](const auto& lr) {
         at::_fused_sgd_(parameters, gradients, velocities, options_.weight_decay, options_.momentum, lr,
                         /*dampening=*/0,
@@ -55,7 +56,7 @@ class SGD {
     });
   }
 
-  /// What a checkpoint keeps: the velocities, the optimiser's own tensors (copy into them to restore).
+  /// What a checkpoint keeps: the velocities. They are the optimizer's own tensors; copy into them to restore.
   NamedTensors named_tensors() const { return numbered("velocity", velocities_); }
 
  private:

@@ -4,12 +4,12 @@
 
 namespace creditlib::runtime {
 
-/// Takes numbers below the normal range for 0 from now on (float32: magnitudes under 1.2e-38), in what they are
-/// computed from and what is computed, on the calling thread and on those that it starts afterwards.
+/// From now on, treats numbers below the normal range (float32: magnitudes under 1.2e-38) as 0, in inputs and results,
+/// on the calling thread and on threads that it starts afterwards.
 ///
-/// Many processors, Intel's above all, take some hundred cycles for each such number, and the second moments of
-/// an optimiser are such where units hardly move any more: up to a quarter of a step (docs/performance.md). Call it
-/// first thing in main. Returns whether the processor can; where it cannot, nothing changes.
+/// Many processors, Intel's in particular, take a few hundred cycles per such number, and an optimizer's second moments
+/// become that small in units that hardly change any more: up to a quarter of a step (docs/performance.md). Call it at
+/// the start of main. Returns whether the processor supports it; if not, nothing changes.
 inline bool flush_denormals(bool on = true) { return at::globalContext().setFlushDenormal(on); }
 
 }  // namespace creditlib::runtime

@@ -11,7 +11,7 @@
 
 namespace creditlib::detail {
 
-/// Whether LibTorch gives float32 products to oneDNN.
+/// Whether LibTorch computes float32 products with oneDNN.
 inline bool multiplies_by_onednn() {
   const auto precision = at::globalContext().float32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL);
   return precision == at::Float32Precision::BF16;
@@ -21,7 +21,7 @@ inline void multiply_by_onednn(bool on) {
                                           on ? at::Float32Precision::BF16 : at::Float32Precision::NONE);
 }
 
-/// Products of the sizes of a residual MLP's training step.
+/// Times matrix products of the sizes in a residual MLP's training step.
 class MatmulBench {
  public:
   /// Relative distance to the product in float64.
@@ -54,27 +54,27 @@ inline double middle(std::vector<double> values) {
 
 namespace creditlib::runtime {
 
-/// Which of LibTorch's libraries multiplies float32 matrices on the CPU.
+/// The library with which LibTorch multiplies float32 matrices on the CPU.
 enum class Matmul {
   Default,   ///< LibTorch's own choice: MKL in its wheels
-  OneDNN,    ///< oneDNN in float32, which uses more of many AMD processors than MKL does
-  BFloat16,  ///< oneDNN, also where it rounds to bfloat16 (processors with AMX)
+  OneDNN,    ///< oneDNN in float32, which makes better use of many AMD processors than MKL
+  BFloat16,  ///< oneDNN, even if it rounds to bfloat16 (processors with AMX)
 };
 
-/// What a short timing of both found.
+/// The result of a short timing of both libraries.
 struct MatmulTrial {
   Matmul chosen;
   double default_milliseconds, onednn_milliseconds;  ///< medians, for products of the sizes of a training step
   double default_error, onednn_error;                ///< relative to the product in float64
 };
 
-/// How float32 matrices are multiplied now; BFloat16 is told as OneDNN, which it is to LibTorch.
+/// The library in use. Returns OneDNN for BFloat16 as well: LibTorch does not distinguish them.
 inline Matmul matmul_in_use() { return detail::multiplies_by_onednn() ? Matmul::OneDNN : Matmul::Default; }
 
-/// Multiplies so from now on, in the whole process.
+/// Selects the library for the whole process from now on.
 ///
-/// Throws Error for OneDNN where that would round to bfloat16, and then leaves all as it was: float32 sums of 1,024
-/// products are off by about 3e-7 of themselves, those of bfloat16 by 2e-3.
+/// - Throws Error for OneDNN if that would round to bfloat16, and then changes nothing: float32 sums of 1,024 products
+///   have a relative error of about 3e-7, bfloat16 sums one of 2e-3.
 inline void use_matmul(Matmul wanted) {
   const torch::NoGradGuard no_grad;
   const bool before = detail::multiplies_by_onednn();
@@ -84,18 +84,18 @@ inline void use_matmul(Matmul wanted) {
   if (error < 1e-5) return;
   detail::multiply_by_onednn(before);
   detail::fail("On this processor oneDNN rounds float32 matrices to bfloat16 (an error of ", error,
-               " of a product); use LibTorch's own products, or bfloat16 if that is meant.");
+               " of a product); use LibTorch's own library (Matmul::Default), or Matmul::BFloat16 to accept that.");
 }
 
-/// Times both in turns and takes oneDNN from now on where it is faster and its error of the same class (4 times) as
-/// that of LibTorch's own choice, that elsewhere. Takes some tens of milliseconds.
+/// Times both libraries alternately and selects oneDNN if it is faster and its error is at most 4 times that of
+/// LibTorch's own choice; otherwise that choice. Takes some tens of milliseconds.
 inline MatmulTrial choose_matmul() {
   const torch::NoGradGuard no_grad;
   const detail::MatmulBench bench;
   std::vector<double> times[2];
   double errors[2] = {};
   constexpr int rounds = 12, warmup = 2;
-  for (int round = 0; round < rounds; ++round) {  // in turns, so that both meet the same load
+  for (int round = 0; round < rounds; ++round) {  // alternately, so that both meet the same load
     for (const bool onednn : {false, true}) {
       detail::multiply_by_onednn(onednn);
       if (round == 0) errors[onednn] = bench.error();

@@ -5,15 +5,15 @@
 #include <malloc.h>
 #endif
 
-/// Settings of the whole process, which a program makes and no other header of the library does.
+/// Settings of the whole process, for programs to make; no other header of the library changes them.
 namespace creditlib::runtime {
 
-/// Keeps the memory of tensors that were freed for those that come, from now on.
+/// From now on, keeps the memory of freed tensors for new ones instead of returning it to the kernel.
 ///
-/// glibc gives large blocks back to the kernel when they are freed, and gets them anew, page by page, at the next step.
-/// A step whose tensors are made anew each time, as all of autograd's are, spends up to a fifth of its time on that
-/// (docs/performance.md). The process then keeps what it held at its peak. Call it first thing in main. Where the C
-/// library is not glibc it does nothing; nor does it where another allocator stands in for glibc's, which need it not.
+/// glibc returns large blocks to the kernel when they are freed and obtains them again, page by page, at the next step.
+/// A step that allocates its tensors anew, as autograd does, spends up to a fifth of its time on that
+/// (docs/performance.md). The process then keeps its peak memory. Call it at the start of main. It does nothing if the
+/// C library is not glibc, or if another allocator replaces glibc's (which does not need it).
 inline void keep_freed_memory() {
 #if defined(__GLIBC__)
   mallopt(M_MMAP_MAX, 0);         // blocks come from the heap, whatever their size

@@ -5,7 +5,7 @@
 
 namespace creditlib {
 
-/// One source, all the time.
+/// A single source throughout the run.
 struct Always {
   std::array<double, 1> weights(const Progress&) const { return {1.0}; }
 };

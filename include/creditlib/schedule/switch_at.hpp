@@ -7,11 +7,10 @@
 
 namespace creditlib {
 
-/// The first source before `epoch` (counted from 0), the second from then on; the second learns from `lead` epochs
-/// earlier. Throws Error for a lead below 0.
+/// The first source before `epoch` (counted from 0), the second from then on. The second starts to learn `lead` epochs
+/// before it is used.
 ///
-/// Source: the schedules DFA_then_Vec_T{k} and Vec_early_then_DFA_T{k} of the schedule-timing script, whose vector net
-/// learns in the six epochs before it is used (lead 6).
+/// - Throws Error from weights() if lead is below 0; a trainer calls it once at construction.
 struct SwitchAt {
   std::int64_t epoch = 0;
   std::int64_t lead = 0;

@@ -8,13 +8,12 @@
 
 namespace creditlib {
 
-/// The first source alone for `epochs` epochs, then the second's weight grows to 1 over `ramp` epochs; both learn
+/// The first source alone for `epochs` epochs; then the second's weight grows to 1 over `ramp` epochs. Both learn
 /// throughout.
 ///
 ///     w = min(1, max(0, (epoch + 1 - epochs) / ramp)),   weights (1 - w, w),   epoch from 0
 ///
-/// Throws Error from weights() (a trainer asks once when it is made) if epochs < 0 or ramp < 1.
-/// Source: the DFA warm-up of the credit bridge in the CNN baseline script, where ramp equals epochs.
+/// - Throws Error from weights() if epochs < 0 or ramp < 1; a trainer calls it once at construction.
 struct Warmup {
   std::int64_t epochs = 5;
   std::int64_t ramp = 5;

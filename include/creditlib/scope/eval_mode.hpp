@@ -8,7 +8,7 @@
 
 namespace creditlib::scope {
 
-/// Puts a module in eval mode and, when it goes out of scope, every one of its modules back in the mode it was in.
+/// Puts a module in eval mode and, when it goes out of scope, restores the mode of each of its submodules.
 class EvalMode {
  public:
   explicit EvalMode(torch::nn::Module& module) : module_(module), training_(module.is_training()) {
@@ -17,7 +17,7 @@ class EvalMode {
   }
   ~EvalMode() {
     module_.train(training_);
-    // Parents come before their children, so the last word on each is its own.
+    // Parents come before their children, so each module's own mode is set last.
     for (const auto& [child, training] : modes_) child->train(training);
   }
   EvalMode(const EvalMode&) = delete;

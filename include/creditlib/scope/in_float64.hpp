@@ -8,15 +8,17 @@
 
 namespace creditlib::scope {
 
-/// In which dtype a measurement runs the network: the model's own, or float64.
+/// The dtype in which a measurement runs the network: the model's own, or float64.
 enum class Precision { Model, Float64 };
 
-/// A module's floating-point parameters and buffers in float64 and, when it goes out of scope, as they were: the same
-/// storage with the same bits, so that optimisers and whoever keeps views of them notice nothing.
+/// Converts a module's floating-point parameters and buffers to float64 and, when it goes out of scope, restores them:
+/// the same storage with the same bits, so that optimizers and existing views are unaffected.
 ///
-/// Between the two the module runs on float64 inputs only, and a trainer of it refuses to step. Not for use between a
-/// forward pass and its backward: LibTorch forgets where a parameter's gradient goes when its dtype changes. Nothing
-/// happens to a module in float64, or with Precision::Model. Costs a second copy of the parameters, in float64.
+/// - In between, the module accepts float64 inputs only, and a trainer of it refuses to step.
+/// - Do not use it between a forward pass and its backward pass: LibTorch loses a parameter's gradient accumulator when
+///   the parameter's dtype changes.
+/// - It does nothing for a module in float64, or with Precision::Model.
+/// - Cost: a second copy of the parameters, in float64.
 class InFloat64 {
  public:
   explicit InFloat64(torch::nn::Module& module, Precision precision = Precision::Float64) {
@@ -27,7 +29,7 @@ class InFloat64 {
     std::erase_if(tensors, [](const torch::Tensor& t) {
       return !t.defined() || !t.is_floating_point() || t.scalar_type() == torch::kFloat64;
     });
-    // All copies first: where there is no room for one, nothing has changed.
+    // All copies first: if memory runs out, nothing has changed.
     for (const auto& t : tensors) doubles.push_back(t.variable_data().to(torch::kFloat64));
     converted_.reserve(tensors.size());
     for (std::size_t i = 0; i < tensors.size(); ++i) {
@@ -46,8 +48,8 @@ class InFloat64 {
   std::vector<std::pair<torch::Tensor, torch::Tensor>> converted_;
 };
 
-/// A tensor as a network in `precision` takes it: floating-point ones in float64 where it asks for that, others as they
-/// are.
+/// A tensor as a network in `precision` takes it: floating-point tensors in float64 with Precision::Float64, others
+/// unchanged.
 inline torch::Tensor in_precision(const torch::Tensor& t, Precision precision) {
   return precision == Precision::Float64 && t.defined() && t.is_floating_point() ? t.to(torch::kFloat64) : t;
 }

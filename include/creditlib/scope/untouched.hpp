@@ -1,17 +1,16 @@
 #pragma once
 
-#include <ATen/Context.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
 
-#include <mutex>
+#include <creditlib/scope/generators.hpp>
 #include <utility>
 #include <vector>
 
 namespace creditlib::scope {
 
-/// Puts tensors back as they were when it goes out of scope. It writes through the tensors' data, so that a graph that
-/// has saved them does not take them for changed.
+/// Restores the contents of tensors when it goes out of scope. It writes through the tensors' data, so that a graph
+/// that has saved them does not treat them as modified.
 class RestoredTensors {
  public:
   explicit RestoredTensors(std::vector<torch::Tensor> tensors) : tensors_(std::move(tensors)) {
@@ -31,43 +30,14 @@ class RestoredTensors {
   std::vector<torch::Tensor> tensors_, saved_;
 };
 
-/// Puts random generators back to their state when it goes out of scope.
-class RestoredGenerators {
- public:
-  explicit RestoredGenerators(std::vector<torch::Generator> generators) : generators_(std::move(generators)) {
-    for (auto& generator : generators_) {
-      const std::lock_guard<std::mutex> lock(generator.mutex());
-      states_.push_back(generator.get_state());
-    }
-  }
-  ~RestoredGenerators() {
-    for (std::size_t i = 0; i < generators_.size(); ++i) {
-      const std::lock_guard<std::mutex> lock(generators_[i].mutex());
-      generators_[i].set_state(states_[i]);
-    }
-  }
-  RestoredGenerators(const RestoredGenerators&) = delete;
-  RestoredGenerators& operator=(const RestoredGenerators&) = delete;
-
- private:
-  std::vector<torch::Generator> generators_;
-  std::vector<torch::Tensor> states_;
-};
-
-/// A forward pass in its scope leaves no trace: the module's buffers (running statistics) and LibTorch's global
-/// generators, of the CPU and of `device`, are put back.
+/// While it is in scope, forward passes have no side effects: at the end the module's buffers (running statistics) and
+/// LibTorch's global generators, the CPU's and those of `device`, are restored.
 class Untouched {
  public:
   Untouched(torch::nn::Module& module, torch::Device device)
       : buffers_(module.buffers()), generators_(global_generators(device)) {}
 
  private:
-  static std::vector<torch::Generator> global_generators(torch::Device device) {
-    std::vector<torch::Generator> generators{at::globalContext().defaultGenerator(torch::kCPU)};
-    if (!device.is_cpu()) generators.push_back(at::globalContext().defaultGenerator(device));
-    return generators;
-  }
-
   RestoredTensors buffers_;
   RestoredGenerators generators_;
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <creditlib/statistics/estimate.hpp>
 #include <creditlib/statistics/seeded.hpp>
+#include <creditlib/detail/expect.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
 #include <optional>
@@ -12,29 +13,28 @@
 
 namespace creditlib::statistics {
 
-/// How confidence intervals are made by resampling.
+/// Options of bootstrap confidence intervals.
 struct Bootstrap {
   std::int64_t resamples = 2000;
   double level = 0.95;
   std::uint64_t seed = 0;
 
-  /// Throws Error for a value that cannot be meant.
+  /// Throws Error for an invalid value.
   void check() const {
-    if (resamples < 1) detail::fail("Bootstrap: resamples is ", resamples, ", expected at least 1.");
-    if (!(level > 0 && level < 1)) {
-      detail::fail("Bootstrap: level is ", level, ", expected a number between 0 and 1.");
-    }
+    detail::expect::at_least("Bootstrap", "resamples", resamples, 1);
+    detail::expect::between_0_and_1("Bootstrap", "level", level);
   }
 };
 
-/// The percentile interval of a statistic of n samples, drawn with replacement.
+/// The percentile interval of a statistic of n samples, by resampling with replacement.
 ///
-/// `statistic` takes how often each resample holds each sample, (R, n) float64 on the CPU, and gives R values. Values
-/// that are not finite are left out; no interval where more than half of them are, or where n is below 2. For n below
-/// ten or so percentile intervals are too narrow: use student_mean() there. Costs R·n, in pieces of a million numbers.
+/// `statistic` maps how often each resample contains each sample, (R, n) float64 on the CPU, to R values. Values that
+/// are not finite are left out; there is no interval if more than half of them are, or if n is below 2. For n below
+/// about 10 percentile intervals are too narrow: use student_mean() there.
 ///
-/// Throws Error for options that cannot be meant. Source: Efron, "Bootstrap methods: another look at the jackknife",
-/// Annals of Statistics 7 (1979).
+/// - Cost: R n, computed in pieces of a million numbers.
+/// - Throws Error for invalid options.
+/// - Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7 (1979).
 template <class Statistic>
 std::optional<Interval> bootstrap_interval(std::int64_t n, const Bootstrap& options, const Statistic& statistic) {
   options.check();
@@ -65,7 +65,7 @@ std::optional<Interval> bootstrap_interval(std::int64_t n, const Bootstrap& opti
   });
 }
 
-/// The mean of `values`, (n), with its bootstrap interval. Throws Error for options that cannot be meant.
+/// The mean of `values`, (n), with its bootstrap interval. Throws Error for invalid options.
 inline Estimate bootstrap_mean(const torch::Tensor& values, const Bootstrap& options = {}) {
   const auto sample = values.detach().to(torch::kCPU, torch::kFloat64).flatten();
   const std::int64_t n = sample.numel();
@@ -77,7 +77,7 @@ inline Estimate bootstrap_mean(const torch::Tensor& values, const Bootstrap& opt
 }
 
 /// The ratio of the means of two paired samples, (n) each, with its bootstrap interval, which keeps the pairs together.
-/// The caller makes sure that the denominator's mean is not 0. Throws Error unless there are as many of both.
+/// The denominator's mean must not be 0. Throws Error unless both have the same number of values.
 inline Estimate bootstrap_ratio(const torch::Tensor& numerator, const torch::Tensor& denominator,
                                 const Bootstrap& options = {}) {
   const auto above = numerator.detach().to(torch::kCPU, torch::kFloat64).flatten();

@@ -13,11 +13,11 @@ struct Interval {
   bool contains(double value) const { return low <= value && value <= high; }
 };
 
-/// A figure with its confidence interval where one could be made, or the reason why there is no figure.
+/// A figure with its confidence interval, if there is one, or the reason why the figure is undefined.
 struct Estimate {
   std::optional<double> value = std::nullopt;
   std::optional<Interval> interval = std::nullopt;
-  std::string reason = {};  ///< empty where there is a value
+  std::string reason = {};  ///< empty if there is a value
 
   operator Measured() const { return {.value = value, .reason = reason}; }
 };

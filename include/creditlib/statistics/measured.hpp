@@ -5,10 +5,10 @@
 
 namespace creditlib::statistics {
 
-/// A figure, or the reason why there is none; never a number that stands for "undefined".
+/// A figure, or the reason why it is undefined; an undefined figure is never reported as a number.
 struct Measured {
   std::optional<double> value = std::nullopt;
-  std::string reason = {};  ///< empty where there is a value
+  std::string reason = {};  ///< empty if there is a value
 };
 
 }  // namespace creditlib::statistics

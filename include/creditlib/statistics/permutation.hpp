@@ -11,18 +11,20 @@
 
 namespace creditlib::statistics {
 
-/// How often n fresh draws are at least as large as `own`, own counted among them: (1 + #{draws >= own}) / (1 + n).
+/// The rank p-value of `own` among n fresh draws, itself counted: (1 + #{draws >= own}) / (1 + n).
 inline double rank_p(double own, const std::vector<double>& draws) {
   const auto as_large = std::count_if(draws.begin(), draws.end(), [&](double draw) { return draw >= own; });
   return static_cast<double>(1 + as_large) / static_cast<double>(1 + draws.size());
 }
 
-/// The sign-flip permutation test of paired values, one pair a sample: p of a mean difference first - second at least
-/// as large as the one found, if each pair were as likely the other way round. One-sided: small where `first` is
-/// larger.
+/// The sign-flip permutation test for paired values, one pair per sample. p is the probability of a mean difference
+/// first - second at least as large as the observed one if the members of each pair were exchangeable. One-sided: small
+/// if `first` is larger.
 ///
-/// Pairs with a value that is not finite are left out; no p where none is left. The smallest p is 1 / (1 +
-/// permutations). Throws Error unless the two have the same shape. Source: Fisher, "The design of experiments" (1935).
+/// - Pairs with a value that is not finite are left out; there is no p if none is left. The smallest p is 1 / (1 +
+///   permutations).
+/// - Throws Error unless both have the same shape.
+/// - Source: Fisher, "The design of experiments" (1935).
 inline Measured sign_flip_test(const torch::Tensor& first, const torch::Tensor& second, std::uint64_t seed,
                                std::int64_t permutations = 9999) {
   if (first.sizes() != second.sizes()) {
@@ -35,7 +37,7 @@ inline Measured sign_flip_test(const torch::Tensor& first, const torch::Tensor& 
     const std::int64_t n = difference.numel();
     if (n == 0) return {.reason = "no pair of values is finite"};
     const double found = difference.sum().item<double>();
-    // Sums of the same numbers in another order may differ by rounding: they count as equal.
+    // Sums of the same numbers in another order may differ by rounding; they count as equal.
     const double slack = 1e-12 * difference.abs().sum().item<double>();
     const auto generator = seeded(seed);
     const std::int64_t rows = std::max<std::int64_t>(1, 1'000'000 / n);

@@ -7,14 +7,14 @@
 
 namespace creditlib::statistics {
 
-/// A generator of a measurement's own, on the CPU: the same numbers for the same seed and stream, others for another
-/// stream. LibTorch's global generator is neither seeded nor drawn from.
+/// A measurement's own CPU generator: the same seed and stream give the same numbers, another stream gives others.
+/// LibTorch's global generator is neither seeded nor used.
 inline torch::Generator seeded(std::uint64_t seed, std::uint64_t stream = 0) {
   return at::make_generator<at::CPUGeneratorImpl>(seed + stream * 0x9E3779B97F4A7C15u);
 }
 
-/// A direction for each sample of `like`, (B, ...): uniform on the unit sphere of all of a sample's elements, with the
-/// shape, dtype and device of `like`. Drawn in float32 on the CPU: float and double, CPU and CUDA get the same
+/// One direction per sample of `like`, (B, ...), uniform on the unit sphere of the sample's elements, in the shape,
+/// dtype and device of `like`. Drawn in float32 on the CPU, so that float32 and float64, CPU and CUDA get the same
 /// directions, to rounding.
 inline torch::Tensor unit_directions(const torch::Tensor& like, const torch::Generator& generator) {
   const auto drawn =

@@ -4,16 +4,16 @@
 
 namespace creditlib::detail {
 
-/// A tensor that is used again, step after step, as long as nobody else holds it.
+/// A tensor that is reused step after step, as long as no one else holds it.
 class Buffer {
  public:
-  /// A contiguous tensor of these sizes, its numbers arbitrary: that of the last call, in other sizes too where its
-  /// memory is enough, unless somebody has a share in it still (a user may keep a Trace); a new one then.
+  /// A contiguous, uninitialized tensor of these sizes: the last call's, resized if necessary, unless someone still
+  /// shares it (a user may keep a Trace); otherwise a new one.
   torch::Tensor get(torch::IntArrayRef sizes, const torch::TensorOptions& options) {
     if (!free_for(options)) tensor_ = torch::empty(sizes, options);
     return tensor_.resize_(sizes);
   }
-  /// The same, like another tensor.
+  /// The same, with the sizes and options of another tensor.
   torch::Tensor like(const torch::Tensor& other) { return get(other.sizes(), other.options()); }
 
   const torch::Tensor& tensor() const { return tensor_; }

@@ -13,9 +13,9 @@
 
 namespace creditlib::detail {
 
-/// Throws Error unless a model's layers are `blocks` blocks, fit together from its input to its `classes` logits, and
-/// have its `parameters` as their trainable tensors, each in one layer: gradients by formula are written once for
-/// each.
+/// Throws Error unless a model's layers form `blocks` blocks, fit together from its input to its `classes` logits, and
+/// have `parameters` as their trainable tensors, each in one layer: gradients by formula are written once per
+/// parameter.
 class ClosedFormCheck {
  public:
   ClosedFormCheck(const closed_form::Network& network, const std::vector<torch::Tensor>& parameters,
@@ -29,17 +29,17 @@ class ClosedFormCheck {
       const auto before = width_;
       walk(name, network.blocks[l]);
       if (network.residual && before && width_ != before)
-        fail(name, " takes ", *before, " numbers a sample and gives ", *width_, ", and is to be added to its input");
+        fail(name, " takes ", *before, " numbers per sample and gives ", *width_, ", and is to be added to its input");
     }
     walk("the readout", network.readout);
     if (width_ && *width_ != classes)
-      fail("the readout gives ", *width_, " numbers a sample, and classes() is ", classes);
+      fail("the readout gives ", *width_, " numbers per sample, and classes() is ", classes);
   }
 
  private:
   template <class... Parts>
   [[noreturn]] static void fail(const Parts&... parts) {
-    detail::fail("closed_form(): ", parts..., "; mend it, or give std::nullopt and leave the model to autograd.");
+    detail::fail("closed_form(): ", parts..., "; fix it, or return std::nullopt to use autograd.");
   }
 
   void walk(const std::string& where, const closed_form::Stage& stage) {
@@ -48,7 +48,7 @@ class ClosedFormCheck {
         if (!linear->weight.defined() || linear->weight.dim() != 2)
           fail("a linear layer of ", where, " has the weight ", detail::tensor_text(linear->weight),
                ", expected (out, in)");
-        enters(where, linear->weight.size(1));
+        check_input_width(where, linear->weight.size(1));
         width_ = linear->weight.size(0);
         if (linear->bias.defined()) check_vector(where, linear->bias);
         use(where, linear->weight);
@@ -57,7 +57,7 @@ class ClosedFormCheck {
         if (norm->weight.defined() != norm->bias.defined())
           fail("a layer norm of ", where, " has a weight or a bias alone, expected both or none");
         if (!norm->weight.defined()) continue;
-        enters(where, norm->weight.numel());
+        check_input_width(where, norm->weight.numel());
         check_vector(where, norm->weight);
         check_vector(where, norm->bias);
         use(where, norm->weight);
@@ -66,9 +66,9 @@ class ClosedFormCheck {
     }
   }
 
-  void enters(const std::string& where, std::int64_t takes) {
+  void check_input_width(const std::string& where, std::int64_t takes) {
     if (width_ && *width_ != takes)
-      fail("a layer of ", where, " takes ", takes, " numbers a sample, and gets ", *width_);
+      fail("a layer of ", where, " takes ", takes, " numbers per sample, and gets ", *width_);
     width_ = takes;
   }
 

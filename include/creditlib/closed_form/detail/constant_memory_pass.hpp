@@ -9,9 +9,9 @@
 
 namespace creditlib::detail {
 
-/// A pass by formula whose activations take the memory of one block, however many blocks there are: the forward pass
-/// keeps h_0 and the logits; gradients() walks up again from h_0, block by block. For credit that is computed from the
-/// error alone and kept as factors. Its Trace has the logits, and no hidden states.
+/// A pass by formula whose activations take the memory of one block, whatever the number of blocks: the forward pass
+/// keeps h_0 and the logits, and gradients() recomputes from h_0, block by block. For credit that is computed from the
+/// error alone and kept as factors. Its Trace has the logits, but no hidden states.
 class ConstantMemoryPass final : public Pass {
  public:
   ConstantMemoryPass(const closed_form::Network& network, const std::vector<torch::Tensor>& parameters,
@@ -62,7 +62,7 @@ class ConstantMemoryPass final : public Pass {
     fail(what, ": under Memory::Constant a pass keeps nothing but the logits; use Memory::Activations.");
   }
 
-  /// h_{l+1} from h_l by block l, in one of two buffers in turn.
+  /// h_{l+1} from h_l by block l, alternating between two buffers.
   torch::Tensor next(const torch::Tensor& h, const closed_form::Stage& stage) {
     branch_.reset();
     block_.assign(stage);

@@ -9,7 +9,7 @@
 
 namespace creditlib::detail {
 
-/// A pass by formula, in buffers that the next one uses again.
+/// A pass by formula, in buffers that the next pass reuses.
 class ClosedFormPass final : public Pass {
  public:
   ClosedFormPass(const closed_form::Network& network, const std::vector<torch::Tensor>& parameters,
@@ -65,8 +65,8 @@ class ClosedFormPass final : public Pass {
     return finished(parameters);
   }
 
-  /// The gradients of a loss whose gradient in the logits is `error`, plus `branch_penalty` times the batch mean of
-  /// ||f_l||^2 for each block: back-propagation.
+  /// Back-propagation: the gradients of a loss whose gradient in the logits is `error`, plus `branch_penalty` times the
+  /// batch mean of ||f_l||^2 for each block.
   std::vector<torch::Tensor> backpropagate(const torch::Tensor& error, double branch_penalty,
                                            const std::vector<torch::Tensor>& parameters) {
     const torch::NoGradGuard no_grad;
@@ -93,10 +93,10 @@ class ClosedFormPass final : public Pass {
 
  private:
   torch::Tensor readout_pullback(const torch::Tensor& error) override {
-    return readout_.pullback(error).clone();  // a credit: the trainer's backward writes over the buffer
+    return readout_.pullback(error).clone();  // credit: the trainer's backward pass overwrites the buffer
   }
 
-  /// Lets go of the last pass's tensors; the buffers stay.
+  /// Releases the last pass's tensors; the buffers remain.
   void reset() {
     embed_.reset();
     readout_.reset();
@@ -120,7 +120,7 @@ class ClosedFormPass final : public Pass {
   ClosedFormStage embed_, readout_;
   std::vector<ClosedFormStage> blocks_;
   bool residual_;
-  std::vector<Buffer> sums_;  ///< h_1..h_L where they are sums
+  std::vector<Buffer> sums_;  ///< h_1..h_L if residual
   std::vector<torch::Tensor> branch_;
   torch::Tensor logits_;
   GradientBuffers gradients_;

@@ -9,16 +9,17 @@
 #include <cstdint>
 #include <cstring>
 
-/// LayerNorm and GELU over rows, into tensors that are there already: one pass over memory each for float32 on the CPU, LibTorch's own kernels elsewhere.
+/// LayerNorm and GELU over rows, into existing tensors: for float32 on the CPU in one pass over memory each, elsewhere
+/// by LibTorch's own kernels.
 namespace creditlib::detail {
 
 namespace rows {
 
-/// e^x for x <= 0, to 2 ulp; below -87 it stays at e^-87.
+/// e^x for x <= 0, to 2 ulp; clamped to e^-87 below -87.
 CREDITLIB_DETAIL_INLINE void exp_of_negative(Floats& x) {
   x = x < -87.0f ? Floats{} - 87.0f : x;
   const Floats scaled = x * 1.44269504f - 0.5f;
-  const Ints whole = __builtin_convertvector(scaled, Ints);  // towards 0: the nearest integer of x / ln 2
+  const Ints whole = __builtin_convertvector(scaled, Ints);  // toward 0: the nearest integer of x / ln 2
   const Floats n = __builtin_convertvector(whole, Floats);
   const Floats r = x - n * 0.693359375f + n * 2.12194440e-4f;
   Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
@@ -48,7 +49,7 @@ CREDITLIB_DETAIL_FOR_EACH_CPU inline void layer_norm(const float* x, const float
       Floats v;
       load(v, x + i, n);
       v -= mean;
-      for (std::int64_t j = n; j < lanes; ++j) v[j] = 0;  // past the end there is no number
+      for (std::int64_t j = n; j < lanes; ++j) v[j] = 0;  // lanes past the end hold no data
       square += v * v;
     });
     const float scale = 1 / __builtin_sqrtf(sum(square) / static_cast<float>(width) + eps);
@@ -102,7 +103,7 @@ CREDITLIB_DETAIL_FOR_EACH_CPU inline void gelu(const float* x, std::int64_t coun
     const Floats exponent = v * v * -0.5f;
     Floats density = exponent;
     exp_of_negative(density);
-    // Where |x| > 8 nothing is left of Phi's tail: numbers of 1e-38, slow on many processors, must not come out of it.
+    // For |x| > 8 the tail of Phi vanishes; it must not become denormal (1e-38), which is slow on many processors.
     density = exponent < -32.0f ? Floats{} : density;
     const Floats t = 1.0f / (size * (0.3275911f * 0.70710678f) + 1.0f);
     Floats tail = t * 1.061405429f - 1.453152027f;
@@ -118,8 +119,8 @@ CREDITLIB_DETAIL_FOR_EACH_CPU inline void gelu(const float* x, std::int64_t coun
 
 }  // namespace rows
 
-/// normal = (x - mean) rstd, y = normal * weight + bias; rstd (B). y is left alone where there is no weight: it may be
-/// `normal` then.
+/// normal = (x - mean) rstd, y = normal * weight + bias; rstd (B). Without a weight y is not written, so it may be
+/// `normal`.
 inline void layer_norm_into(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, double eps,
                             torch::Tensor& normal, torch::Tensor& rstd, torch::Tensor& y) {
   if (in_rows_of_float(x) && in_rows_or_none(weight) && in_rows_or_none(bias)) {
@@ -147,7 +148,7 @@ inline void layer_norm_pullback_into(const torch::Tensor& gradient, const torch:
   at::mul_out(pulled, g - g.mean(1, true) - normal * (g * normal).mean(1, true), rstd.unsqueeze(1));
 }
 
-/// y = GELU(x), and its derivative at x.
+/// y = GELU(x) and its derivative at x.
 inline void gelu_into(const torch::Tensor& x, torch::Tensor& y, torch::Tensor& slope) {
   if (in_rows_of_float(x)) {
     rows::gelu(x.const_data_ptr<float>(), x.numel(), y.mutable_data_ptr<float>(), slope.mutable_data_ptr<float>());

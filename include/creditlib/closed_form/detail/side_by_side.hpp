@@ -10,10 +10,10 @@
 
 namespace creditlib::detail {
 
-/// Runs pieces of work that need nothing of each other: on CUDA each on a stream of its own, so that small kernels
-/// share the device; elsewhere one after the other. It begins after what was queued on the present stream, and what is
-/// queued there next waits for all of it, also where a piece threw, which is why memory may go from one stream to
-/// another. A CUDA graph that captures the present stream holds all of them.
+/// Runs independent pieces of work: on CUDA each on its own stream, so that small kernels share the device; elsewhere
+/// one after the other. The work starts after everything queued on the current stream, and everything queued there
+/// later waits for all of it, even if a piece throws; memory may therefore pass between the streams. A CUDA graph that
+/// captures the current stream captures all of it.
 class SideBySide {
  public:
   /// Calls work(0), ..., work(count - 1), which queue the pieces.

@@ -11,19 +11,19 @@
 
 namespace creditlib::detail {
 
-/// Where closed-form gradients of parameters are written: one buffer for each parameter. Without parameters nothing is
-/// written.
+/// The buffers that closed-form gradients of parameters are written to, one per parameter. Without parameters nothing
+/// is written.
 class GradientBuffers {
  public:
   explicit GradientBuffers(const std::vector<torch::Tensor>& parameters) {
     for (const auto& parameter : parameters) slots_.emplace(parameter.unsafeGetTensorImpl(), Slot{parameter, {}, {}});
   }
 
-  /// Starts anew: no parameter has a gradient.
+  /// Resets: no parameter has a gradient.
   void clear() {
     for (auto& [key, slot] : slots_) {
       slot.gradient.reset();
-      // The last step's gradient is in the parameter's grad, and only there: it is written over.
+      // If the parameter's grad is still this buffer, drop it, so that the buffer can be overwritten.
       if (slot.parameter.grad().defined() && slot.parameter.grad().is_same(slot.buffer.tensor()))
         slot.parameter.mutable_grad().reset();
     }
@@ -33,14 +33,14 @@ class GradientBuffers {
     return !slots_.empty() && parameter.defined() && parameter.requires_grad();
   }
 
-  /// Where the gradient of a trainable parameter goes.
-  torch::Tensor& of(const torch::Tensor& parameter) {
+  /// The buffer for a trainable parameter's gradient.
+  torch::Tensor& buffer_for(const torch::Tensor& parameter) {
     auto& slot = slots_.at(parameter.unsafeGetTensorImpl());
     slot.gradient = slot.buffer.get(parameter.sizes(), parameter.options());
     return slot.gradient;
   }
 
-  /// What was written since clear(), in this order; undefined for the others.
+  /// The gradients written since clear(), in the order of `parameters`; undefined for the others.
   std::vector<torch::Tensor> gradients(const std::vector<torch::Tensor>& parameters) {
     std::vector<torch::Tensor> all;
     all.reserve(parameters.size());
@@ -58,13 +58,13 @@ class GradientBuffers {
   std::unordered_map<const void*, Slot> slots_;
 };
 
-/// Runs a stage forward and backward by formula, in buffers of its own. With B samples:
+/// Runs a stage forward and backward by formula, in its own buffers. With B samples:
 ///
 ///     linear       dW = g^T x,  db = sum_b g,  dx = g W;    with g = left right^T of low rank
 ///                  dW = right (left^T x),  db = right (sum_b left),  dx = left (right^T W)
-///     layer norm   dx = rstd (v - mean(v) - z mean(v z)),  v = g * weight,  z the normalised x;
+///     layer norm   dx = rstd (v - mean(v) - z mean(v z)),  v = g * weight,  z the normalized x;
 ///                  dweight = sum_b g z,  dbias = sum_b g;
-///                  below a linear layer and where no dx is asked for, without a product of its own: with G = g^T z
+///                  below a linear layer and if no dx is needed, without a separate product: with G = g^T z
 ///                  dW = G * weight + db bias^T,  dweight = sum_rows W * G,  dbias = W^T db
 class ClosedFormStage {
  public:
@@ -73,14 +73,14 @@ class ClosedFormStage {
 
   bool empty() const { return stage_.empty(); }
 
-  /// Takes other layers, in the buffers of those before.
+  /// Replaces the layers and keeps the buffers.
   void assign(closed_form::Stage stage) {
     reset();
     stage_ = std::move(stage);
     work_.resize(stage_.size());
   }
 
-  /// (B, in) to (B, out).
+  /// Maps (B, in) to (B, out).
   torch::Tensor forward(torch::Tensor x) {
     for (std::size_t i = 0; i < stage_.size(); ++i) {
       work_[i].input = x;
@@ -90,29 +90,29 @@ class ClosedFormStage {
     return x;
   }
 
-  /// Lets go of what forward kept; the buffers stay.
+  /// Releases what forward() kept; the buffers remain.
   void reset() {
     for (auto& work : work_) {
       for (auto* kept : {&work.input, &work.output, &work.normal, &work.slope, &work.x, &work.w}) kept->reset();
     }
   }
 
-  /// The gradient in the stage's input from that in its output, and nothing else.
+  /// The gradient in the stage's input from the gradient in its output, without parameter gradients.
   torch::Tensor pullback(const torch::Tensor& g) {
     const torch::NoGradGuard no_grad;
     GradientBuffers none({});
     return backward({g, {}}, /*input_too=*/true, none);
   }
 
-  /// From the gradient in the stage's output: writes the gradients of its trainable parameters, and returns that in its
-  /// input if `input_too`. Undefined g: nothing arrives.
+  /// From the gradient g in the stage's output, writes the gradients of its trainable parameters and returns the
+  /// gradient in its input if `input_too`. Does nothing if g is undefined.
   torch::Tensor backward(OutputGradient g, bool input_too, GradientBuffers& gradients) {
     if (!g.defined()) return {};
     if (g.factors.scale.defined()) g.factors = unscaled(g.factors);
     const std::size_t lowest = input_too ? 0 : lowest_trainable(gradients);
     for (std::size_t i = stage_.size(); i-- > lowest;) {
-      if (!input_too && i == lowest + 1 && normalised_input(i, gradients)) {
-        through_normalised(i, g, gradients);
+      if (!input_too && i == lowest + 1 && is_linear_on_layer_norm(i, gradients)) {
+        backward_through_both(i, g, gradients);
         return {};
       }
       const bool below = i > lowest || input_too;
@@ -124,20 +124,20 @@ class ClosedFormStage {
 
  private:
   struct Work {
-    torch::Tensor input, output, normal, slope;  ///< of the present pass; the buffers below are where they live
-    torch::Tensor x, w;                          ///< input and weight as products take them
+    torch::Tensor input, output, normal, slope;  ///< of the present pass; they live in the buffers below
+    torch::Tensor x, w;                          ///< input and weight in the precision of products
     Buffer outputs, normals, slopes, scale, dense, pulled, thin, product, xs, ws, gs, zs, rounded;
   };
 
   // ---- Products ----
 
-  /// A float32 matrix as large products take it: itself, or rounded to bfloat16.
+  /// A matrix in the precision of large products: itself, or rounded to bfloat16.
   torch::Tensor operand(const torch::Tensor& matrix, Buffer& buffer) const {
     if (!rounds_) return matrix;
     return buffer.get(matrix.sizes(), matrix.options().dtype(torch::kBFloat16)).copy_(matrix);
   }
 
-  /// out = a b, of operands.
+  /// out = a b, for operands.
   static torch::Tensor& multiply(torch::Tensor& out, const torch::Tensor& a, const torch::Tensor& b, Buffer& buffer) {
     if (a.scalar_type() == out.scalar_type()) return at::mm_out(out, a, b);
     auto rounded = buffer.get(out.sizes(), a.options());
@@ -178,7 +178,7 @@ class ClosedFormStage {
 
   // ---- Backward ----
 
-  /// The same with its scale in the left factor.
+  /// The same credit with its scale multiplied into the left factor.
   FactoredCredit unscaled(const FactoredCredit& a) {
     auto left = scaled_.like(a.left);
     return {at::mul_out(left, a.left, a.scale), a.right};
@@ -218,8 +218,8 @@ class ClosedFormStage {
   torch::Tensor backward(const closed_form::Linear& layer, Work& work, const OutputGradient& given, bool below,
                          GradientBuffers& gradients) {
     const auto g = in_best_form(given, work);
-    if (gradients.wants(layer.weight)) product_with(work.x, g, work, gradients.of(layer.weight));
-    if (gradients.wants(layer.bias)) sum_over_batch(g, gradients.of(layer.bias));
+    if (gradients.wants(layer.weight)) product_with(work.x, g, work, gradients.buffer_for(layer.weight));
+    if (gradients.wants(layer.bias)) sum_over_batch(g, gradients.buffer_for(layer.bias));
     if (!below) return {};
     auto pulled = work.pulled.like(work.input);
     if (g.dense.defined()) return multiply(pulled, operand(g.dense, work.gs), work.w, work.rounded);
@@ -231,10 +231,10 @@ class ClosedFormStage {
   torch::Tensor backward(const closed_form::LayerNorm& layer, Work& work, const OutputGradient& given, bool below,
                          GradientBuffers& gradients) {
     const auto g = multiplied_out(given, work);
-    if (gradients.wants(layer.bias)) at::sum_out(gradients.of(layer.bias), g, 0);
+    if (gradients.wants(layer.bias)) at::sum_out(gradients.buffer_for(layer.bias), g, 0);
     if (gradients.wants(layer.weight)) {
       auto product = work.product.like(g);
-      at::sum_out(gradients.of(layer.weight), at::mul_out(product, g, work.normal), 0);
+      at::sum_out(gradients.buffer_for(layer.weight), at::mul_out(product, g, work.normal), 0);
     }
     if (!below) return {};
     auto pulled = work.pulled.like(g);
@@ -259,31 +259,31 @@ class ClosedFormStage {
 
   // ---- A linear layer on a layer norm at the bottom ----
 
-  /// Whether layer i is a linear one to train, and the layer below it a layer norm.
-  bool normalised_input(std::size_t i, const GradientBuffers& gradients) const {
+  /// Whether layer i is a trainable linear layer directly above a layer norm.
+  bool is_linear_on_layer_norm(std::size_t i, const GradientBuffers& gradients) const {
     const auto* linear = std::get_if<closed_form::Linear>(&stage_[i]);
     return linear != nullptr && gradients.wants(linear->weight) &&
            std::holds_alternative<closed_form::LayerNorm>(stage_[i - 1]);
   }
 
-  void through_normalised(std::size_t i, const OutputGradient& given, GradientBuffers& gradients) {
+  void backward_through_both(std::size_t i, const OutputGradient& given, GradientBuffers& gradients) {
     const auto& linear = std::get<closed_form::Linear>(stage_[i]);
     const auto& norm = std::get<closed_form::LayerNorm>(stage_[i - 1]);
     auto& work = work_[i];
     const auto g = in_best_form(given, work);
     auto product = work.product.like(linear.weight.detach());  // G, then W * G
-    auto& weight = gradients.of(linear.weight);
+    auto& weight = gradients.buffer_for(linear.weight);
     product_with(operand(work_[i - 1].normal, work.zs), g, work, product);
     torch::Tensor sums;
     if (gradients.wants(linear.bias)) {
-      sums = gradients.of(linear.bias);
+      sums = gradients.buffer_for(linear.bias);
     } else {
       sums = work.scale.get({linear.weight.size(0)}, product.options());
     }
     sum_over_batch(g, sums);
     at::mul_out(weight, product, norm.weight).addr_(sums, norm.bias);
-    if (gradients.wants(norm.weight)) at::sum_out(gradients.of(norm.weight), product.mul_(linear.weight), 0);
-    if (gradients.wants(norm.bias)) at::mv_out(gradients.of(norm.bias), linear.weight.t(), sums);
+    if (gradients.wants(norm.weight)) at::sum_out(gradients.buffer_for(norm.weight), product.mul_(linear.weight), 0);
+    if (gradients.wants(norm.bias)) at::mv_out(gradients.buffer_for(norm.bias), linear.weight.t(), sums);
   }
 
   std::size_t lowest_trainable(const GradientBuffers& gradients) const {
@@ -302,9 +302,9 @@ class ClosedFormStage {
   }
 
   closed_form::Stage stage_;
-  bool rounds_;  ///< whether large products take bfloat16
+  bool rounds_;  ///< whether large products are in bfloat16
   std::vector<Work> work_;
-  Buffer scaled_;  ///< the left factor of the gradient that comes in, times its scale
+  Buffer scaled_;  ///< the left factor of the incoming gradient, times its scale
 };
 
 }  // namespace creditlib::detail

@@ -2,7 +2,6 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
-#include <cmath>
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/credit_point.hpp>
 #include <creditlib/network/shape.hpp>
@@ -17,25 +16,10 @@
 #include <utility>
 #include <vector>
 
-/// What the learned credit sources share: nets with their optimiser, and where estimates go.
+/// Shared by the learned credit sources: nets with their optimizer, and the slots that estimates go to.
 namespace creditlib::detail {
 
-/// Throws Error for an option of a rule that cannot be meant.
-template <class Value>
-void check_option(const char* rule, const char* option, Value value, bool sound, const char* expected) {
-  if (!sound) fail(rule, ": ", option, " is ", value, ", expected ", expected, ".");
-}
-inline void check_at_least_one(const char* rule, const char* option, std::int64_t value) {
-  check_option(rule, option, value, value >= 1, "at least 1");
-}
-inline void check_positive(const char* rule, const char* option, double value) {
-  check_option(rule, option, value, value > 0 && std::isfinite(value), "a finite number > 0");
-}
-inline void check_not_negative(const char* rule, const char* option, double value) {
-  check_option(rule, option, value, value >= 0 && std::isfinite(value), "a finite number >= 0");
-}
-
-/// Nets, the Adam that trains them, and the norm to which each net's gradients are clipped.
+/// Nets, the Adam optimizer that trains them, and the norm to which each net's gradients are clipped.
 class CreditNets {
  public:
   CreditNets(std::vector<CreditNet> nets, double lr, std::optional<double> clip)
@@ -47,10 +31,10 @@ class CreditNets {
 
   std::size_t size() const { return nets_.size(); }
   const CreditNet& operator[](std::size_t i) const { return nets_[i]; }
-  /// Those of net 0, then those of net 1, …
+  /// Net 0's parameters, then net 1's, …
   const std::vector<torch::Tensor>& parameters() const { return parameters_; }
 
-  /// One step down the sum of these scalars; a net that none of them depends on is left alone.
+  /// One descent step on the sum of these scalars; a net that none of them depends on is left unchanged.
   void descend(const std::vector<torch::Tensor>& losses) {
     auto gradients = torch::autograd::grad(losses, parameters_, {}, /*retain_graph=*/false, /*create_graph=*/false,
                                            /*allow_unused=*/true);
@@ -99,17 +83,17 @@ class CreditNets {
   std::vector<CreditNet> nets_;
   std::optional<double> clip_;
   std::vector<torch::Tensor> parameters_;
-  std::vector<std::vector<std::size_t>> groups_;  ///< positions of each net's parameters among all
+  std::vector<std::vector<std::size_t>> groups_;  ///< the positions of each net's parameters in parameters_
   optim::AdamW optimizer_;
 };
 
-/// The first hidden state at which a source makes an estimate that something reads.
+/// The first hidden state with an estimate that is used.
 template <BlockModel Model>
 std::size_t first_estimate(Model& model, CreditPoint at) {
   return at == CreditPoint::BlockInput || has_embed(model) ? 0 : 1;
 }
 
-/// Throws Error where an estimate made at a block's input cannot be credit for its output.
+/// Throws Error if an estimate made at a block's input cannot serve as credit for its output.
 inline void check_credit_point(const char* rule, CreditPoint at, const std::vector<std::vector<std::int64_t>>& shapes) {
   if (at == CreditPoint::BlockOutput) return;
   for (std::size_t l = 0; l + 1 < shapes.size(); ++l) {
@@ -120,7 +104,7 @@ inline void check_credit_point(const char* rule, CreditPoint at, const std::vect
   }
 }
 
-/// Estimates made at h_0..h_L, flat or not, as credits a_0..a_L in the shapes of the hidden states.
+/// Turns estimates made at h_0..h_L, flat or not, into credits a_0..a_L in the shapes of the hidden states.
 template <BlockModel Model>
 std::vector<torch::Tensor> as_credits(Model& model, const Trace& trace, CreditPoint at,
                                       std::vector<torch::Tensor> estimates) {

@@ -11,7 +11,8 @@
 
 namespace creditlib::detail {
 
-/// A rule's own copy of an explicit feedback matrix, or an Error that says which it is and what it should be.
+/// A rule's own copy of an explicit feedback matrix. Throws Error, naming the matrix and the shape expected of it, if
+/// it does not fit.
 inline torch::Tensor explicit_feedback(const std::string& rule, std::size_t index, const torch::Tensor& matrix,
                                        torch::IntArrayRef expected, const std::string& meaning,
                                        const BindContext& context) {

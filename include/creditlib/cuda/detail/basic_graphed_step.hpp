@@ -7,23 +7,22 @@
 #include <creditlib/cuda/graphable.hpp>
 #include <creditlib/cuda/detail/step_constants.hpp>
 #include <creditlib/trainer/access.hpp>
-#include <creditlib/scope/untouched.hpp>
+#include <creditlib/scope/generators.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <utility>
 #include <vector>
 
 namespace creditlib::detail {
 
-/// cuda::GraphedStep but for CUDA. Device has a type Graph with replay(), `eagerly(action)`, which runs the action and
-/// returns what it returns, and `capture(action)`, which gives a std::unique_ptr<Graph> that repeats at each replay
-/// what the action would have done on the device; capturing itself does none of it.
+/// cuda::GraphedStep without CUDA. Device has a type Graph with replay(), `eagerly(action)`, which runs the action and
+/// returns its result, and `capture(action)`, which returns a std::unique_ptr<Graph> whose replay() repeats what the
+/// action would have done on the device; capturing itself runs none of it.
 template <class Trainer, class Device>
 class BasicGraphedStep {
-  using Requirements = std::bool_constant<TrainersCredit<Trainer>::graphable()>;  // says in sentences what does not fit
+  using Requirements = std::bool_constant<TrainersCredit<Trainer>::graphable()>;  // fails to compile with the reason
 
  public:
   BasicGraphedStep(Trainer& trainer, Device device, const cuda::GraphOptions& options)
@@ -35,7 +34,7 @@ class BasicGraphedStep {
   StepResult step(const torch::Tensor& x, const torch::Tensor& y) {
     auto result = translated([&] {
       if (!x.defined() || !y.defined())
-        return TrainerAccess::step(*trainer_, x, y);  // which says what is wrong with it
+        return TrainerAccess::step(*trainer_, x, y);  // which throws the right error
       return cache_.step(
           BatchKind(x, y), constants_.of(*trainer_), [&] { return eager(x, y); }, [&] { return captured(x, y); },
           [&](Captured& step) { return replayed(step, x, y); });
@@ -63,8 +62,8 @@ class BasicGraphedStep {
     torch::Device x_device, y_device;
   };
 
-  /// A step's graph and the tensors that it reads and writes: it must own them all, or they would be somebody else's
-  /// memory by the next replay. (The optimiser's and the model's are their owners', for good.)
+  /// A step's graph and the tensors that it reads and writes. It must own them all: otherwise their memory could be
+  /// reused before the next replay. (The optimizer's and the model's tensors are owned by them permanently.)
   struct Captured {
     torch::Tensor x, y;
     StepResult result;
@@ -89,7 +88,7 @@ class BasicGraphedStep {
       set_gradients(gradients);
     };
     const HostDraws draws(generators());
-    TrainerAccess::forget_buffers(*trainer_);  // those of eager steps may be given back while the graph lives
+    TrainerAccess::forget_buffers(*trainer_);  // the eager steps' buffers may be freed while the graph lives
     try {
       step->graph = device_.capture([this, step] { step->result = TrainerAccess::step(*trainer_, step->x, step->y); });
       draws.refuse();
@@ -123,21 +122,21 @@ class BasicGraphedStep {
       torch::Tensor(constants_.parameters()[i]).mutable_grad() = gradients[i];
   }
 
-  /// Those of the host that a step could draw from.
+  /// The host generators that a step could draw from.
   std::vector<torch::Generator> generators() const {
     auto generators = TrainerAccess::generators(*trainer_);
     generators.push_back(at::globalContext().defaultGenerator(torch::kCPU));
     return generators;
   }
 
-  /// Finds out whether a capture has drawn from generators of the host, and puts them back.
+  /// Detects whether a capture has drawn from host generators, and restores them.
   class HostDraws {
    public:
     explicit HostDraws(const std::vector<torch::Generator>& generators)
-        : generators_(generators), restored_(generators), before_(states()) {}
+        : generators_(generators), restored_(generators), before_(scope::states_of(generators)) {}
 
     void refuse() const {
-      const auto now = states();
+      const auto now = scope::states_of(generators_);
       for (std::size_t i = 0; i < now.size(); ++i) {
         if (torch::equal(now[i], before_[i])) continue;
         fail(
@@ -147,15 +146,6 @@ class BasicGraphedStep {
     }
 
    private:
-    std::vector<torch::Tensor> states() const {
-      std::vector<torch::Tensor> states;
-      for (auto generator : generators_) {
-        const std::lock_guard<std::mutex> lock(generator.mutex());
-        states.push_back(generator.get_state());
-      }
-      return states;
-    }
-
     std::vector<torch::Generator> generators_;
     scope::RestoredGenerators restored_;
     std::vector<torch::Tensor> before_;

@@ -16,7 +16,7 @@
 
 namespace creditlib::detail {
 
-/// Runs and captures steps on a stream of its own; all graphs that live at one time share a private memory pool.
+/// Runs and captures steps on its own stream; all graphs that exist at the same time share a private memory pool.
 class CapturingStream {
   using Pool = std::shared_ptr<at::cuda::MempoolId_t>;
 
@@ -25,13 +25,13 @@ class CapturingStream {
    public:
     explicit Graph(Pool pool) : pool_(std::move(pool)), graph_(std::make_unique<at::cuda::CUDAGraph>()) {}
 
-    /// On the present stream.
+    /// Replays on the current stream.
     void replay() { graph_->replay(); }
 
    private:
     friend class CapturingStream;
 
-    /// Ends a capture in which something was thrown.
+    /// Ends a capture during which something was thrown.
     void abandon(c10::DeviceIndex device) noexcept {
       try {
         graph_->capture_end();
@@ -64,7 +64,7 @@ class CapturingStream {
     auto graph = std::make_unique<Graph>(pool());
     try {
       translated([&] {
-        // Other threads of the program, such as one that loads data, may go on using CUDA.
+        // Other threads of the program, such as a data loader, may continue to use CUDA.
         graph->graph_->capture_begin(*graph->pool_, cudaStreamCaptureModeThreadLocal);
         action();
         graph->graph_->capture_end();
@@ -83,8 +83,8 @@ class CapturingStream {
   }
 
  private:
-  /// In its scope the capturing stream is the present one: it goes on after what was queued before, which waits for it
-  /// afterwards.
+  /// While in scope, makes the capturing stream the current one. Its work starts after everything queued before; the
+  /// previous stream waits for it afterwards.
   class Switched {
    public:
     explicit Switched(c10::cuda::CUDAStream stream)
@@ -96,7 +96,7 @@ class CapturingStream {
       guard_.reset();
       try {
         wait(before_, stream_);
-      } catch (const std::exception&) {  // the device is lost; the next call says so
+      } catch (const std::exception&) {  // the device is lost; the next call reports it
       }
     }
     Switched(const Switched&) = delete;
@@ -113,7 +113,7 @@ class CapturingStream {
     std::optional<c10::cuda::CUDAStreamGuard> guard_;
   };
 
-  /// That of the graphs that live, or a new one.
+  /// The pool of the existing graphs, or a new one.
   Pool pool() {
     auto pool = pool_.lock();
     if (!pool) pool_ = pool = std::make_shared<at::cuda::MempoolId_t>(at::cuda::graph_pool_handle());
@@ -126,7 +126,7 @@ class CapturingStream {
   std::weak_ptr<at::cuda::MempoolId_t> pool_;
 };
 
-/// The device of a trainer's model, or Error.
+/// The device of a trainer's model. Throws Error unless it is a CUDA device.
 template <class Trainer>
 torch::Device cuda_device(const Trainer& trainer) {
   const auto device = trainer.model()->parameters().at(0).device();

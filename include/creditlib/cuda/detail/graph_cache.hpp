@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <creditlib/cuda/graph_options.hpp>
-#include <creditlib/error.hpp>
+#include <creditlib/detail/expect.hpp>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -10,22 +10,21 @@
 
 namespace creditlib::detail {
 
-/// Decides for each step whether it runs eagerly, is captured, or is the replay of a captured one. It knows nothing of
-/// CUDA.
+/// Decides for each step whether it runs eagerly, is captured, or replays a captured step. Independent of CUDA.
 ///
-/// Steps of one kind (the shape of the batch) are alike. The first `warm_up` of them run eagerly, then one is captured
-/// and replayed, and all that follow are replays. What a graph has taken for constant is told with each step; once that
-/// changes, all graphs are thrown away and every kind starts anew.
+/// Steps of the same kind (batch shape) are alike. The first `warm_up` of them run eagerly, then one is captured and
+/// replayed, and all later ones are replays. Each step is given the values that a graph treats as constants; if they
+/// change, all graphs are discarded and every kind starts anew.
 template <class Kind, class Graph>
 class GraphCache {
  public:
   explicit GraphCache(const cuda::GraphOptions& options) : options_(options) {
-    if (options.warm_up < 1) fail("GraphOptions: warm_up is ", options.warm_up, ", expected at least 1.");
-    if (options.graphs < 1) fail("GraphOptions: graphs is ", options.graphs, ", expected at least 1.");
+    expect::at_least("GraphOptions", "warm_up", options.warm_up, 1);
+    expect::at_least("GraphOptions", "graphs", options.graphs, 1);
   }
 
-  /// One step, by exactly one of `eager()` and `replay(Graph&)`, which return the same type; before the first replay of
-  /// a kind `capture()` gives the std::unique_ptr<Graph>. Where one of them throws, the step does not count.
+  /// Performs one step by exactly one of `eager()` and `replay(Graph&)`, which return the same type. Before the first
+  /// replay of a kind `capture()` returns the std::unique_ptr<Graph>. If one of them throws, the step does not count.
   template <class Eager, class Capture, class Replay>
   auto step(const Kind& kind, const std::vector<std::uint64_t>& constants, const Eager& eager, const Capture& capture,
             const Replay& replay) {
@@ -50,7 +49,7 @@ class GraphCache {
     return result;
   }
 
-  /// How many graphs there are now, and how many were captured so far.
+  /// The number of graphs at present, and the number captured so far.
   std::int64_t graphs() const {
     return std::count_if(known_.begin(), known_.end(), [](const Known& known) { return known.graph != nullptr; });
   }

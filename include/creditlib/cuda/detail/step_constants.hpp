@@ -11,8 +11,9 @@
 
 namespace creditlib::detail {
 
-/// What a captured step takes for constant and a program can change: where parameters, buffers and the credit sources'
-/// tensors are, which parameters are trained, each module's train or eval mode, and the schedule's weights.
+/// The values that a captured step treats as constants although a program can change them: the addresses of parameters,
+/// buffers and the credit sources' tensors, which parameters are trained, each module's train or eval mode, and the
+/// schedule's weights.
 class StepConstants {
  public:
   template <class Trainer>
@@ -21,10 +22,10 @@ class StepConstants {
         buffers_(trainer.model()->buffers()),
         modules_(trainer.model()->modules()) {}
 
-  /// The model's parameters, in its order.
+  /// The model's parameters, in the order of parameters().
   const std::vector<torch::Tensor>& parameters() const { return parameters_; }
 
-  /// Their present values, as numbers to compare; valid until the next call.
+  /// The present values, as numbers to compare; valid until the next call.
   template <class Trainer>
   const std::vector<std::uint64_t>& of(const Trainer& trainer) {
     present_.clear();

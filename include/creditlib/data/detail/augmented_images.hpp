@@ -17,11 +17,11 @@ struct Move {
   bool flip = false;
 };
 
-/// One channel of an image, x and y (H, W): y = value[moved x], with value[0], black, where x has no such pixel.
+/// Moves one channel of an image, x to y, both (H, W): y = value[moved x], with value[0], black, for pixels outside x.
 template <class T>
 void augment_channel(const std::uint8_t* x, std::int64_t height, std::int64_t width, const Move& move, const T* value,
                      T* y) {
-  // Column j of y is column first + step j of x, which x has for j in begin..end-1.
+  // Column j of y is column first + step j of x, which exists for j in begin..end-1.
   const auto first = (move.flip ? width - 1 : 0) + move.right, step = std::int64_t{move.flip ? -1 : 1};
   const auto begin = std::clamp<std::int64_t>(-step * move.right, 0, width);
   const auto end = std::clamp<std::int64_t>(width - step * move.right, 0, width);
@@ -39,29 +39,29 @@ void augment_channel(const std::uint8_t* x, std::int64_t height, std::int64_t wi
   }
 }
 
-/// What is drawn for images, (B) each: their index in the data set and the offsets of crop_and_flip, int64, and flip,
-/// bool. dy, dx and flip are all undefined where images stay as they are.
+/// The draws for images, (B) each: their indices in the data set and the offsets of crop_and_flip, int64, and flip,
+/// bool. dy, dx and flip are all undefined if images are not moved.
 struct ImageDraws {
   torch::Tensor index = {}, dy = {}, dx = {}, flip = {};
 };
 
-/// The images of a batch, picked out of a data set, cropped and flipped if so drawn, and normalised:
+/// Picks the images of a batch out of a data set, crops and flips them if so drawn, and normalizes them.
 ///
-///     y = normalise(crop_and_flip(images[index], dy, dx, flip, padding))
+///     y = normalize(crop_and_flip(images[index], dy, dx, flip, padding))
 ///
-/// On the CPU that is one pass from uint8 to y, by a table of what Normalize makes of each of the 256 pixel values of a
-/// channel: so the bits are those of the operations one by one, which other devices use (and images that are not
-/// contiguous).
+/// On the CPU this is one pass from uint8 to y, with a table of Normalize's result for each of the 256 pixel values of
+/// a channel, so the bits are the same as from the separate operations. Those are used on other devices, and for images
+/// that are not contiguous.
 class AugmentedImages {
  public:
   /// Throws what Normalize throws.
   AugmentedImages(const data::Dataset& dataset, torch::Dtype dtype, std::int64_t padding)
-      : images_(dataset.images), normalise_(dataset, dtype), padding_(padding) {
+      : images_(dataset.images), normalize_(dataset, dtype), padding_(padding) {
     if (!images_.is_cpu() || !images_.is_contiguous()) return;
-    value_ = normalise_(torch::arange(256, torch::kUInt8).view({1, 1, 1, 256}).repeat({1, images_.size(1), 1, 1}));
+    value_ = normalize_(torch::arange(256, torch::kUInt8).view({1, 1, 1, 256}).repeat({1, images_.size(1), 1, 1}));
   }
 
-  /// y (B, C, H, W), new, of Normalize's dtype. The index and the offsets, 0..2 padding, have to be in range.
+  /// Returns y (B, C, H, W), new, in Normalize's dtype. The indices and the offsets, 0..2 padding, must be in range.
   torch::Tensor operator()(const ImageDraws& draws) const {
     if (value_.defined()) {
       const auto y =
@@ -74,8 +74,8 @@ class AugmentedImages {
       return y;
     }
     const auto images = images_.index_select(0, draws.index);
-    if (!draws.flip.defined()) return normalise_(images);
-    return normalise_(data::crop_and_flip(images, draws.dy, draws.dx, draws.flip, padding_));
+    if (!draws.flip.defined()) return normalize_(images);
+    return normalize_(data::crop_and_flip(images, draws.dy, draws.dx, draws.flip, padding_));
   }
 
  private:
@@ -98,7 +98,7 @@ class AugmentedImages {
         const auto move = moved ? Move{dy[b] - padding_, dx[b] - padding_, flip[b]} : Move{};
         const auto next = b + 1 < end ? b + 1 : b;
         for (std::int64_t c = 0; c < channels; ++c) {
-          // The next image is anywhere in memory: asked for now, it is there when its turn comes.
+          // The next image may be anywhere in memory: prefetch it now, so that it has arrived when its turn comes.
           const auto* ahead = images + (index[next] * channels + c) * pixels;
           for (std::int64_t i = 0; i < pixels; i += 64) __builtin_prefetch(ahead + i);
           augment_channel(images + (index[b] * channels + c) * pixels, height, width, move, value + 256 * c,
@@ -109,9 +109,9 @@ class AugmentedImages {
   }
 
   torch::Tensor images_;
-  data::Normalize normalise_;
+  data::Normalize normalize_;
   std::int64_t padding_;
-  torch::Tensor value_;  ///< (1, C, 1, 256); undefined where images are not taken in one pass
+  torch::Tensor value_;  ///< (1, C, 1, 256); undefined if images are not processed in one pass
 };
 
 }  // namespace creditlib::detail

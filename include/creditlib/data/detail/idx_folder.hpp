@@ -14,8 +14,7 @@
 
 namespace creditlib::detail {
 
-/// Fills in images and labels from PART-images-idx3-ubyte and PART-labels-idx1-ubyte, or the same with .gz, in
-/// `folder`.
+/// Reads images and labels from PART-images-idx3-ubyte and PART-labels-idx1-ubyte, or the same with .gz, in `folder`.
 inline data::Dataset read_idx_part(data::Dataset dataset, const std::filesystem::path& folder, const std::string& part,
                                    const std::string& cure) {
   const auto file = [&](const std::string& kind) {
@@ -25,16 +24,16 @@ inline data::Dataset read_idx_part(data::Dataset dataset, const std::filesystem:
   const auto images_file = file("-images-idx3-ubyte"), labels_file = file("-labels-idx1-ubyte");
   const auto images = data::read_idx(images_file, cure), labels = data::read_idx(labels_file, cure);
   if (images.dim() != 3 || images.scalar_type() != torch::kUInt8 || images.numel() == 0) {
-    fail(dataset.name, ": ", images_file, " holds ", tensor_text(images), ", expected (N, H, W) uint8: ", cure);
+    fail(dataset.name, ": ", images_file, " holds ", tensor_text(images), ", expected (N, H, W) uint8: ", cure, ".");
   }
   if (labels.dim() != 1 || labels.scalar_type() != torch::kUInt8 || labels.size(0) != images.size(0)) {
     fail(dataset.name, ": ", labels_file, " holds ", tensor_text(labels), ", expected (", images.size(0),
-         ") uint8, one label an image of ", images_file, ": ", cure);
+         ") uint8, one label per image of ", images_file, ": ", cure, ".");
   }
   const auto brightest = images.max().item<double>();
   if (brightest > dataset.pixel_max) {
     fail(dataset.name, ": ", images_file, " has a pixel of ", brightest, ", expected 0 to ", dataset.pixel_max,
-         ": it is damaged or of another data set");
+         ": it is damaged or belongs to another data set.");
   }
   dataset.images = images.unsqueeze(1);
   dataset.labels = labels.to(torch::kInt64);
@@ -42,7 +41,7 @@ inline data::Dataset read_idx_part(data::Dataset dataset, const std::filesystem:
   return dataset;
 }
 
-/// A data set kept the way of MNIST, in `folder` or the first of the folders `under` it that has it.
+/// A data set in MNIST's format, in `folder` or the first of its subfolders `under` that has it.
 inline data::Splits read_idx_folder(const data::Dataset& dataset, const std::filesystem::path& folder,
                                     std::initializer_list<const char*> under, const std::string& cure) {
   const auto place =

@@ -13,7 +13,8 @@
 
 namespace creditlib::detail {
 
-/// A rule's update on one batch, moved and measured: what both kinds of update utility are made of.
+/// A rule's update on one batch, restricted to some parts of the model, and the loss: shared by both kinds of update
+/// utility.
 template <class Model, class Update, class Objective>
 class UpdateTrial {
  public:
@@ -37,7 +38,7 @@ class UpdateTrial {
     }
   }
 
-  /// The update on this batch at the present parameters, undefined for those that it does not move.
+  /// The update on this batch at the present parameters; undefined for parameters that it does not move.
   std::vector<torch::Tensor> operator()(const torch::Tensor& x, const torch::Tensor& y) const {
     std::vector<torch::Tensor> update = update_(x, y);
     diagnostics::check_gradient_count("update utility", positions_, update);
@@ -47,9 +48,11 @@ class UpdateTrial {
     return update;
   }
 
-  double loss(const torch::Tensor& x, const torch::Tensor& y) const { return diagnostics::mean_loss(model_, x, y, objective_); }
+  double loss(const torch::Tensor& x, const torch::Tensor& y) const {
+    return diagnostics::mean_loss(model_, x, y, objective_);
+  }
 
-  /// The moved parameters' update as one vector.
+  /// The update of the moved parameters as one vector.
   static torch::Tensor flat(const std::vector<torch::Tensor>& update) {
     std::vector<torch::Tensor> parts;
     for (const auto& u : update) {

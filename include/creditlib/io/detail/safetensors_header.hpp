@@ -21,7 +21,7 @@
 
 namespace creditlib::detail {
 
-/// The format's name of each dtype that LibTorch has too.
+/// The format's name for each dtype that LibTorch has too.
 inline constexpr std::array<std::pair<std::string_view, torch::ScalarType>, 16> safetensors_dtypes = {{
     {"F64", torch::kFloat64},
     {"F32", torch::kFloat32},
@@ -55,7 +55,7 @@ inline std::optional<std::string_view> safetensors_name_of(torch::ScalarType dty
   return std::nullopt;
 }
 
-/// What the header says of one tensor: its bytes are [begin, end) of the data, which follows the header.
+/// The header's entry for one tensor: its bytes are [begin, end) of the data, which follows the header.
 struct SafetensorsEntry {
   std::string name;
   torch::ScalarType dtype;
@@ -68,12 +68,12 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 
-/// Reads and checks a header: every claim in it, so that what follows can trust it.
+/// Reads a header and checks every claim in it, so that later code can rely on it.
 class SafetensorsHeaderReader {
   using Json = nlohmann::ordered_json;
 
  public:
-  /// `data` bytes of `file` follow the header `text`.
+  /// `data` is the number of bytes of `file` that follow the header.
   SafetensorsHeaderReader(const io::InputFile& file, std::int64_t data) : file_(file), data_(data) {}
 
   SafetensorsHeader read(const std::string& text) const {
@@ -93,11 +93,11 @@ class SafetensorsHeaderReader {
  private:
   template <class... Parts>
   [[noreturn]] void fail(const Parts&... parts) const {
-    file_.fail("is not a sound safetensors file: ", parts..., "; copy it or save it again");
+    file_.fail("is not a valid safetensors file: ", parts..., "; copy it or save it again");
   }
 
   Json parse(const std::string& text) const {
-    std::vector<std::set<std::string>> names;  // seen so far, in each object that is still open
+    std::vector<std::set<std::string>> names;  // seen so far, per open object
     const auto distinct = [&](int, Json::parse_event_t event, Json& value) {
       if (event == Json::parse_event_t::object_start) names.emplace_back();
       if (event == Json::parse_event_t::object_end) names.pop_back();
@@ -125,9 +125,9 @@ class SafetensorsHeaderReader {
   }
 
   SafetensorsEntry entry(const std::string& name, const Json& value) const {
-    const auto dtype = field(name, value, "dtype");
+    const Json& dtype = field(name, value, "dtype");
     const auto known = dtype.is_string() ? dtype_of_safetensors_name(dtype.get<std::string>()) : std::nullopt;
-    if (!known) fail("tensor \"", name, "\" has the dtype ", dtype.dump(), ", which LibTorch does not have");
+    if (!known) fail("tensor \"", name, "\" has the dtype ", shown(dtype), ", which LibTorch does not have");
     const auto shape = naturals(name, value, "shape");
     const auto offsets = naturals(name, value, "data_offsets");
     if (offsets.size() != 2) fail("tensor \"", name, "\" has ", offsets.size(), " data_offsets, expected 2");
@@ -139,28 +139,38 @@ class SafetensorsHeaderReader {
     const auto bytes = byte_count(shape, static_cast<std::int64_t>(c10::elementSize(*known)));
     if (bytes != end - begin) {
       fail("tensor \"", name, "\" has ", end - begin, " bytes of data, expected ",
-           bytes ? c10::str(*bytes) : "over 2^63", " for ", dtype.dump(), " of shape ", shape_text(shape));
+           bytes ? c10::str(*bytes) : "over 2^63", " for ", shown(dtype), " of shape ", shape_text(shape));
     }
     return {name, *known, shape, begin, end};
   }
 
-  Json field(const std::string& name, const Json& value, const char* key) const {
+  /// By reference: a copy of deeply nested JSON takes a deep stack.
+  const Json& field(const std::string& name, const Json& value, const char* key) const {
     if (!value.is_object() || !value.contains(key)) fail("tensor \"", name, "\" has no ", key);
     return value.at(key);
   }
 
   std::vector<std::int64_t> naturals(const std::string& name, const Json& value, const char* key) const {
     constexpr auto limit = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-    const auto list = field(name, value, key);
+    const Json& list = field(name, value, key);
     std::vector<std::int64_t> numbers;
     for (const auto& number : list) {
       if (!list.is_array() || !number.is_number_unsigned() || number.template get<std::uint64_t>() > limit) {
-        fail("tensor \"", name, "\" has the ", key, " ", list.dump(), ", expected whole numbers from 0 to 2^63 - 1");
+        fail("tensor \"", name, "\" has the ", key, " ", shown(list), ", expected whole numbers from 0 to 2^63 - 1");
       }
       numbers.push_back(number.template get<std::int64_t>());
     }
-    if (!list.is_array()) fail("tensor \"", name, "\" has the ", key, " ", list.dump(), ", expected an array");
+    if (!list.is_array()) fail("tensor \"", name, "\" has the ", key, " ", shown(list), ", expected an array");
     return numbers;
+  }
+
+  /// A value as messages show it; one that is nested is named by its kind alone.
+  static std::string shown(const Json& value) {
+    const auto nested = [](const Json& item) { return item.is_structured(); };
+    if (value.is_structured() && std::any_of(value.begin(), value.end(), nested)) {
+      return std::string("a nested ") + value.type_name();
+    }
+    return value.dump();
   }
 
   // Every byte of the data belongs to exactly one tensor.

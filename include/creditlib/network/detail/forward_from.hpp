@@ -6,8 +6,8 @@
 
 namespace creditlib::detail {
 
-/// The logits that the network gives from h_l = h on: blocks l..L-1 and the readout, in the model's present mode.
-/// Throws Error where a block overwrites its input.
+/// The network's logits if h_l = h: runs blocks l..L-1 and the readout, in the model's present mode. Throws Error if a
+/// block modifies its input in place.
 template <BlockModel Model>
 torch::Tensor forward_from(Model& model, std::int64_t l, torch::Tensor h) {
   const std::int64_t blocks = model->blocks();

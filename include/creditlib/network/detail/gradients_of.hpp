@@ -8,14 +8,16 @@
 
 namespace creditlib::detail {
 
-/// The gradients of `parameters` by one backward pass, undefined if one is frozen or no gradient arrives. It starts
-/// from `outputs`, which may lie on several graphs, each with the gradient of the loss in it (undefined: 1, for a
-/// scalar). Outputs that nothing trainable reaches are left out.
+/// The gradients of `parameters` by one backward pass; undefined for a parameter that is frozen or that no gradient
+/// reaches.
+///
+/// The pass starts from `outputs`, which may lie on several graphs. `seeds` holds the loss gradient in each output
+/// (undefined: 1, for a scalar). Outputs that depend on nothing trainable are skipped.
 inline std::vector<torch::Tensor> gradients_of(const std::vector<torch::Tensor>& outputs,
                                                const std::vector<torch::Tensor>& seeds,
                                                const std::vector<torch::Tensor>& parameters) {
-  // A seed in its output's memory layout: backward kernels are slow if an output is channels-last and its gradient is
-  // not (a quarter of a SmallCNN step).
+  // Seeds get the memory layout of their outputs: backward kernels are slow if an output is channels-last and its
+  // gradient is not (a quarter of a SmallCNN step).
   const auto in_layout_of = [](const torch::Tensor& output, const torch::Tensor& seed) {
     if (!seed.defined() || seed.strides() == output.strides()) return seed;
     return torch::empty_like(output.detach()).copy_(seed);

@@ -9,7 +9,7 @@
 
 namespace creditlib::detail {
 
-/// The parameters of a model in the order of its parameters(), and which of them each part has.
+/// A model's parameters in the order of parameters(), and which of them belong to each part.
 struct ParameterParts {
   std::vector<std::string> names;
   std::vector<torch::Tensor> all;
@@ -19,7 +19,7 @@ struct ParameterParts {
   std::vector<std::size_t> readout;
 };
 
-/// Throws Error for a parameter in two parts of the model, or in none, and where dtypes or devices are mixed.
+/// Throws Error if a parameter belongs to two parts of the model or to none, and for mixed dtypes or devices.
 template <BlockModel Model>
 ParameterParts parameter_parts(Model& model) {
   if (!model) fail("The model is a null pointer, expected a module.");
@@ -51,8 +51,7 @@ ParameterParts parameter_parts(Model& model) {
       auto& owner = part_of[found->second];
       if (owner == part) {
         fail(part, " lists parameter ", parts.names[found->second],
-             " twice: a layer stands twice in this part; use a layer of its own at each place, so that each parameter "
-             "is listed once.");
+             " twice: a layer stands twice in this part; use separate layers, so that each parameter is listed once.");
       }
       if (!owner.empty()) {
         fail("Parameter ", parts.names[found->second], " is in ", owner, " and in ", part,

@@ -4,8 +4,8 @@
 
 namespace creditlib::detail {
 
-/// Whether no layer of the network mixes samples or draws random numbers, so that several forward passes can run as
-/// one batch. Known of models that have a closed form; false for all others.
+/// Whether the network is known to have no layer that mixes samples or draws random numbers, so that several forward
+/// passes can run as one batch. True for models with a closed form, false for all others.
 template <BlockModel Model>
 bool samples_are_independent(Model& model) {
   if constexpr (requires { model->closed_form().has_value(); }) {

@@ -4,40 +4,43 @@
 
 #include <creditlib/concepts.hpp>
 #include <creditlib/network/detail/run_block.hpp>
+#include <string>
 #include <vector>
 
 namespace creditlib::detail {
 
-/// One forward pass on one graph, as back-propagation has it.
+/// One forward pass of the whole network on one graph, for back-propagation.
 struct WholePass {
   std::vector<torch::Tensor> hidden;  ///< h_0..h_L on the graph
   std::vector<torch::Tensor> branch;  ///< f_0..f_{L-1} on the graph
   torch::Tensor logits;
 };
 
-/// With `from_h0`, the graph starts at h_0 at the latest, even where nothing trainable lies below it.
+/// With `from_h0` the graph starts at h_0 at the latest, even if nothing below it is trainable.
 template <BlockModel Model>
 WholePass forward_whole(Model& model, const torch::Tensor& x, bool from_h0) {
   const torch::AutoGradMode grad(true);
   const auto blocks = static_cast<std::int64_t>(model->blocks());
   WholePass pass;
-  torch::Tensor h = model->embed(x);
+  torch::Tensor h = embedded(model, x);
   if (from_h0 && !h.requires_grad()) h = h.detach().requires_grad_();
-  if (!from_h0 && h.is_alias_of(x)) h = h.clone();  // a block that overwrites it shall not overwrite the batch
+  if (!from_h0 && h.is_alias_of(x)) h = h.clone();  // a block that modifies h in place must not modify the batch
   pass.hidden.push_back(h);
   for (std::int64_t l = 0; l < blocks; ++l) {
-    // A block that overwrites h_l is no harm to a step, but the gradient in h_l would be that of what it wrote.
-    pass.branch.push_back(from_h0 ? branch_of(model, l, h) : torch::Tensor(model->block(l, h)));
+    // A block that overwrites h_l does no harm to a step, but the gradient in h_l would be that of what it wrote.
+    const auto run = [&]() -> torch::Tensor { return model->block(l, h); };
+    const auto name = [&] { return "Block " + std::to_string(l); };
+    pass.branch.push_back(from_h0 ? branch_of(model, l, h) : run_part(run, name, nothing_in_place));
     h = model->join(l, h, pass.branch.back());
     pass.hidden.push_back(h);
   }
-  pass.logits = model->readout(h);
+  pass.logits = logits_of(model, h);
   check_logits(pass.logits, x.size(0), model->classes());
   return pass;
 }
 
 /// dloss_i/dh_l for l = 0..L: the gradient of each sample's own loss at every hidden state, by back-propagation, in the
-/// model's present mode. It changes running statistics and torch's generators as a forward pass does.
+/// model's present mode. Like any forward pass, it changes running statistics and torch's generators.
 template <BlockModel Model, class Objective>
 std::vector<torch::Tensor> hidden_gradients(Model& model, const Objective& objective, const torch::Tensor& x,
                                             const torch::Tensor& y) {

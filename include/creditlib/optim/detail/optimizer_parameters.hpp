@@ -8,8 +8,8 @@
 
 namespace creditlib::detail {
 
-/// The gradient of a parameter in the parameter's own memory layout, as the fused kernels need it; undefined where
-/// there is none. Throws Error where it has another shape, dtype or device than the parameter: the kernels do not look.
+/// A parameter's gradient in the parameter's memory layout, as the fused kernels require; undefined if there is none.
+/// Throws Error if its shape, dtype or device differs from the parameter's, which the kernels do not check.
 inline torch::Tensor aligned_gradient(const torch::Tensor& parameter) {
   const auto& gradient = parameter.grad();
   if (!gradient.defined()) return gradient;
@@ -22,7 +22,7 @@ inline torch::Tensor aligned_gradient(const torch::Tensor& parameter) {
   return torch::empty_like(parameter).copy_(gradient);
 }
 
-/// One zero tensor for each parameter, in its layout.
+/// One zero tensor per parameter, in its layout.
 inline std::vector<torch::Tensor> zeros_like(const std::vector<torch::Tensor>& parameters) {
   std::vector<torch::Tensor> zeros;
   for (const auto& parameter : parameters) zeros.push_back(torch::zeros_like(parameter, torch::MemoryFormat::Preserve));
