@@ -33,7 +33,7 @@ namespace {
 template <class Rule, class Model>
 constexpr bool is_source = CreditSource<Rule, Model>;
 template <class First, class Second, class Model>
-constexpr bool is_source<Mix<First, Second>, Model> = is_source<First, Model>&& is_source<Second, Model>;
+constexpr bool is_source<Mix<First, Second>, Model> = is_source<First, Model> && is_source<Second, Model>;
 
 template <class Model, class... EveryRule>
 consteval bool sources(const std::tuple<EveryRule...>*) {

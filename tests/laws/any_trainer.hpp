@@ -61,7 +61,7 @@ std::vector<torch::Tensor> credit_of(Model& model, State& state, const Trace& tr
 /// Whether a state learns; a Mix does if one of its sources does.
 template <class Model, class State>
 constexpr bool learner() {
-  if constexpr (requires(State & state) {
+  if constexpr (requires(State& state) {
                   state.first;
                   state.second;
                 }) {

@@ -76,13 +76,13 @@ struct SmallStatePredictor {
   }
 };
 
-/// EquilibriumPropagation, one-sided or centred. In its few steps the nudge reaches every state of the models, and is
+/// EquilibriumPropagation, one-sided or centered. In its few steps the nudge reaches every state of the models, and is
 /// far above float32's rounding.
-template <bool centred>
+template <bool centered>
 struct ShortEquilibriumPropagation {
   template <class Model>
   EquilibriumPropagation::State bind(Model& model, const BindContext& context) const {
-    return EquilibriumPropagation{.beta = 1, .steps = 8, .rate = 0.1, .centred = centred}.bind(model, context);
+    return EquilibriumPropagation{.beta = 1, .steps = 8, .rate = 0.1, .centered = centered}.bind(model, context);
   }
   static std::string refusal(Kind kind) {
     return kind == Kind::dropout ? "EquilibriumPropagation: embed.1 is Dropout with p = 0.2" : "";
@@ -118,15 +118,15 @@ template <>
 inline constexpr bool draws<Oracle> = false;
 template <>
 inline constexpr bool draws<OracleAtBlockInput> = false;
-template <bool centred>
-inline constexpr bool draws<ShortEquilibriumPropagation<centred>> = false;
+template <bool centered>
+inline constexpr bool draws<ShortEquilibriumPropagation<centered>> = false;
 
 /// Whether a rule's credit is what is left between two states that are all but the same, so that float32 leaves few
 /// digits of it.
 template <class Rule>
 inline constexpr bool magnifies_rounding = false;
-template <bool centred>
-inline constexpr bool magnifies_rounding<ShortEquilibriumPropagation<centred>> = true;
+template <bool centered>
+inline constexpr bool magnifies_rounding<ShortEquilibriumPropagation<centered>> = true;
 
 /// Whether a rule learns.
 template <class Rule>

@@ -18,18 +18,13 @@
 #include <tuple>
 #include <vector>
 
+#include "../hidden_shapes.hpp"
 #include "../models.hpp"
 #include "../test.hpp"
 #include "verdict.hpp"
 
 /// The laws of normalizers, local losses, objectives and schedules, and the policies that they are about.
 namespace creditlib::test {
-
-using Shape = std::vector<std::int64_t>;
-
-/// Sizes of hidden states, and of credit with one value per channel that broadcasts to them.
-inline const std::vector<Shape> state_shapes{{5, 6}, {5, 4, 6}, {5, 3, 2, 4}};
-inline const std::vector<Shape> channel_shapes{{5, 6}, {5, 1, 6}, {5, 3, 1, 1}};
 
 inline std::string text(const Shape& shape) {
   std::string said = "(";

@@ -22,12 +22,9 @@ inline Verdict failed(std::string what) { return {Verdict::Failed, std::move(wha
 
 inline std::ostream& operator<<(std::ostream& out, const Verdict& verdict) {
   switch (verdict.outcome) {
-    case Verdict::Held:
-      return out << "held";
-    case Verdict::NotApplicable:
-      return out << "does not apply: " << verdict.what;
-    case Verdict::Failed:
-      return out << "failed: " << verdict.what;
+    case Verdict::Held: return out << "held";
+    case Verdict::NotApplicable: return out << "does not apply: " << verdict.what;
+    case Verdict::Failed: return out << "failed: " << verdict.what;
   }
   return out;
 }
