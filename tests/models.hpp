@@ -53,6 +53,11 @@ inline std::string name(Kind kind) {
 /// Whether a sample's hidden states depend on the other samples of its batch.
 inline bool mixes_samples(Kind kind) { return kind == Kind::batch_norm || kind == Kind::conv; }
 
+/// Whether a step can be computed by formula.
+inline bool has_closed_form(Kind kind) {
+  return kind == Kind::residual_mlp || kind == Kind::plain || kind == Kind::no_embed;
+}
+
 inline constexpr std::int64_t small_classes = 4;
 
 inline Batch batch_for(Kind kind, torch::Dtype dtype = torch::kFloat32, std::int64_t size = 7,

@@ -95,6 +95,20 @@ struct RecordingSchedule {
   }
 };
 
+/// A schedule of two sources that counts how often it is asked.
+struct CountingSchedule {
+  std::shared_ptr<int> asked_weights = std::make_shared<int>(0), asked_learns = std::make_shared<int>(0);
+
+  std::array<double, 2> weights(const Progress&) const {
+    ++*asked_weights;
+    return {0.5, 0.5};
+  }
+  std::array<bool, 2> learns(const Progress&) const {
+    ++*asked_learns;
+    return {true, true};
+  }
+};
+
 /// One row of a loop over (B, R) times (C, R), in plain numbers: e B^T.
 inline torch::Tensor times_transposed(const torch::Tensor& e, const torch::Tensor& matrix) {
   const auto left = e.to(torch::kFloat64).contiguous(), right = matrix.to(torch::kFloat64).contiguous();

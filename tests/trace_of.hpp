@@ -8,11 +8,12 @@
 
 namespace creditlib::test {
 
-/// The Trace that a trainer would show for this batch.
+/// The Trace that a trainer would show for this batch; with `pullbacks` to a source that asks for them.
 template <class Model, class Objective = CrossEntropy>
-Trace trace_of(Model& model, const Batch& batch, const Objective& objective = {}) {
+Trace trace_of(Model& model, const Batch& batch, const Objective& objective = {}, bool pullbacks = false) {
   const detail::Passes<Model> passes(model, TrainerOptions{}, model->parameters());
-  return passes.preview(model, objective, batch.x, batch.y, /*pullbacks=*/false).trace;
+  return detail::TraceAccess::restricted(passes.preview(model, objective, batch.x, batch.y, pullbacks).trace,
+                                         pullbacks);
 }
 
 }  // namespace creditlib::test

@@ -1,4 +1,4 @@
-// expect: multiple_of_credit is there but not callable as `std::optional<double> multiple_of_credit(const torch::Tensor& f) const`
+// expect: multiple_of_credit is there but not callable as `std::optional<double> multiple_of_credit(torch::IntArrayRef sizes) const`
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>

@@ -4,16 +4,14 @@
 #include "../sources.hpp"
 #include "../trace_of.hpp"
 #include "by_hand.hpp"
-#include "every_learner.hpp"
-#include "learned.hpp"
+#include "learners.hpp"
 
 using namespace creditlib;
 using namespace creditlib::test;
 
 namespace {
 
-/// Small nets, for tests of what is computed.
-const StatePredictor tiny{.hidden = 7, .layers = 2, .time = 4};
+const StatePredictor& tiny = LearnsStatePredictor::tiny;
 
 /// Net i's prediction of h_L for one sample, in h_L's shape.
 torch::Tensor prediction(const StatePredictor::State& state, const Trace& trace, std::size_t i, const torch::Tensor& h,
@@ -23,34 +21,6 @@ torch::Tensor prediction(const StatePredictor::State& state, const Trace& trace,
 }
 
 }  // namespace
-
-TEST_CASE("StatePredictor learns the gradient of a frozen network: better than untrained and than with errors shuffled",
-          "[credit][state_predictor]") {
-  auto& task = frozen_task();
-  const StatePredictor rule{.hidden = 64};
-  const auto untrained = rule.bind(task.model, context());
-  auto trained = rule.bind(task.model, context());
-
-  learn_frozen(trained, task, 200);
-
-  const auto found = follows(trained, untrained, task);
-  WARN(text(found));
-  for (const auto& f : found) {
-    CHECK(f.largest_p() < 0.001);
-    CHECK(f.gamma > 0.5);
-    CHECK(f.rho > 0.5);
-  }
-}
-
-TEST_CASE("StatePredictor is no good for another network until it learns that", "[credit][state_predictor]") {
-  const auto moved = moved_to_another_network(StatePredictor{.hidden = 64}, 200);
-
-  // It still reads the other network's readout, so that it is not lost altogether.
-  CHECK(moved.first > 0.7);
-  CHECK(moved.off < 0.6 * moved.on);
-  CHECK(moved.on > 0.7);
-  CHECK(without_learning_nothing_moves(tiny) == "");
-}
 
 TEST_CASE("StatePredictor's losses are the squared distance to the last hidden state over its norm",
           "[credit][state_predictor]") {
@@ -78,24 +48,6 @@ TEST_CASE("StatePredictor's losses are the squared distance to the last hidden s
       CHECK(losses[i].item<double>() == Approx(expected).epsilon(1e-10));
     }
   }
-}
-
-TEST_CASE("StatePredictor learns by the gradients of its losses, clipped where it is asked to",
-          "[credit][state_predictor]") {
-  auto rule = tiny;
-  rule.lr = 0;
-  const auto batch = batch_for(Kind::plain, torch::kFloat64);
-  auto model = stages(Kind::plain, torch::kFloat64);
-  CHECK(learns_down_its_losses(rule, model, batch) == "");
-
-  const auto norms_with = [&](std::optional<double> clip) {
-    rule.clip = clip;
-    auto state = rule.bind(model, context(torch::kFloat64));
-    state.learn(model, trace_of(model, batch));
-    return gradient_norms(state);
-  };
-  for (const double norm : norms_with(1e-3)) CHECK(norm == Approx(1e-3).epsilon(1e-2));
-  for (const double norm : norms_with(std::nullopt)) CHECK(norm > 1e-2);
 }
 
 TEST_CASE("StatePredictor's credit is the gradient of the predicted state's loss in the hidden state",
@@ -165,62 +117,4 @@ TEST_CASE("StatePredictor gives block l the estimate at its input where it is as
     CHECK(distance(credits[l + 1], slope(loss, h)) < 1e-12);
   }
   CHECK(torch::equal(credits[0], credits[1]));
-}
-
-TEST_CASE("StatePredictor's credit reads the readout and no block", "[credit][state_predictor]") {
-  auto model = residual_mlp();
-  const auto trace = trace_of(model, small_batch());
-  const auto state = tiny.bind(model, context());
-  const auto before = state.credit(model, trace);
-  const auto change = [](const std::vector<torch::Tensor>& parameters) {
-    const torch::NoGradGuard no_grad;
-    for (const auto& parameter : parameters) torch::Tensor(parameter).normal_();
-  };
-
-  change(model->embed_parameters());
-  for (std::int64_t l = 0; l < model->blocks(); ++l) change(model->block_parameters(l));
-  CHECK(same(before, state.credit(model, trace)));
-
-  change(model->readout_parameters());
-  const auto after = state.credit(model, trace);
-  for (std::size_t l = 0; l < after.size(); ++l) CHECK(distance(before[l], after[l]) > 0.1);
-}
-
-TEST_CASE("StatePredictor's learning reads hidden states and error alone", "[credit][state_predictor]") {
-  auto model = residual_mlp();
-  const auto trace = trace_of(model, small_batch());
-  auto state = tiny.bind(model, context()), blind = tiny.bind(model, context());
-  state.learn(model, trace);
-
-  randomise(*model);
-  Trace bare;
-  bare.hidden = trace.hidden;
-  bare.error = trace.error;
-  blind.learn(model, bare);
-
-  CHECK(same(kept(state), kept(blind)));
-}
-
-TEST_CASE("StatePredictor leaves models alone, starts alike in float64, and resumes to the bit",
-          "[credit][state_predictor]") {
-  CHECK(leaves_models_alone(tiny) == "");
-  CHECK(same_start_in_float64(tiny) == "");
-  CHECK(resumes_to_the_bit(tiny) == "");
-}
-
-TEST_CASE("StatePredictor says what is wrong with its options when it is bound", "[credit][state_predictor]") {
-  const auto bound = [](const StatePredictor& rule, Kind kind = Kind::plain) {
-    return error_of([&] {
-      auto model = stages(kind);
-      rule.bind(model, context());
-    });
-  };
-
-  CHECK(says(bound({.lr = -1}), {"StatePredictor: lr is -1, expected a finite number >= 0."}));
-  CHECK(says(bound({.clip = 0}), {"StatePredictor: clip is 0, expected a finite number > 0."}));
-  CHECK(says(bound({.hidden = 0}), {"CreditNet: hidden is 0, expected at least 1."}));
-  CHECK(says(bound({.time = 0}), {"CreditNet: time is 0, expected an even number"}));
-  CHECK(says(bound({.at = CreditPoint::BlockInput}),
-             {"StatePredictor: .at = BlockInput drives block 1", "use BlockOutput"}));
-  CHECK(bound({.at = CreditPoint::BlockInput}, Kind::tokens) == "(nothing was thrown)");
 }

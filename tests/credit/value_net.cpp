@@ -6,16 +6,14 @@
 #include "../sources.hpp"
 #include "../trace_of.hpp"
 #include "by_hand.hpp"
-#include "every_learner.hpp"
-#include "learned.hpp"
+#include "learners.hpp"
 
 using namespace creditlib;
 using namespace creditlib::test;
 
 namespace {
 
-/// Small nets, for tests of what is computed.
-const ValueNet tiny{.samples = 3, .sigma = 0.2, .hidden = 7, .layers = 2, .time = 4};
+const ValueNet& tiny = LearnsValueNet::tiny;
 
 /// V of net i at one sample, by a net of the state or a copy that follows it.
 double value(const CreditNet& net, std::size_t i, std::size_t nets, const torch::Tensor& h, const torch::Tensor& e) {
@@ -56,37 +54,6 @@ std::vector<double> plain_losses(SequentialBlocks& model, const ValueNet::State&
 }
 
 }  // namespace
-
-TEST_CASE("ValueNet learns the gradient of a frozen network: better than untrained and than with errors shuffled",
-          "[credit][value_net]") {
-  auto& task = frozen_task();
-  // The scripts' loss alone, and with the terminal gradient matched.
-  for (const double weight : {0.0, 1.0}) {
-    const ValueNet rule{.ema = 0.9, .terminal_gradient_weight = weight, .lr = 5e-3, .hidden = 32};
-    const auto untrained = rule.bind(task.model, context());
-    auto trained = rule.bind(task.model, context());
-
-    learn_frozen(trained, task, 250);
-
-    const auto found = follows(trained, untrained, task);
-    WARN("weight " << weight << "\n" << text(found));
-    for (const auto& f : found) {
-      CHECK(f.largest_p() < 0.001);
-      CHECK(f.gamma > 0.2);
-      CHECK(f.rho > 0.2);
-    }
-    if (weight > 0) CHECK(found.back().gamma > 0.9);
-  }
-}
-
-TEST_CASE("ValueNet is no good for another network until it learns that", "[credit][value_net]") {
-  const auto moved = moved_to_another_network(ValueNet{.ema = 0.9, .lr = 5e-3, .hidden = 32}, 200);
-
-  CHECK(moved.first > 0.3);
-  CHECK(std::abs(moved.off) < 0.15);
-  CHECK(moved.on > 0.3);
-  CHECK(without_learning_nothing_moves(tiny) == "");
-}
 
 TEST_CASE("ValueNet's losses are the true loss at the end and the soft minimum of the next below",
           "[credit][value_net]") {
@@ -139,28 +106,6 @@ TEST_CASE("ValueNet's terminal gradient matching adds the squared distance of gr
   }
 
   CHECK(terminal_loss(0.3) - terminal_loss(0) == Approx(0.3 * squares).epsilon(1e-6));
-}
-
-TEST_CASE("ValueNet learns by the gradients of its losses, each net's clipped", "[credit][value_net]") {
-  auto rule = tiny;
-  rule.lr = 0;
-  rule.clip = std::nullopt;
-  const auto batch = batch_for(Kind::plain, torch::kFloat64);
-  auto model = stages(Kind::plain, torch::kFloat64);
-  CHECK(learns_down_its_losses(rule, model, batch) == "");
-  rule.terminal_gradient_weight = 0.5;
-  CHECK(learns_down_its_losses(rule, model, batch) == "");
-
-  const auto norms_with = [&](std::optional<double> clip) {
-    rule.clip = clip;
-    auto state = rule.bind(model, context(torch::kFloat64));
-    state.learn(model, trace_of(model, batch));
-    return gradient_norms(state);
-  };
-  const auto free = norms_with(std::nullopt);
-  const double middle = (*std::min_element(free.begin(), free.end()) + *std::max_element(free.begin(), free.end())) / 2;
-  const auto clipped = norms_with(middle);
-  for (std::size_t i = 0; i < free.size(); ++i) CHECK(clipped[i] == Approx(std::min(free[i], middle)).epsilon(1e-4));
 }
 
 TEST_CASE("the copies that ValueNet's targets come from follow the nets after each step", "[credit][value_net]") {
@@ -228,25 +173,6 @@ TEST_CASE("ValueNet gives block l the estimate at its input where it is asked to
   CHECK(torch::equal(input[0], input[1]));
 }
 
-TEST_CASE("ValueNet's credit reads hidden states and error alone, its learning no block", "[credit][value_net]") {
-  auto model = residual_mlp();
-  const auto trace = trace_of(model, small_batch());
-  auto state = tiny.bind(model, context()), blind = tiny.bind(model, context());
-  const auto before = state.credit(model, trace);
-  state.learn(model, trace);
-  const auto learned = state.credit(model, trace);
-
-  randomise(*model);
-
-  CHECK(same(before, blind.credit(model, trace)));
-  blind.learn(model, trace);
-  CHECK(same(learned, blind.credit(model, trace)));
-  Trace bare;
-  bare.hidden = trace.hidden;
-  bare.error = trace.error;
-  CHECK(same(learned, state.credit(model, bare)));
-}
-
 TEST_CASE("ValueNet learns while DFA warms up", "[credit][value_net]") {
   const auto batch = small_batch();
   LocalTrainer trainer(small_model(), Mix{DFA{}, tiny}, {.epochs = 4}, Warmup{.epochs = 1, .ramp = 1});
@@ -260,33 +186,4 @@ TEST_CASE("ValueNet learns while DFA warms up", "[credit][value_net]") {
   trainer.end_epoch();
   const auto later = trainer.raw_credits(batch.x, batch.y);
   CHECK(same(later, trainer.state().second.credit(trainer.model(), trace_of(trainer.model(), batch))));
-}
-
-TEST_CASE("ValueNet leaves models alone, starts alike in float64, and resumes to the bit", "[credit][value_net]") {
-  CHECK(leaves_models_alone(tiny) == "");
-  CHECK(same_start_in_float64(tiny) == "");
-  CHECK(resumes_to_the_bit(tiny) == "");
-  auto matched = tiny;
-  matched.terminal_gradient_weight = 1;
-  CHECK(leaves_models_alone(matched) == "");
-}
-
-TEST_CASE("ValueNet says what is wrong with its options when it is bound", "[credit][value_net]") {
-  const auto bound = [](const ValueNet& rule) {
-    return error_of([&] {
-      auto model = stages(Kind::plain);
-      rule.bind(model, context());
-    });
-  };
-
-  CHECK(says(bound({.samples = 0}), {"ValueNet: samples (K) is 0, expected at least 1."}));
-  CHECK(says(bound({.sigma = -1}), {"ValueNet: sigma is -1, expected a finite number >= 0."}));
-  CHECK(says(bound({.lambda = 0}), {"ValueNet: lambda is 0, expected a finite number > 0."}));
-  CHECK(says(bound({.ema = 1}), {"ValueNet: ema is 1, expected a number >= 0 and < 1."}));
-  CHECK(says(bound({.terminal_gradient_weight = -1}), {"ValueNet: terminal_gradient_weight is -1"}));
-  CHECK(says(bound({.lr = NAN}), {"ValueNet: lr is nan"}));
-  CHECK(says(bound({.clip = -1}), {"ValueNet: clip is -1"}));
-  CHECK(says(bound({.layers = 0}), {"CreditNet: layers is 0, expected at least 1."}));
-  CHECK(says(bound({.at = CreditPoint::BlockInput}), {"ValueNet: .at = BlockInput drives block 1", "use BlockOutput"}));
-  CHECK(bound({.sigma = 0, .ema = 0}) == "(nothing was thrown)");
 }

@@ -5,16 +5,14 @@
 #include "../sources.hpp"
 #include "../trace_of.hpp"
 #include "by_hand.hpp"
-#include "every_learner.hpp"
-#include "learned.hpp"
+#include "learners.hpp"
 
 using namespace creditlib;
 using namespace creditlib::test;
 
 namespace {
 
-/// Small nets, for tests of what is computed.
-const Vec tiny{.directions = 3, .hidden = 7, .layers = 2, .time = 4};
+const Vec& tiny = LearnsVec::tiny;
 
 /// What Vec's loss is, number by number: of each sample alone, with the same draws.
 std::vector<double> plain_losses(SequentialBlocks& model, const Vec::State& state, const Trace& trace,
@@ -48,33 +46,6 @@ std::vector<double> plain_losses(SequentialBlocks& model, const Vec::State& stat
 }
 
 }  // namespace
-
-TEST_CASE("Vec learns the gradient of a frozen network: better than untrained and than with errors shuffled",
-          "[credit][vec]") {
-  auto& task = frozen_task();
-  const Vec rule{.hidden = 64};
-  const auto untrained = rule.bind(task.model, context());
-  auto trained = rule.bind(task.model, context());
-
-  learn_frozen(trained, task, 300);
-
-  const auto found = follows(trained, untrained, task);
-  WARN(text(found));
-  for (const auto& f : found) {
-    CHECK(f.largest_p() < 0.001);
-    CHECK(f.gamma > 0.5);
-    CHECK(f.rho > 0.5);
-  }
-}
-
-TEST_CASE("Vec is no good for another network until it learns that", "[credit][vec]") {
-  const auto moved = moved_to_another_network(Vec{.hidden = 64}, 150);
-
-  CHECK(moved.first > 0.5);
-  CHECK(std::abs(moved.off) < 0.2);
-  CHECK(moved.on > 0.5);
-  CHECK(without_learning_nothing_moves(tiny) == "");
-}
 
 TEST_CASE("Vec's losses are terminal and perturbation matching as defined", "[credit][vec]") {
   for (const auto kind : {Kind::plain, Kind::tokens, Kind::no_embed}) {
@@ -143,25 +114,6 @@ TEST_CASE("Vec of one block that reads the input has the terminal matching alone
   CHECK(!torch::equal(before[1], state.credit(model, trace)[1]));
 }
 
-TEST_CASE("Vec learns by the gradients of its losses, clipped to its norm", "[credit][vec]") {
-  auto rule = tiny;
-  rule.lr = 0;
-  rule.clip = std::nullopt;
-  const auto batch = batch_for(Kind::tokens, torch::kFloat64);
-  auto model = stages(Kind::tokens, torch::kFloat64);
-  CHECK(learns_down_its_losses(rule, model, batch) == "");
-
-  const auto norms_with = [&](std::optional<double> clip) {
-    rule.clip = clip;
-    auto state = rule.bind(model, context(torch::kFloat64));
-    state.learn(model, trace_of(model, batch));
-    return gradient_norms(state);
-  };
-  const double free = norms_with(std::nullopt).at(0);
-  CHECK(norms_with(free / 10).at(0) == Approx(free / 10).epsilon(1e-4));
-  CHECK(norms_with(free * 10).at(0) == Approx(free));
-}
-
 TEST_CASE("Vec has one net for the hidden states of a shape", "[credit][vec]") {
   auto mlp = residual_mlp();
   auto plain = stages(Kind::plain);
@@ -190,22 +142,6 @@ TEST_CASE("Vec's credit at l is the net's answer at time l/L, or at the block's 
     if (l < 3) CHECK(distance(input[l + 1], answer) < 1e-14);
   }
   CHECK(torch::equal(input[0], input[1]));
-}
-
-TEST_CASE("Vec's credit reads hidden states and error alone", "[credit][vec]") {
-  auto model = residual_mlp();
-  const auto trace = trace_of(model, small_batch());
-  const auto state = tiny.bind(model, context());
-  const auto before = state.credit(model, trace);
-
-  randomise(*model);
-  const auto after = state.credit(model, trace);
-
-  CHECK(same(before, after));
-  Trace bare;
-  bare.hidden = trace.hidden;
-  bare.error = trace.error;
-  CHECK(same(before, state.credit(model, bare)));
 }
 
 TEST_CASE("Vec's two forward passes share their Dropout masks", "[credit][vec]") {
@@ -239,32 +175,4 @@ TEST_CASE("Vec's relative steps survive a hidden state of zeros and one that has
   const auto far = trace_of(grown, small_batch());
   auto absolute = tiny.bind(grown, context()), relative = rule.bind(grown, context());
   CHECK(absolute.losses(grown, far)[1].item<double>() != relative.losses(grown, far)[1].item<double>());
-}
-
-TEST_CASE("Vec leaves models alone, starts alike in float64, and resumes to the bit", "[credit][vec]") {
-  CHECK(leaves_models_alone(tiny) == "");
-  CHECK(same_start_in_float64(tiny) == "");
-  CHECK(resumes_to_the_bit(tiny) == "");
-}
-
-TEST_CASE("Vec says what is wrong with its options when it is bound", "[credit][vec]") {
-  const auto bound = [](const Vec& rule, Kind kind = Kind::residual_mlp) {
-    return error_of([&] {
-      if (kind == Kind::residual_mlp) {
-        LocalTrainer trainer(residual_mlp(), rule);
-      } else {
-        LocalTrainer trainer(stages(kind), rule);
-      }
-    });
-  };
-
-  CHECK(says(bound({.directions = 0}), {"Vec: directions (M) is 0, expected at least 1."}));
-  CHECK(says(bound({.epsilon = 0}), {"Vec: epsilon is 0, expected a finite number > 0."}));
-  CHECK(says(bound({.lr = -1}), {"Vec: lr is -1, expected a finite number >= 0."}));
-  CHECK(says(bound({.clip = 0}), {"Vec: clip is 0, expected a finite number > 0."}));
-  CHECK(says(bound({.hidden = 0}), {"CreditNet: hidden is 0, expected at least 1."}));
-  CHECK(says(bound({.time = 5}), {"CreditNet: time is 5, expected an even number"}));
-  CHECK(says(bound({.at = CreditPoint::BlockInput}, Kind::plain),
-             {"Vec: .at = BlockInput drives block 1", "(5)", "(8)", "use BlockOutput"}));
-  CHECK(bound({.at = CreditPoint::BlockInput}, Kind::tokens) == "(nothing was thrown)");
 }

@@ -1,11 +1,11 @@
 #pragma once
 
 #include <creditlib/credit/mix.hpp>
-#include <creditlib/scope/untouched.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/model/sequential_blocks.hpp>
 #include <creditlib/schedule/blend.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -46,6 +46,46 @@ std::optional<std::vector<torch::Tensor>> local_inputs(Model& model, State& stat
   }
 }
 
+/// The credits of a state; of a Mix those of both sources.
+template <class Model, class State>
+std::vector<torch::Tensor> credit_of(Model& model, State& state, const Trace& trace) {
+  if constexpr (requires { state.credit(model, trace); }) {
+    return state.credit(model, trace);
+  } else {
+    auto credits = credit_of(model, state.first, trace);
+    for (auto& a : credit_of(model, state.second, trace)) credits.push_back(a);
+    return credits;
+  }
+}
+
+/// Whether a state learns; a Mix does if one of its sources does.
+template <class Model, class State>
+constexpr bool learner() {
+  if constexpr (requires(State& state) {
+                  state.first;
+                  state.second;
+                }) {
+    return learner<Model, decltype(State::first)>() || learner<Model, decltype(State::second)>();
+  } else {
+    return detail::Learns<State, Model>;
+  }
+}
+template <class Model, class State>
+void learn_from(Model& model, State& state, const Trace& trace) {
+  if constexpr (detail::Learns<State, Model>) {
+    state.learn(model, trace);
+  } else if constexpr (learner<Model, State>()) {
+    learn_from(model, state.first, trace);
+    learn_from(model, state.second, trace);
+  }
+}
+
+/// A rule's own functions on one finished pass, without the trainer's care around them.
+struct Alone {
+  std::function<std::vector<torch::Tensor>()> credit;
+  std::function<void()> learn;  ///< empty if the rule does not learn
+};
+
 /// A trainer, whatever its model and rule.
 class AnyTrainer {
  public:
@@ -55,6 +95,8 @@ class AnyTrainer {
   virtual std::vector<torch::Tensor> raw_credits(const Batch& batch) = 0;
   virtual std::vector<torch::Tensor> gradients(const Batch& batch) = 0;
   virtual void learn(const Batch& batch) = 0;
+  virtual Alone alone(const Batch& batch) = 0;
+  virtual Path path() const = 0;
   virtual void end_epoch() = 0;
   virtual void save(const std::filesystem::path& path) const = 0;
   virtual void load(const std::filesystem::path& path) = 0;
@@ -75,6 +117,19 @@ class TrainerOf final : public AnyTrainer {
   std::vector<torch::Tensor> raw_credits(const Batch& batch) override { return trainer_.raw_credits(batch.x, batch.y); }
   std::vector<torch::Tensor> gradients(const Batch& batch) override { return trainer_.gradients(batch.x, batch.y); }
   void learn(const Batch& batch) override { trainer_.learn(batch.x, batch.y); }
+  Alone alone(const Batch& batch) override {
+    const auto trace = [&] {
+      const scope::Untouched untouched(*trainer_.model(), torch::kCPU);
+      return trace_of(trainer_.model(), batch, CrossEntropy{}, /*pullbacks=*/true);
+    }();
+    Alone alone;
+    alone.credit = [this, trace] { return credit_of(trainer_.model(), trainer_.state(), trace); };
+    if constexpr (learner<Model, std::remove_cvref_t<decltype(trainer_.state())>>()) {
+      alone.learn = [this, trace] { learn_from(trainer_.model(), trainer_.state(), trace); };
+    }
+    return alone;
+  }
+  Path path() const override { return trainer_.path(); }
   void end_epoch() override { trainer_.end_epoch(); }
   void save(const std::filesystem::path& path) const override { trainer_.save(path); }
   void load(const std::filesystem::path& path) override { trainer_.load(path); }
@@ -97,7 +152,11 @@ class TrainerOf final : public AnyTrainer {
       return trace_of(model, batch);
     }();
     auto outputs = separate_outputs(batch.x);
-    if (const auto states = local_inputs(model, trainer_.state(), trace)) {
+    const auto states = [&] {
+      const torch::AutoGradMode as_in_a_script(true);  // a rule must not depend on it
+      return local_inputs(model, trainer_.state(), trace);
+    }();
+    if (states) {
       for (std::int64_t l = 0; l < model->blocks(); ++l) {
         const auto at = static_cast<std::size_t>(l);
         outputs[at + 1] = model->block(l, states->at(at).detach());

@@ -8,12 +8,15 @@
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/credit/value_net.hpp>
 #include <creditlib/credit/vec.hpp>
+#include <creditlib/trainer/source_traits.hpp>
 #include <string>
 #include <tuple>
 
 #include "../models.hpp"
 #include "../rules.hpp"
 #include "../test.hpp"
+#include "any_trainer.hpp"
+#include "laws.hpp"
 
 /// The rules that the laws are about: all of the library, and some of a user's own.
 namespace creditlib::test {
@@ -56,11 +59,13 @@ struct SmallVecAtBlockInput {
   static std::string refusal(Kind kind) { return one_shape(kind) ? "" : "Vec: .at = BlockInput drives block "; }
 };
 
+/// ValueNet with its loss alone, or with the terminal gradient matched.
+template <bool matched>
 struct SmallValueNet {
   template <class Model>
   ValueNet::State bind(Model& model, const BindContext& context) const {
-    return ValueNet{.samples = 2, .terminal_gradient_weight = 0.1, .hidden = 16, .layers = 1, .time = 4}.bind(model,
-                                                                                                              context);
+    return ValueNet{.samples = 2, .terminal_gradient_weight = matched ? 0.1 : 0, .hidden = 16, .layers = 1, .time = 4}
+        .bind(model, context);
   }
 };
 
@@ -71,13 +76,13 @@ struct SmallStatePredictor {
   }
 };
 
-/// EquilibriumPropagation, one-sided or centred. In its few steps the nudge reaches every state of the models, and is
+/// EquilibriumPropagation, one-sided or centered. In its few steps the nudge reaches every state of the models, and is
 /// far above float32's rounding.
-template <bool centred>
+template <bool centered>
 struct ShortEquilibriumPropagation {
   template <class Model>
   EquilibriumPropagation::State bind(Model& model, const BindContext& context) const {
-    return EquilibriumPropagation{.beta = 1, .steps = 8, .rate = 0.1, .centred = centred}.bind(model, context);
+    return EquilibriumPropagation{.beta = 1, .steps = 8, .rate = 0.1, .centered = centered}.bind(model, context);
   }
   static std::string refusal(Kind kind) {
     return kind == Kind::dropout ? "EquilibriumPropagation: embed.1 is Dropout with p = 0.2" : "";
@@ -93,7 +98,8 @@ using Rules = std::tuple<                //
     OracleAtBlockInput,                  //
     SmallVec,                            //
     SmallVecAtBlockInput,                //
-    SmallValueNet,                       //
+    SmallValueNet<false>,                //
+    SmallValueNet<true>,                 //
     SmallStatePredictor,                 //
     ShortEquilibriumPropagation<false>,  //
     ShortEquilibriumPropagation<true>,   //
@@ -112,15 +118,19 @@ template <>
 inline constexpr bool draws<Oracle> = false;
 template <>
 inline constexpr bool draws<OracleAtBlockInput> = false;
-template <bool centred>
-inline constexpr bool draws<ShortEquilibriumPropagation<centred>> = false;
+template <bool centered>
+inline constexpr bool draws<ShortEquilibriumPropagation<centered>> = false;
 
 /// Whether a rule's credit is what is left between two states that are all but the same, so that float32 leaves few
 /// digits of it.
 template <class Rule>
 inline constexpr bool magnifies_rounding = false;
-template <bool centred>
-inline constexpr bool magnifies_rounding<ShortEquilibriumPropagation<centred>> = true;
+template <bool centered>
+inline constexpr bool magnifies_rounding<ShortEquilibriumPropagation<centered>> = true;
+
+/// Whether a rule learns.
+template <class Rule>
+inline constexpr bool learns = learner<ResidualMLP, typename detail::SourceTraits<Rule, ResidualMLP>::State>();
 
 /// What a rule says of a model that it cannot train; "" where it trains it.
 template <class Rule>
@@ -130,6 +140,14 @@ std::string refusal(Kind kind) {
   } else {
     return "";
   }
+}
+
+template <class Rule>
+About about() {
+  return {.draws = draws<Rule>,
+          .learns = learns<Rule>,
+          .magnifies_rounding = magnifies_rounding<Rule>,
+          .refusal = refusal<Rule>};
 }
 
 }  // namespace creditlib::test

@@ -3,9 +3,11 @@
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/mix.hpp>
+#include <creditlib/credit/oracle.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/schedule/switch_at.hpp>
 #include <creditlib/schedule/warmup.hpp>
+#include <utility>
 #include <vector>
 
 #include "../models.hpp"
@@ -50,7 +52,7 @@ TEST_CASE("the rate falls by epochs, and schedules see epoch, epochs and step", 
     for (int i = 0; i < 2; ++i) {
       schedule.asked->clear();
       trainer.step(batch.x, batch.y);
-      REQUIRE_FALSE(schedule.asked->empty());
+      REQUIRE(schedule.asked->size() == 1);
       for (const auto& progress : *schedule.asked) {
         CHECK(progress.epoch == static_cast<std::int64_t>(epoch));
         CHECK(progress.epochs == 4);
@@ -61,6 +63,25 @@ TEST_CASE("the rate falls by epochs, and schedules see epoch, epochs and step", 
   }
   CHECK(trainer.epoch() == 6);
   CHECK(trainer.steps() == 12);
+}
+
+TEST_CASE("a schedule is asked once per step, and once per preview, for weights and for what learns", "[trainer]") {
+  const auto batch = small_batch();
+  const CountingSchedule schedule;
+  LocalTrainer trainer(small_model(), Mix{DFA{}, Oracle{}}, {.epochs = 4}, schedule);
+  const auto asked = [&](const auto& action) {
+    *schedule.asked_weights = *schedule.asked_learns = 0;
+    action();
+    return std::pair(*schedule.asked_weights, *schedule.asked_learns);
+  };
+  const std::pair once{1, 1};
+
+  CHECK(*schedule.asked_weights == 1);  // when the trainer is made
+  CHECK(asked([&] { trainer.step(batch.x, batch.y); }) == once);
+  CHECK(asked([&] { trainer.credits(batch.x, batch.y); }) == once);
+  CHECK(asked([&] { trainer.raw_credits(batch.x, batch.y); }) == once);
+  CHECK(asked([&] { trainer.gradients(batch.x, batch.y); }) == once);
+  CHECK(asked([&] { trainer.learn(batch.x, batch.y); }) == once);
 }
 
 TEST_CASE("past the last epoch nothing moves, weight decay included", "[trainer]") {

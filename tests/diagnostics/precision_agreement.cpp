@@ -1,7 +1,4 @@
-#include <creditlib/credit/dfa.hpp>
-#include <creditlib/scope/in_float64.hpp>
 #include <creditlib/diagnostics/precision_agreement.hpp>
-#include <creditlib/local_trainer.hpp>
 #include <creditlib/objective/squared_error.hpp>
 
 #include "../quadratic.hpp"
@@ -9,42 +6,6 @@
 
 using namespace creditlib;
 using namespace creditlib::test;
-using diagnostics::Precision;
-
-TEST_CASE("a network is in float64 within the scope and afterwards as it was, storage and bits", "[diagnostics]") {
-  auto model = stages(Kind::batch_norm);
-  for (auto& buffer : model->buffers()) {
-    if (buffer.dim() == 0) buffer.set_data(buffer.to(torch::kInt64));  // as BatchNorm counts before .to(dtype)
-  }
-  const auto batch = batch_for(Kind::batch_norm);
-  LocalTrainer trainer(model, DFA{}, {.seed = 3});
-  trainer.step(batch.x, batch.y);
-  model->eval();
-  const ModuleState before(*model);
-  const auto gradients = gradients_of(*model);
-
-  {
-    const diagnostics::InFloat64 network(*model);
-    for (const auto& parameter : model->parameters()) CHECK(parameter.scalar_type() == torch::kFloat64);
-    for (const auto& buffer : model->buffers()) {
-      CHECK(buffer.scalar_type() == (buffer.dim() ? torch::kFloat64 : torch::kInt64));
-    }
-    CHECK(model->forward(batch.x.to(torch::kFloat64)).scalar_type() == torch::kFloat64);
-  }
-
-  CHECK(before.tensors.size() > 10);
-  CHECK(before == ModuleState(*model));
-  CHECK(same(gradients, gradients_of(*model)));
-  trainer.step(batch.x, batch.y);
-  CHECK_FALSE(before == ModuleState(*model));
-}
-
-TEST_CASE("with Precision::Model a network keeps its dtype", "[diagnostics]") {
-  auto model = small_model();
-  const diagnostics::InFloat64 network(*model, Precision::Model);
-
-  CHECK(model->parameters()[0].scalar_type() == torch::kFloat32);
-}
 
 TEST_CASE("float32 gradients agree with float64 ones where they can, and are lost where float32 has no such numbers",
           "[diagnostics]") {

@@ -19,7 +19,7 @@ static std::vector<Measured> norms(const std::vector<double>& values) {
   return made;
 }
 
-TEST_CASE("D1 fires above a growth of 50 between neighbouring hidden states", "[protocol]") {
+TEST_CASE("D1 fires above a growth of 50 between neighbouring hidden states", "[audit]") {
   const auto calm = protocol::scale_growth(norms({2, 100, 300}));
   const auto wild = protocol::scale_growth(norms({2, 4, 201}));
 
@@ -31,7 +31,7 @@ TEST_CASE("D1 fires above a growth of 50 between neighbouring hidden states", "[
   CHECK(*protocol::scale_growth(norms({2, 100, 300}), 10).fired == true);
 }
 
-TEST_CASE("D1 since init sees the embed grow, and growth by steps below 50", "[protocol]") {
+TEST_CASE("D1 since init sees the embed grow, and growth by steps below 50", "[audit]") {
   const auto at_init = norms({8, 8, 8});
 
   const auto embed = protocol::scale_growth_since_init(norms({13'000, 13'000, 13'100}), at_init);
@@ -47,7 +47,7 @@ TEST_CASE("D1 since init sees the embed grow, and growth by steps below 50", "[p
 }
 
 TEST_CASE("D1 fires where a norm is not finite, and is not measured where there is none to compare with",
-          "[protocol]") {
+          "[audit]") {
   auto lost = norms({8, 8, 8});
   lost[1] = {.reason = "the norm of a sample is not finite"};
 
@@ -60,7 +60,7 @@ TEST_CASE("D1 fires where a norm is not finite, and is not measured where there 
   CHECK_FALSE(protocol::scale_growth_since_init(norms({8}), norms({0})).fired);
 }
 
-TEST_CASE("D2 is the median gradient of the mean over 128, whatever the batch that it was measured on", "[protocol]") {
+TEST_CASE("D2 is the median gradient of the mean over 128, whatever the batch that it was measured on", "[audit]") {
   auto gradient = torch::zeros({5, 3, 2});
   for (int b = 0; b < 5; ++b) gradient[b][1][1] = 1e-5 * (b + 1);
 
@@ -77,7 +77,7 @@ TEST_CASE("D2 is the median gradient of the mean over 128, whatever the batch th
   CHECK_FALSE(protocol::reference_validity(gradient).value.value);
 }
 
-TEST_CASE("D2 agrees with the gradient of the mean loss that the published protocol takes", "[protocol]") {
+TEST_CASE("D2 agrees with the gradient of the mean loss that the published protocol takes", "[audit]") {
   auto model = small_model();
   const auto batch = batch_for(Kind::residual_mlp, torch::kFloat32, 128);
   const auto hidden = diagnostics::hidden_states(model, batch.x).back().requires_grad_();
@@ -88,7 +88,7 @@ TEST_CASE("D2 agrees with the gradient of the mean loss that the published proto
   CHECK(*check.value.value == Approx(hidden.grad().norm(2, 1).median().item<double>()).epsilon(1e-5));
 }
 
-TEST_CASE("D2 without scale does not change when the hidden state grows under a LayerNorm", "[protocol]") {
+TEST_CASE("D2 without scale does not change when the hidden state grows under a LayerNorm", "[audit]") {
   const auto batch = small_batch();
   const auto checks = [&](double scale) {
     auto model = small_model();
@@ -109,7 +109,7 @@ TEST_CASE("D2 without scale does not change when the hidden state grows under a 
   CHECK(*large_ours.value.value == Approx(*small_ours.value.value).epsilon(0.01));
 }
 
-TEST_CASE("D2 without scale is the median of the products of norms", "[protocol]") {
+TEST_CASE("D2 without scale is the median of the products of norms", "[audit]") {
   const auto h = torch::tensor({{3., 4.}, {0., 1.}, {6., 8.}}), g = torch::tensor({{1., 0.}, {0., 2.}, {1e-4, 0.}});
 
   CHECK(*protocol::reference_sensitivity(h, g).value.value == Approx(2));
@@ -117,7 +117,7 @@ TEST_CASE("D2 without scale is the median of the products of norms", "[protocol]
   CHECK(*protocol::reference_sensitivity(h, g * NAN).fired == true);
 }
 
-TEST_CASE("D2 in float64 fires at the hidden state of least agreement, and where gradients are lost", "[protocol]") {
+TEST_CASE("D2 in float64 fires at the hidden state of least agreement, and where gradients are lost", "[audit]") {
   using diagnostics::PrecisionAgreement;
   const PrecisionAgreement good{.cosine = {.value = 0.999}, .lost = {.value = 0}},
       bad{.cosine = {.value = 0.98}, .lost = {.value = 0}};
@@ -134,7 +134,7 @@ TEST_CASE("D2 in float64 fires at the hidden state of least agreement, and where
   CHECK(protocol::reference_agreement({unknown}).value.reason == "why");
 }
 
-TEST_CASE("D3 fails below two points above frozen blocks", "[protocol]") {
+TEST_CASE("D3 fails below two points above frozen blocks", "[audit]") {
   const auto published = protocol::depth_utility({0.306, 0.302}, {0.349, 0.351, 0.347});
 
   CHECK(published.name == "D3");
@@ -147,7 +147,7 @@ TEST_CASE("D3 fails below two points above frozen blocks", "[protocol]") {
   CHECK(says(error_of([] { protocol::depth_utility({0.4}, {}); }), {"frozen has no accuracies"}));
 }
 
-TEST_CASE("D3 against the best takes the best baseline, seed by seed, with Student's interval", "[protocol]") {
+TEST_CASE("D3 against the best takes the best baseline, seed by seed, with Student's interval", "[audit]") {
   const std::vector<protocol::Baseline> baselines{{"frozen, embed by DFA", {0.349, 0.352, 0.346}},
                                                   {"frozen, embed by back-propagation", {0.372, 0.375, 0.369}},
                                                   {"shallow", {0.36, 0.36, 0.36}}};
@@ -173,13 +173,13 @@ TEST_CASE("D3 against the best takes the best baseline, seed by seed, with Stude
   CHECK(says(error_of([] { protocol::depth_utility_over_best({0.4}, {}); }), {"no baselines"}));
 }
 
-TEST_CASE("stability fires above its ceiling of .30", "[protocol]") {
+TEST_CASE("stability fires above its ceiling of .30", "[audit]") {
   CHECK(*protocol::gradient_stability({.value = 0.31}).fired == true);
   CHECK(*protocol::gradient_stability({.value = 0.30}).fired == false);
   CHECK_FALSE(protocol::gradient_stability({.reason = "few"}).fired);
 }
 
-TEST_CASE("the verdict is PASS, or FAIL with the names that fired, and names what was not measured", "[protocol]") {
+TEST_CASE("the verdict is PASS, or FAIL with the names that fired, and names what was not measured", "[audit]") {
   const Check calm{.name = "D1", .fired = false}, wild{.name = "D2", .fired = true}, also{.name = "D3", .fired = true},
       unknown{.name = "D4"};
 
@@ -192,7 +192,7 @@ TEST_CASE("the verdict is PASS, or FAIL with the names that fired, and names wha
   CHECK(protocol::verdict({unknown, wild}).text() == "FAIL: D2 (not measured: D4)");
 }
 
-TEST_CASE("the history knows in which epoch each check fired first", "[protocol]") {
+TEST_CASE("the history knows in which epoch each check fired first", "[audit]") {
   const auto check = [](const char* name, std::optional<bool> fired) { return Check{.name = name, .fired = fired}; };
   protocol::FiringHistory history;
   history.record(1, {check("D1", false), check("D2", std::nullopt)});

@@ -11,7 +11,7 @@
 
 using namespace creditlib;
 
-TEST_CASE("freed memory is kept for what comes", "[process]") {
+TEST_CASE("freed memory is kept for what comes", "[runtime]") {
   constexpr std::size_t size = std::size_t{64} << 20;
   // Called for good: from here on this process keeps what it frees.
   process::keep_freed_memory();

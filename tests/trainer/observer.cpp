@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "models.hpp"
-#include "temporary_folder.hpp"
-#include "test.hpp"
+#include "../models.hpp"
+#include "../temporary_folder.hpp"
+#include "../test.hpp"
 
 using namespace creditlib;
 using namespace creditlib::test;

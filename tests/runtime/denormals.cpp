@@ -17,7 +17,7 @@ float largest(const torch::Tensor& x) { return x.max().item<float>(); }
 
 }  // namespace
 
-TEST_CASE("numbers below the normal range are 0 once they are flushed, and only then", "[process]") {
+TEST_CASE("numbers below the normal range are 0 once they are flushed, and only then", "[runtime]") {
   const Off after;
   const auto small = torch::full({64}, 1e-30F), below = torch::full({64}, 1e-40F);
   CHECK(largest(small * 1e-10F) > 0);

@@ -1,7 +1,7 @@
 #include <creditlib/closed_form/detail/side_by_side.hpp>
 #include <vector>
 
-#include "test.hpp"
+#include "../test.hpp"
 
 TEST_CASE("work side by side is all done, once each, and on the CPU in order", "[detail]") {
   creditlib::detail::SideBySide side_by_side;

@@ -9,7 +9,7 @@ using namespace creditlib;
 using namespace creditlib::test;
 using namespace creditlib::diagnostics;
 
-TEST_CASE("quantiles are those of the tables", "[diagnostics]") {
+TEST_CASE("quantiles are those of the tables", "[statistics]") {
   CHECK(normal_quantile(0.975) == Approx(1.959963984540054).epsilon(1e-12));
   CHECK(normal_quantile(0.5) == Approx(0).margin(1e-12));
   CHECK(normal_quantile(1e-6) == Approx(-4.753424308822899).epsilon(1e-10));
@@ -23,7 +23,7 @@ TEST_CASE("quantiles are those of the tables", "[diagnostics]") {
   CHECK(says(error_of([] { student_quantile(0.9, 0); }), {"freedom is 0"}));
 }
 
-TEST_CASE("Student's interval of three values is the formula's", "[diagnostics]") {
+TEST_CASE("Student's interval of three values is the formula's", "[statistics]") {
   const auto found = student_mean({1, 2, 6});
 
   // s^2 = 7, t = 4.3027
@@ -36,7 +36,7 @@ TEST_CASE("Student's interval of three values is the formula's", "[diagnostics]"
   CHECK_FALSE(student_mean({1, NAN}).value);
 }
 
-TEST_CASE("Fisher's interval is the formula's", "[diagnostics]") {
+TEST_CASE("Fisher's interval is the formula's", "[statistics]") {
   const auto found = fisher_interval(0.5, 28).value();
 
   CHECK(found.low == Approx(std::tanh(0.5493061443340549 - 1.959963984540054 / 5)));
@@ -46,7 +46,7 @@ TEST_CASE("Fisher's interval is the formula's", "[diagnostics]") {
 }
 
 TEST_CASE("a bootstrap interval of a mean is the normal one for many values, and holds the mean as often as it says",
-          "[diagnostics]") {
+          "[statistics]") {
   torch::manual_seed(4);
   const auto many = torch::randn({400}, torch::kFloat64) * 3 + 1;
   const auto found = bootstrap_mean(many, {.resamples = 20'000});
@@ -65,7 +65,7 @@ TEST_CASE("a bootstrap interval of a mean is the normal one for many values, and
 TEST_CASE(
     "a bootstrap interval is the same for the same seed, another for another, and draws in pieces what it draws at "
     "once",
-    "[diagnostics]") {
+    "[statistics]") {
   torch::manual_seed(4);
   const auto values = torch::randn({50});
   const auto global = global_generator_state();
@@ -85,7 +85,7 @@ TEST_CASE(
   CHECK(seen == 5);
 }
 
-TEST_CASE("a bootstrap interval of a ratio keeps the pairs together", "[diagnostics]") {
+TEST_CASE("a bootstrap interval of a ratio keeps the pairs together", "[statistics]") {
   torch::manual_seed(4);
   const auto below = torch::rand({30}, torch::kFloat64) + 0.5;
 
@@ -100,7 +100,7 @@ TEST_CASE("a bootstrap interval of a ratio keeps the pairs together", "[diagnost
   CHECK(says(error_of([&] { bootstrap_ratio(below, below.slice(0, 1)); }), {"30 and 29", "pairs"}));
 }
 
-TEST_CASE("there is no bootstrap interval of one value, or of a statistic that is mostly undefined", "[diagnostics]") {
+TEST_CASE("there is no bootstrap interval of one value, or of a statistic that is mostly undefined", "[statistics]") {
   CHECK_FALSE(bootstrap_mean(torch::ones({1})).interval);
   CHECK(*bootstrap_mean(torch::ones({1})).value == 1);
   CHECK_FALSE(bootstrap_mean(torch::ones({0})).value);
@@ -116,7 +116,7 @@ TEST_CASE("there is no bootstrap interval of one value, or of a statistic that i
   CHECK(says(error_of([] { bootstrap_mean(torch::ones({4}), {.resamples = 0}); }), {"resamples is 0"}));
 }
 
-TEST_CASE("a sign-flip test of few pairs has the p of all flips counted", "[diagnostics]") {
+TEST_CASE("a sign-flip test of few pairs has the p of all flips counted", "[statistics]") {
   const auto differences = torch::tensor({3., 1., -2., 4., 0.5}, torch::kFloat64);
   int as_large = 0;
   for (int flips = 0; flips < 32; ++flips) {
@@ -133,7 +133,7 @@ TEST_CASE("a sign-flip test of few pairs has the p of all flips counted", "[diag
   CHECK(*sign_flip_test(other, other, 3).value == 1);
 }
 
-TEST_CASE("a sign-flip test tells a difference from none, and leaves out pairs without a value", "[diagnostics]") {
+TEST_CASE("a sign-flip test tells a difference from none, and leaves out pairs without a value", "[statistics]") {
   torch::manual_seed(4);
   const auto a = torch::randn({100}), b = torch::randn({100});
   auto c = a - 1;
@@ -147,7 +147,7 @@ TEST_CASE("a sign-flip test tells a difference from none, and leaves out pairs w
   CHECK_THROWS_AS(sign_flip_test(a, b.slice(0, 1), 0), Error);
 }
 
-TEST_CASE("a rank's p counts the figure itself and ties", "[diagnostics]") {
+TEST_CASE("a rank's p counts the figure itself and ties", "[statistics]") {
   CHECK(rank_p(3, {1, 2, 3, 4}) == Approx(3. / 5));
   CHECK(rank_p(9, {1, 2, 3, 4}) == Approx(1. / 5));
 }

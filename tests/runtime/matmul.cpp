@@ -24,7 +24,7 @@ double error_of_a_product() {
 
 }  // namespace
 
-TEST_CASE("the process multiplies as it was told", "[process]") {
+TEST_CASE("the process multiplies as it was told", "[runtime]") {
   const Restored restored;
 
   process::use_matmul(process::Matmul::BFloat16);
@@ -34,7 +34,7 @@ TEST_CASE("the process multiplies as it was told", "[process]") {
   CHECK(error_of_a_product() < 1e-5);
 }
 
-TEST_CASE("oneDNN is taken only where its products are float32's", "[process]") {
+TEST_CASE("oneDNN is taken only where its products are float32's", "[runtime]") {
   const Restored restored;
   process::use_matmul(process::Matmul::BFloat16);
   const bool rounds = error_of_a_product() > 1e-5;
@@ -51,7 +51,7 @@ TEST_CASE("oneDNN is taken only where its products are float32's", "[process]") 
   }
 }
 
-TEST_CASE("a choice by timing is one of the two that it timed, in float32, and is in use then", "[process]") {
+TEST_CASE("a choice by timing is one of the two that it timed, in float32, and is in use then", "[runtime]") {
   const Restored restored;
 
   const auto trial = process::choose_matmul();

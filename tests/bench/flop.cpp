@@ -8,7 +8,7 @@
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 
-#include "test.hpp"
+#include "../test.hpp"
 
 using namespace creditlib;
 using bench::product_flop;

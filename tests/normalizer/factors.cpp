@@ -3,8 +3,8 @@
 #include <creditlib/normalizer/row_rms.hpp>
 #include <limits>
 
-#include "models.hpp"
-#include "test.hpp"
+#include "../models.hpp"
+#include "../test.hpp"
 
 using namespace creditlib;
 using namespace creditlib::test;
