@@ -2,6 +2,7 @@
 
 /// All of creditlib. Programs that watch their compile time include what they use.
 
+#include <creditlib/any_trainer.hpp>
 #include <creditlib/audit/check.hpp>
 #include <creditlib/audit/depth_utility.hpp>
 #include <creditlib/audit/gradient_stability.hpp>
