@@ -25,6 +25,7 @@ from pathlib import Path
 
 from contest import Called, Failed, Served, contest, machine, markdown, program_in, write_json
 from figures import SIZES, Figures, batch_figures, cnn_figures, memory_figures, resmlp_figures
+from tables import contest_table
 
 RULES = ["bp", "dfa", "fa", "oracle", "vec", "value_net", "state_predictor"]
 IMAGE_NETWORKS = {"cnn": "SmallCNN", "resnet": "SmallResNet", "vit": "ViTMini"}
@@ -47,7 +48,7 @@ def arguments():
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES, help="on the residual MLPs")
     parser.add_argument("--matmul", nargs="+", choices=["mkl", "onednn"], default=["mkl", "onednn"], help="what multiplies float32 matrices")
     parser.add_argument("--rounds", type=int, default=20, help="counted rounds")
-    parser.add_argument("--steps", type=int, default=10, help="steps a turn")
+    parser.add_argument("--steps", type=int, default=10, help="steps per turn")
     parser.add_argument("--image-rounds", type=int, default=8, help="counted rounds of cnn, resnet and vit")
     parser.add_argument("--turn-seconds", type=float, default=1.0, help="fewer steps where a turn would take longer")
     parser.add_argument("--threads", type=int, default=1)
@@ -109,7 +110,7 @@ def image_contest(network, args):
 
 
 def batch_times(args):
-    """ms an augmented batch of 128: creditlib's; one gather of windows in PyTorch; torchvision in a DataLoader (None: not installed)."""
+    """ms per augmented batch of 128: creditlib's; one gather of windows in PyTorch; torchvision in a DataLoader (None: not installed)."""
     command = [str(args.program["batches"]), "--benchmark_filter=augmented", "--benchmark_format=json", "--benchmark_min_time=1"]
     ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     found = [b["real_time"] for b in json.loads(ran.stdout)["benchmarks"]] if ran.returncode == 0 else []
@@ -169,16 +170,13 @@ def constant_memory(args):
     return found
 
 
-def report(title, outcome, base):
+def report(title, network, outcome):
     """Prints a contest, and returns it for the JSON file."""
-    rows, entry = [], {}
-    for name in sorted(outcome.rounds, key=outcome.median):
-        summary = entry[name] = outcome.summary(name)
-        low, high = summary["quartiles_ms"]
-        same = f"{base}/{name.rsplit('/', 1)[1]}"
-        ratio = summary["to_base"] = outcome.ratio(name, same) if same in outcome else None
-        rows.append([name, f"{summary['median_ms']:.3f}", f"{low:.3f}..{high:.3f}", f"{ratio['ratio']:.3f}" if ratio else ""])
-    print(f"\n{title}\n\n" + markdown(["contestant", "ms a step", "quartiles", f"to {base}, same products"], rows))
+    entry = {name: outcome.summary(name) for name in sorted(outcome.rounds, key=outcome.median)}
+    for name in entry:
+        same = f"pytorch/{network}/bp/fused/{name.rsplit('/', 1)[1]}"
+        entry[name]["to_base"] = outcome.ratio(name, same) if same in outcome else None
+    print(f"\n{title}\n\n" + contest_table(network, entry))
     for name, why in sorted(outcome.failures.items()):
         print(f"not measured: {name}: {why}")
     medians = {name: [round(statistics.median(turn), 4) for turn in turns] for name, turns in outcome.rounds.items()}
@@ -228,12 +226,12 @@ def main():
     if "resmlp" in args.contests:
         for width, blocks in args.sizes:
             model, outcome = resmlp_contest(width, blocks, args)
-            contests[model] = report(f"ResidualMLP 3072 -> {width} x {blocks} blocks -> {args.classes}", outcome, f"pytorch/{model}/bp/fused")
+            contests[model] = report(f"ResidualMLP 3072 -> {width} x {blocks} blocks -> {args.classes}", model, outcome)
             if (width, blocks) in SIZES:
                 resmlp_figures(figures, outcome, model, (width, blocks), args.matmul)
     for network in [n for n in IMAGE_NETWORKS if n in args.contests]:
         outcome = image_contest(network, args)
-        contests[network] = report(IMAGE_NETWORKS[network], outcome, f"pytorch/{network}/bp/fused")
+        contests[network] = report(IMAGE_NETWORKS[network], network, outcome)
         if network == "cnn":
             cnn_figures(figures, outcome, args.matmul)
     if "batches" in args.contests:

@@ -6,18 +6,20 @@
     python bench/credit_cost.py --device cuda        the same on a GPU; results in docs/results/performance_cuda
 
 products  products.json: what the matrix products, convolutions and attentions of a step multiply and add, counted, not timed
-table     credit_cost.json: ms a step, ms of the forward pass, bytes, for each rule and network
-scaling   scaling.json and an SVG a sweep: bp, dfa and fa over blocks, width, classes, batch and threads of the residual MLP, each with
+table     credit_cost.json: ms per step, ms of the forward pass, bytes, for each rule and network
+scaling   scaling.json and one SVG per sweep: bp, dfa and fa over blocks, width, classes, batch and threads of the residual MLP, each with
           its floor, the bare matrix products and AdamW
-Contestants take turns (contest.py); the tables are printed as Markdown, with images a second. Exit codes: 0; 1 where something was not measured; 2 for wrong flags.
+Contestants take turns (contest.py); the tables are printed as Markdown, with images per second.
+bench/report.py writes them into docs/performance. Exit codes: 0; 1 where something was not measured; 2 for wrong flags.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from contest import Failed, Forward, Served, contest, machine, markdown, program_in, write_json
+from contest import Failed, Forward, Served, contest, machine, program_in, write_json
 from curves import svg
+from tables import SWEPT_OVER, cost_table, floor_ms, product_table, sweep_table
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = {"resmlp_d256_L4": {"model": "resmlp", "width": 256, "blocks": 4}, "resmlp_d512_L2": {"model": "resmlp", "width": 512, "blocks": 2},
@@ -25,8 +27,8 @@ NETWORKS = {"resmlp_d256_L4": {"model": "resmlp", "width": 256, "blocks": 4}, "r
 PARTS = ["table", "scaling", "products"]
 RULES = ["bp", "dfa", "dfa_dense", "fa", "oracle", "vec", "value_net", "state_predictor", "ep"]
 BASE = {"width": 256, "blocks": 4, "classes": 10, "batch": 128, "threads": 1}
-SWEEPS = {"blocks": ("L blocks", [2, 4, 8, 16, 32]), "width": ("width d", [128, 256, 512, 1024]), "classes": ("classes C", [10, 32, 100, 316, 1000]),
-          "batch": ("batch B", [32, 64, 128, 256, 512, 1024]), "threads": ("threads", [1, 2])}
+SWEEPS = {"blocks": [2, 4, 8, 16, 32], "width": [128, 256, 512, 1024], "classes": [10, 32, 100, 316, 1000],
+          "batch": [32, 64, 128, 256, 512, 1024], "threads": [1, 2]}
 # What is swept: name, rule, path, colour of its curve.
 SWEPT = [("bp", "bp", "closed_form", 0), ("dfa", "dfa", "closed_form", 1), ("dfa, dense credit", "dfa_dense", "closed_form", 3),
          ("fa", "fa", "closed_form", 2), ("bp by autograd", "bp", "generic", 0), ("dfa by autograd", "dfa", "generic", 1),
@@ -47,7 +49,7 @@ def arguments():
     parser.add_argument("--batch", type=int, default=128, help="of the table and the products, but for resnet and vit")
     parser.add_argument("--image-batch", type=int, default=32, help="of the table and the products, for resnet and vit")
     parser.add_argument("--rounds", type=int, default=10, help="counted rounds")
-    parser.add_argument("--steps", type=int, default=10, help="steps a turn")
+    parser.add_argument("--steps", type=int, default=10, help="steps per turn")
     parser.add_argument("--turn-seconds", type=float, default=0.5, help="fewer steps where a turn would take longer")
     parser.add_argument("--output", type=Path, help="the folder of the results (default: docs/results/performance, or performance_cuda, for all networks, rules and sweeps)")
     args = parser.parse_args()
@@ -101,7 +103,7 @@ def served_steps(network, args):
 
 
 def network_products(network, args):
-    """Of each rule and path: flop a step."""
+    """Of each rule and path: flop per step."""
     counted = {}
     for name, served in served_steps(network, args):
         try:
@@ -112,20 +114,8 @@ def network_products(network, args):
     return {"batch": batch_of(network, args), "flop": counted}
 
 
-def print_products(networks):
-    rows = []
-    for name in dict.fromkeys(name for network in networks.values() for name in network["flop"]):
-        cells = []
-        for network in networks.values():
-            flop, bp = (network["flop"].get(key) for key in (name, f"bp/{name.partition('/')[2]}"))
-            cells.append("" if flop is None else f"{flop / 1e9:.3f}" + ("" if bp is None else f" ({flop / bp:.2f})"))
-        rows.append([*name.split("/"), *cells])
-    heads = [f"{name}, batch {network['batch']}" for name, network in networks.items()]
-    print("\nGflop a step (to bp on the same path)\n\n" + markdown(["rule", "path", *heads], rows))
-
-
 def network_table(network, args):
-    """Of each rule and path: ms a step and of the forward pass, bytes; and the failures."""
+    """Of each rule and path: ms per step and of the forward pass, bytes; and the failures."""
     contestants, memory = {}, {}
     for name, served in served_steps(network, args):
         contestants[name] = served
@@ -147,22 +137,6 @@ def network_table(network, args):
     return {"batch": batch_of(network, args), "steps": entry}
 
 
-def print_network(network, table):
-    steps = table["steps"]
-    forward = steps.get("forward", {}).get("median_ms")
-    rows = []
-    for name, entry in steps.items():
-        if name == "forward":
-            continue
-        bp = steps.get(f"bp/{name.partition('/')[2]}", {})
-        extra = "" if forward is None else f"{entry['median_ms'] - forward:.2f}"
-        megabytes = f"{entry['activations'] / 1e6:.1f}" if "activations" in entry else ""
-        of_bp = f"{entry['activations'] / bp['activations']:.2f}" if "activations" in entry and "activations" in bp else ""
-        rows.append([*name.split("/"), f"{entry['median_ms']:.2f}", f"{1e3 * table['batch'] / entry['median_ms']:.0f}", extra, f"{entry['to_bp']['ratio']:.2f}" if "to_bp" in entry else "", megabytes, of_bp])
-    print(f"\n{network}, batch {table['batch']}" + ("" if forward is None else f": the forward pass takes {forward:.2f} ms") + "\n")
-    print(markdown(["rule", "path", "ms a step", "images a second", "over the forward pass", "to bp", "MB for the step", "to bp"], rows))
-
-
 def point(settings, args):
     """One point of a sweep: ms and bytes of every curve, ms of the floors."""
     shape = {name: value for name, value in settings.items() if name != "threads"}
@@ -182,9 +156,8 @@ def point(settings, args):
 
 
 def sweep(name, args):
-    label, values = SWEEPS[name]
-    points = {}
-    for value in values:
+    label, points = SWEPT_OVER[name], {}
+    for value in SWEEPS[name]:
         print(f"{label} {value}", file=sys.stderr, flush=True)
         points[value] = point(BASE | {name: value}, args)
 
@@ -193,24 +166,15 @@ def sweep(name, args):
 
     ms = lambda key: lambda entry: entry.get(key, {}).get("median_ms")
 
-    def floor(rule):
-        def both(entry):
-            parts = [ms(f"floor {part}")(entry) for part in (rule, "adamw")]
-            return None if None in parts else sum(parts)
-
-        return both
-
     styles = {"closed_form": "solid", "generic": "dashed", "constant_memory": "dotted"}
     curves = [(key, colour, styles[path], curve(ms(key))) for key, _, path, colour in SWEPT]
-    curves += [(f"floor of {rule}", colour, "dotted", curve(floor(rule))) for rule, colour in FLOORS]
+    curves += [(f"floor of {rule}", colour, "dotted", curve(lambda entry: floor_ms(entry, rule))) for rule, colour in FLOORS]
     about = ", ".join(f"{key} {value}" for key, value in BASE.items() if key != name)
     picture(args, f"scaling_{name}.svg", f"A training step ({about})", label, "ms", curves)
     megabytes = lambda key: lambda entry: entry[key]["activations"] / 1e6 if "activations" in entry.get(key, {}) else None
     picture(args, f"memory_{name}.svg", f"Memory for a step ({about})", label, "MB of activations, credit, temporaries",
             [(key, colour, styles[path], curve(megabytes(key))) for key, _, path, colour in SWEPT])
-    rows = [[key, *(f"{ms(key)(entry):.2f}" if ms(key)(entry) else "" for entry in points.values())] for key, *_ in SWEPT]
-    rows += [[f"floor of {rule}", *(f"{floor(rule)(entry):.2f}" if floor(rule)(entry) else "" for entry in points.values())] for rule, _ in FLOORS]
-    print(f"\nms a step over {label} ({about})\n\n" + markdown(["", *points], rows))
+    print("\n" + sweep_table(name, points, BASE))
     return points
 
 
@@ -226,11 +190,11 @@ def main():
         networks = {}
         for network in args.models:
             networks[network] = network_table(network, args)
-            print_network(network, networks[network])
+            print(f"\n{network}, {cost_table(networks[network])}")
         write(args, "credit_cost.json", {"networks": networks}, any(n["steps"] for n in networks.values()), args.threads, TIMED)
     if "products" in args.parts:
         networks = {network: network_products(network, args) for network in args.models}
-        print_products(networks)
+        print("\nGflop per step (ratio to bp on the same path)\n\n" + product_table(networks))
         write(args, "products.json", {"networks": networks}, any(n["flop"] for n in networks.values()), args.threads, ("device", "matmul"))
     if "scaling" in args.parts:
         sweeps = {name: sweep(name, args) for name in args.sweeps}

@@ -85,4 +85,4 @@ def memory_figures(figures, shallow, deep):
     value = None if shallow is None or deep is None else deep["activations"] / shallow["activations"]
     figures.add("DFA in constant memory: activations at L=32 / at L=4", 1.05, value, "d=256, batch 128")
     figures.add("./run train of DFA, 100 epochs of CIFAR-10 / the script's way with data in memory", 0.25, None,
-                "docs/performance.md says how it is measured")
+                "docs/performance/pytorch.md says how it is measured")

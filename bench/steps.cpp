@@ -108,7 +108,8 @@ std::vector<Settings> registered(const Settings& base, bool all) {
     add("dfa", s, "constant_memory");
   }
   if (!all) return list;
-  for (const char* model : {"cnn", "resnet", "vit"}) {
+  for (const auto& model : models()) {
+    if (model == "resmlp") continue;
     auto s = base;
     s.model = model;
     for (const auto& rule : rules()) {

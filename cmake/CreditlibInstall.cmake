@@ -1,19 +1,31 @@
-# cmake --install: the headers and a package that find_package(creditlib CONFIG) finds.
+# cmake --install: the headers and a package that find_package(creditlib CONFIG) finds, all in the component
+# creditlib_development.
 
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
 set(package "${CMAKE_INSTALL_LIBDIR}/cmake/creditlib")
-install(DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/include/creditlib" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.hpp")
-install(TARGETS creditlib EXPORT creditlibTargets)
-install(EXPORT creditlibTargets NAMESPACE creditlib:: DESTINATION "${package}")
+install(TARGETS creditlib EXPORT creditlibTargets
+        FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" COMPONENT creditlib_development)
+install(TARGETS creditlib_precompiled_headers EXPORT creditlibTargets)
+install(EXPORT creditlibTargets NAMESPACE creditlib:: DESTINATION "${package}" COMPONENT creditlib_development)
 
-configure_package_config_file("${CMAKE_CURRENT_LIST_DIR}/creditlibConfig.cmake.in" "${CMAKE_CURRENT_BINARY_DIR}/creditlibConfig.cmake"
-  INSTALL_DESTINATION "${package}")
-write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/creditlibConfigVersion.cmake" COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+# creditlib::json has a file of its own: find_package(creditlib COMPONENTS json) asks for it, and for nlohmann-json.
+set(creditlib_has_json FALSE)
+if(TARGET creditlib_json AND json_is_imported)
+  set(creditlib_has_json TRUE)
+  install(TARGETS creditlib_json EXPORT creditlibJsonTargets)
+  install(EXPORT creditlibJsonTargets NAMESPACE creditlib:: DESTINATION "${package}" COMPONENT creditlib_development)
+endif()
+
+configure_package_config_file("${CMAKE_CURRENT_LIST_DIR}/creditlibConfig.cmake.in"
+                              "${CMAKE_CURRENT_BINARY_DIR}/creditlibConfig.cmake" INSTALL_DESTINATION "${package}")
+write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/creditlibConfigVersion.cmake"
+                                 COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES
   "${CMAKE_CURRENT_BINARY_DIR}/creditlibConfig.cmake"
   "${CMAKE_CURRENT_BINARY_DIR}/creditlibConfigVersion.cmake"
   "${CMAKE_CURRENT_LIST_DIR}/CreditlibLibTorch.cmake"
-  DESTINATION "${package}")
-install(FILES "${CMAKE_CURRENT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+  DESTINATION "${package}" COMPONENT creditlib_development)
+install(FILES "${CMAKE_CURRENT_SOURCE_DIR}/LICENSE"
+        DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT creditlib_development)

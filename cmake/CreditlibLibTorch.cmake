@@ -9,9 +9,9 @@
 #   CREDITLIB_LIBTORCH            variable or environment: the folder that has include/ and lib/; nothing else is looked at
 #   Torch_DIR                     variable or environment: .../share/cmake/Torch; nothing else is looked at
 #   CMAKE_PREFIX_PATH             variable or environment
-#   CREDITLIB_LIBTORCH_FALLBACK   what an installed creditlib was configured with
 #   the active Python             VIRTUAL_ENV, CONDA_PREFIX, then python3 and python of the PATH
 #   CREDITLIB_LIBTORCH_VENVS      virtual environments, the project's own .venv
+#   CREDITLIB_LIBTORCH_FALLBACK   what an installed creditlib was configured with: a path of that machine, so the last resort
 #
 # CREDITLIB_CUDA = AUTO, ON or OFF says whether the CUDA half (torch_cuda, c10_cuda) is linked; AUTO links it where all it depends on is found.
 #
@@ -147,9 +147,6 @@ function(_creditlib_find_libtorch)
   foreach(prefix IN LISTS prefixes)
     _creditlib_consider("${prefix}" "in the environment's CMAKE_PREFIX_PATH" FALSE)
   endforeach()
-  if(CREDITLIB_LIBTORCH_FALLBACK)
-    _creditlib_consider("${CREDITLIB_LIBTORCH_FALLBACK}" "what creditlib was configured with" FALSE)
-  endif()
   foreach(name VIRTUAL_ENV CONDA_PREFIX)
     if(NOT "$ENV{${name}}" STREQUAL "")
       _creditlib_consider_python("$ENV{${name}}/bin/python" "the active Python (${name})")
@@ -175,6 +172,9 @@ function(_creditlib_find_libtorch)
       endif()
     endif()
   endforeach()
+  if(CREDITLIB_LIBTORCH_FALLBACK)
+    _creditlib_consider("${CREDITLIB_LIBTORCH_FALLBACK}" "a last resort: the path that creditlib was configured with" FALSE)
+  endif()
 
   if(NOT found)
     message(FATAL_ERROR "creditlib needs LibTorch ${CREDITLIB_LIBTORCH_MINIMUM} or newer and found none. Looked at:${looked}\n"

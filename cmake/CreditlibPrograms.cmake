@@ -1,7 +1,7 @@
 # What tests, examples and benchmarks share: warnings, the precompiled header, ccache, how many compile at once, smoke tests.
 
-# Two compiles at once: each takes 1 to 2 GB.
-set_property(GLOBAL PROPERTY JOB_POOLS creditlib_compile=2 creditlib_link=1)
+include(CreditlibCompileJobs)
+set_property(GLOBAL PROPERTY JOB_POOLS creditlib_compile=${creditlib_compile_jobs} creditlib_link=1)
 set(CMAKE_JOB_POOL_COMPILE creditlib_compile)
 set(CMAKE_JOB_POOL_LINK creditlib_link)
 
@@ -17,7 +17,8 @@ if(CREDITLIB_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(creditlib_with_ccache TRUE)
 endif()
 
-set(creditlib_warnings -Wall -Wextra -Wpedantic -Wshadow)
+set(creditlib_warnings
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wold-style-cast -Wcast-qual -Wnon-virtual-dtor -Woverloaded-virtual)
 if(CREDITLIB_WARNINGS_AS_ERRORS)
   list(APPEND creditlib_warnings -Werror)
 endif()
@@ -44,6 +45,13 @@ if(CREDITLIB_PRECOMPILE)
   target_precompile_headers(creditlib_precompiled PRIVATE <torch/torch.h>)
   creditlib_program_options(creditlib_precompiled)
 endif()
+
+# The benchmarks' counter of operations, which tests hold too.
+add_library(creditlib_flop_counter STATIC EXCLUDE_FROM_ALL "${PROJECT_SOURCE_DIR}/bench/support/flop.cpp")
+creditlib_program_options(creditlib_flop_counter)
+target_include_directories(creditlib_flop_counter PRIVATE "${PROJECT_SOURCE_DIR}/bench")
+set_target_properties(creditlib_flop_counter PROPERTIES DISABLE_PRECOMPILE_HEADERS ON)
+target_compile_definitions(creditlib_flop_counter PRIVATE NDEBUG)
 
 # creditlib_environment(test...): how tests run. GNU OpenMP's threads must not spin while another program wants the core.
 set(creditlib_test_environment OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 MKL_NUM_THREADS=1)

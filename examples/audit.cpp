@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <creditlib/io/safetensors.hpp>
 #include <creditlib/audit/depth_utility.hpp>
 #include <creditlib/audit/verdict.hpp>
+#include <creditlib/io/safetensors.hpp>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -215,11 +215,8 @@ void run(Settings s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app(
+  return support::run_with_flags<Settings>(
       "Audits a credit rule: growth of the hidden states (D1), validity of the reference gradient (D2), what depth is "
       "worth (D3), and\nstability; as published and as they should be. Exit code 0 whichever the verdict.",
-      "audit");
-  Settings settings;
-  audit::add_flags(app, settings);
-  return support::run_program(app, argc, argv, [&] { run(settings); });
+      "audit", argc, argv, audit::declare, run);
 }

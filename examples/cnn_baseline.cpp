@@ -5,8 +5,8 @@
 #include <fmt/ranges.h>
 
 #include <creditlib/diagnostics/alignment.hpp>
-#include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/diagnostics/norms.hpp>
+#include <creditlib/scope/eval_mode.hpp>
 #include <map>
 
 #include "support/figures.hpp"
@@ -38,93 +38,61 @@ struct Settings {
 const std::map<std::string, std::string> methods{
     {"bp", "bp"}, {"dfa", "dfa"}, {"ep", "ep"}, {"state_bridge", "state_predictor"}, {"credit_bridge", "value_net"}};
 
-void add_flags(CLI::App& app, Settings& s) {
-  using support::flag;
-  const auto number = [&](const std::string& name, double& value, const char* what) {
-    app.add_option(flag(name), value, what)->check(support::not_negative())->capture_default_str();
-  };
-  app.add_option("--method", s.method, "bp, dfa, ep, state_bridge or credit_bridge")
-      ->required()
-      ->check(CLI::IsMember(methods));
-  app.add_option("--seed", s.seed, "of the weights, the feedback, the nets and the batches")->capture_default_str();
-  app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")
-      ->check(support::whole(1))
-      ->capture_default_str();
-  app.add_option(flag("output_dir"), s.output_dir, "where {method}_s{seed}.json and its weights go")
-      ->capture_default_str();
-  number("lr", s.lr, "AdamW's learning rate");
-  number("wd", s.wd, "AdamW's weight decay");
-  number("beta", s.beta, "ep: the nudge's strength");
-  app.add_option(flag("T_nudge"), s.T_nudge, "ep: steps of the nudged phase")
-      ->check(support::whole(1))
-      ->capture_default_str();
-  number("alpha_nudge", s.alpha_nudge, "ep: their rate");
-  app.add_option(flag("ep_inner"), s.ep_inner,
-                 "ep: the states descend the batch mean of the energy and blocks its sum, clipped together (mean, the "
-                 "script's way), or each sample its own (sample)")
-      ->check(CLI::IsMember({"mean", "sample"}))
-      ->capture_default_str();
-  app.add_flag(flag("ep_centred"), s.ep_centred, "ep: nudges both ways");
-  number("lr_fb", s.lr_fb, "state_bridge, credit_bridge: the nets' learning rate (Adam)");
-  number("lam", s.lam, "credit_bridge: temperature of the soft minimum");
-  app.add_option("--K", s.K, "credit_bridge: noisy samples of the next state")
-      ->check(support::whole(1))
-      ->capture_default_str();
-  number("sigma_bridge", s.sigma_bridge, "credit_bridge: their noise");
-  number("ema_momentum", s.ema_momentum, "credit_bridge: of the copies that targets come from");
-  number("term_grad_weight", s.term_grad_weight,
-         "credit_bridge: weight of matching the true gradient at the last state (read but never used by the script: 0 "
-         "for its way)");
-  support::add_retrain_flag(app, s.retrain);
-  support::add_run_flags(app, s.run);
+void declare(support::Flags& flags, Settings& s) {
+  std::vector<std::string> names;
+  for (const auto& [name, rule] : methods) names.push_back(name);
+  flags.choice("method", s.method, names, "bp, dfa, ep, state_bridge or credit_bridge", {.required = true});
+  flags.add("seed", s.seed, "of the weights, the feedback, the nets and the batches");
+  flags.add("output_dir", s.output_dir, "where {method}_s{seed}.json and its weights go");
+  flags.count("epochs", s.epochs, 1, "the learning rate's cosine falls to 0 over them");
+  flags.number("lr", s.lr, "AdamW's learning rate");
+  flags.number("wd", s.wd, "AdamW's weight decay");
+  flags.number("beta", s.beta, "ep: the nudge's strength");
+  flags.count("T_nudge", s.T_nudge, 1, "ep: steps of the nudged phase");
+  flags.number("alpha_nudge", s.alpha_nudge, "ep: their rate");
+  flags.choice("ep_inner", s.ep_inner, {"mean", "sample"},
+               "ep: the states descend the batch mean of the energy and blocks its sum, clipped together (mean, the "
+               "script's way), or each sample its own (sample)");
+  flags.add("ep_centred", s.ep_centred, "ep: nudges both ways");
+  flags.number("lr_fb", s.lr_fb, "state_bridge, credit_bridge: the nets' learning rate (Adam)");
+  flags.number("lam", s.lam, "credit_bridge: temperature of the soft minimum");
+  flags.count("K", s.K, 1, "credit_bridge: noisy samples of the next state");
+  flags.number("sigma_bridge", s.sigma_bridge, "credit_bridge: their noise");
+  flags.number("ema_momentum", s.ema_momentum, "credit_bridge: of the copies that targets come from");
+  flags.number("term_grad_weight", s.term_grad_weight,
+               "credit_bridge: weight of matching the true gradient at the last state (read but never used by the "
+               "script: 0 for its way)");
+  flags.record("dataset", s.run.dataset);
+  flags.record("batch_size", s.run.batch_size);
+  flags.record("limit_train", s.run.limit_train);
+  support::add_retrain_flag(flags, s.retrain);
+  support::add_run_flags(flags, s.run);
 }
 
-Json config(const Settings& s) {
-  return {{"method", s.method},
-          {"seed", s.seed},
-          {"output_dir", s.output_dir},
-          {"epochs", s.epochs},
-          {"lr", s.lr},
-          {"wd", s.wd},
-          {"beta", s.beta},
-          {"T_nudge", s.T_nudge},
-          {"alpha_nudge", s.alpha_nudge},
-          {"ep_inner", s.ep_inner},
-          {"ep_centred", s.ep_centred},
-          {"lr_fb", s.lr_fb},
-          {"lam", s.lam},
-          {"K", s.K},
-          {"sigma_bridge", s.sigma_bridge},
-          {"ema_momentum", s.ema_momentum},
-          {"term_grad_weight", s.term_grad_weight},
-          {"dataset", s.run.dataset},
-          {"batch_size", s.run.batch_size},
-          {"limit_train", s.run.limit_train}};
-}
+Json config(const Settings& s) { return support::config_of(s, declare); }
 
 support::MethodSettings method_settings(const Settings& s) {
   const bool script_ep = s.ep_inner == "mean";
-  support::MethodSettings m{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = s.seed},
-                            .batch_size = s.run.batch_size};
+  support::MethodSettings m{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = s.seed}};
   // As the script has it: blocks are clipped in all rules but bp, ep clips all parameters together, feedback has a row
   // an element.
   if (s.method != "bp") m.options.clip_norm = 1.0;
   if (s.method == "ep" && script_ep) m.options.clip_scope = creditlib::ClipScope::All;
-  m.by_element = true;
-  m.value_net.samples = s.K;
-  m.value_net.sigma = s.sigma_bridge;
-  m.value_net.lambda = s.lam;
-  m.value_net.ema = s.ema_momentum;
-  m.value_net.terminal_gradient_weight = s.term_grad_weight;
-  m.value_net.lr = s.lr_fb;
-  m.state_predictor.lr = s.lr_fb;
-  m.ep = support::settling(config(s));
+  m.rule.by_element = true;
+  m.rule.value_net.samples = s.K;
+  m.rule.value_net.sigma = s.sigma_bridge;
+  m.rule.value_net.lambda = s.lam;
+  m.rule.value_net.ema = s.ema_momentum;
+  m.rule.value_net.terminal_gradient_weight = s.term_grad_weight;
+  m.rule.value_net.lr = s.lr_fb;
+  m.rule.state_predictor.lr = s.lr_fb;
+  m.rule.ep = support::settling(config(s));
   return m;
 }
 
 /// Gamma and rho of the rule's own credit at the output of each block, on the first test batch, in eval mode.
-Json diagnose(support::AnyTrainer& trainer, const creditlib::data::Batch& batch) {
-  const diagnostics::EvalMode eval(trainer.model().module());
+Json diagnose(support::Trainer& trainer, const creditlib::data::Batch& batch) {
+  const diagnostics::EvalMode eval(trainer.module());
   const auto& [x, y] = batch;
   const auto credits = trainer.raw_credits(x, y);
   const auto gamma = diagnostics::alignment(credits, trainer.model().true_gradients(x, y));
@@ -159,7 +127,7 @@ void print_outcome(const Settings& s, const Json& results, const std::string& st
   if (std::filesystem::exists(stem + ".safetensors")) fmt::print("weights and nets: {}.safetensors\n", stem);
 }
 
-void run(const Settings& s) {
+void run(Settings s) {
   const auto stem = (std::filesystem::path(s.output_dir) / fmt::format("{}_s{}", s.method, s.seed)).string();
   const support::ResultsFile file(stem + ".json");
   const support::Resume resume{.retrain = s.retrain};
@@ -172,7 +140,7 @@ void run(const Settings& s) {
 
   const support::Workbench bench(s.run);
   torch::manual_seed(static_cast<std::uint64_t>(s.seed));
-  const auto trainer = support::make_trainer("cnn", methods.at(s.method), bench, method_settings(s));
+  auto trainer = support::make_trainer("cnn", methods.at(s.method), bench, method_settings(s));
   auto batches = bench.train_batches(s.seed, /*flat=*/false);
   auto test = bench.test_batches(/*flat=*/false);
   const auto eval_batch = bench.first_test_samples(128, /*flat=*/false);
@@ -186,21 +154,20 @@ void run(const Settings& s) {
                                                           fmt::format("checkpoint_{}_s{}.pt", s.method, s.seed),
                                                   .settings = support::fixed_settings(settings, resume),
                                                   .retrain = s.retrain}};
-  support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
+  support::train(trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     const bool last = epoch == s.epochs;
     results["acc"] = log.test_acc.back();
-    if (last) results.update(diagnose(*trainer, eval_batch));
+    if (last) results.update(diagnose(trainer, eval_batch));
     results.update(settings);  // the script's keys, beside the results
     results["log"] = {{"train_loss", log.train_loss}, {"train_acc", log.train_acc}, {"test_acc", log.test_acc}};
     results["transitions"] = support::transitions_json(log);
-    results["relative_nudge"] = trainer->relative_nudge();
+    results["relative_nudge"] = trainer.relative_nudge();
     results["ms_per_step"] = support::median(log.ms_per_step);
     results["config"] = settings;
     results["environment"] = support::environment(bench.device());
     results["finished"] = last;
     if (last) {
-      support::save_weights(stem + ".safetensors", trainer->model().module(), methods.at(s.method),
-                            trainer->credit_tensors(),
+      support::save_weights(stem + ".safetensors", trainer.module(), methods.at(s.method), trainer.credit_tensors(),
                             {{"arch", "cnn"},
                              {"dataset", s.run.dataset},
                              {"method", methods.at(s.method)},
@@ -216,11 +183,8 @@ void run(const Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app(
+  return support::run_with_flags<Settings>(
       "Trains a small convolutional network on CIFAR by back-propagation or by one credit rule, and measures the "
       "rule's credit.",
-      "cnn_baseline");
-  Settings settings;
-  add_flags(app, settings);
-  return support::run_program(app, argc, argv, [&] { run(settings); });
+      "cnn_baseline", argc, argv, declare, run);
 }

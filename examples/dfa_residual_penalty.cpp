@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <creditlib/diagnostics/alignment.hpp>
-#include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/diagnostics/norms.hpp>
+#include <creditlib/scope/eval_mode.hpp>
 #include <limits>
 #include <optional>
 
@@ -39,55 +39,30 @@ struct Settings {
   support::Resume resume() const { return {.retrain = retrain}; }
 };
 
-void add_flags(CLI::App& app, Settings& s) {
-  using support::flag;
-  app.add_option("--method", s.method, "dfa, fa, state_predictor, value_net or bp")
-      ->check(CLI::IsMember({"dfa", "fa", "state_predictor", "value_net", "bp"}))
-      ->capture_default_str();
-  app.add_option("--seed", s.seed, "of the weights, the feedback and the batches")->capture_default_str();
-  app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")
-      ->check(support::whole(1))
-      ->capture_default_str();
-  app.add_option("--lr", s.lr, "AdamW's learning rate")->check(support::not_negative())->capture_default_str();
-  app.add_option("--wd", s.wd, "AdamW's weight decay")->check(support::not_negative())->capture_default_str();
-  app.add_option("--lam", s.lam, "the penalty: lam times the batch mean of ||f_l||^2 for each block")
-      ->check(support::not_negative())
-      ->capture_default_str();
-  app.add_option(flag("output_dir"), s.output_dir, "where the results and the weights go")->capture_default_str();
-  app.add_option("--baseline", s.baseline,
-                 "test accuracy of frozen blocks to judge by (default: trains such a run first)")
-      ->check(support::not_negative())
-      ->check(CLI::Range(0.0, 1.0));
-  app.add_option("--clip", s.clip, "clips each block's gradient norm to this (0: not at all)")
-      ->check(support::not_negative())
-      ->capture_default_str();
-  app.add_option(flag("max_growth"), s.max_growth, "|h_l| counts as bounded while no block multiplies it by more")
-      ->check(support::positive())
-      ->capture_default_str();
-  app.add_option(flag("min_gradient"), s.min_gradient,
-                 "|g_2| of the mean loss over 128 samples counts as healthy from here on")
-      ->check(support::not_negative())
-      ->capture_default_str();
-  support::add_retrain_flag(app, s.retrain);
-  support::add_run_flags(app, s.run);
+void declare(support::Flags& flags, Settings& s) {
+  flags.choice("method", s.method, {"dfa", "fa", "state_predictor", "value_net", "bp"},
+               "dfa, fa, state_predictor, value_net or bp");
+  flags.add("seed", s.seed, "of the weights, the feedback and the batches");
+  flags.count("epochs", s.epochs, 1, "the learning rate's cosine falls to 0 over them");
+  flags.number("lr", s.lr, "AdamW's learning rate");
+  flags.number("wd", s.wd, "AdamW's weight decay");
+  flags.number("lam", s.lam, "the penalty: lam times the batch mean of ||f_l||^2 for each block");
+  flags.add("output_dir", s.output_dir, "where the results and the weights go");
+  flags.add("baseline", s.baseline, "test accuracy of frozen blocks to judge by (default: trains such a run first)",
+            {support::not_negative(), CLI::Range(0.0, 1.0)});
+  flags.number("clip", s.clip, "clips each block's gradient norm to this (0: not at all)");
+  flags.add("max_growth", s.max_growth, "|h_l| counts as bounded while no block multiplies it by more",
+            {support::positive()});
+  flags.number("min_gradient", s.min_gradient,
+               "|g_2| of the mean loss over 128 samples counts as healthy from here on");
+  flags.record("dataset", s.run.dataset);
+  flags.record("batch_size", s.run.batch_size);
+  flags.record("limit_train", s.run.limit_train);
+  support::add_retrain_flag(flags, s.retrain);
+  support::add_run_flags(flags, s.run);
 }
 
-Json config(const Settings& s) {
-  return {{"method", s.method},
-          {"seed", s.seed},
-          {"epochs", s.epochs},
-          {"lr", s.lr},
-          {"wd", s.wd},
-          {"lam", s.lam},
-          {"output_dir", s.output_dir},
-          {"baseline", s.baseline ? Json(*s.baseline) : Json(nullptr)},
-          {"clip", s.clip},
-          {"max_growth", s.max_growth},
-          {"min_gradient", s.min_gradient},
-          {"dataset", s.run.dataset},
-          {"batch_size", s.run.batch_size},
-          {"limit_train", s.run.limit_train}};
-}
+Json config(const Settings& s) { return support::config_of(s, declare); }
 
 /// What the log keeps of an epoch, in eval mode on the first samples of the test set.
 struct Diagnosis {
@@ -95,15 +70,15 @@ struct Diagnosis {
   double accuracy = 0;
 };
 
-Diagnosis diagnose(support::AnyTrainer& trainer, const data::Batch& batch) {
-  const diagnostics::EvalMode eval(trainer.model().module());
+Diagnosis diagnose(support::Trainer& trainer, const data::Batch& batch) {
+  const diagnostics::EvalMode eval(trainer.module());
   const torch::NoGradGuard no_grad;
   const auto& [x, y] = batch;
   auto gradients = trainer.model().true_gradients(x, y);
   const auto gamma = diagnostics::alignment(trainer.raw_credits(x, y), gradients);
   for (auto& g : gradients) g = g / static_cast<double>(x.size(0));  // of the mean loss, as the script has it
   return {diagnostics::median_norms(trainer.model().hidden_states(x)), diagnostics::median_norms(gradients), gamma,
-          trainer.model().logits(x).argmax(1).eq(y).to(torch::kFloat64).mean().item<double>()};
+          trainer.forward(x).argmax(1).eq(y).to(torch::kFloat64).mean().item<double>()};
 }
 
 Json log_entry(std::int64_t epoch, const Diagnosis& d) {
@@ -139,14 +114,13 @@ double train(const Settings& s, const support::Workbench& bench, const std::stri
              const data::Batch& eval_batch, Json& collected, const AfterEpoch& after_epoch) {
   torch::manual_seed(static_cast<std::uint64_t>(s.seed));
   support::MethodSettings settings{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = s.seed},
-                                   .penalty = s.lam,
-                                   .batch_size = s.run.batch_size};
+                                   .penalty = s.lam};
   if (s.clip > 0) settings.options.clip_norm = s.clip;
-  const auto trainer = support::make_trainer("resmlp", method, bench, settings);
+  auto trainer = support::make_trainer("resmlp", method, bench, settings);
   auto batches = bench.train_batches(s.seed, /*flat=*/true);
   auto test = bench.test_batches(/*flat=*/true);
   double accuracy = 0;
-  after_epoch(*trainer, 0, support::TrainingLog{});
+  after_epoch(trainer, 0, support::TrainingLog{});
   const auto checkpoint = std::filesystem::path(s.output_dir) /
                           fmt::format("checkpoint_{}{}.pt", stem(s), method == s.method ? "" : "_" + method);
   const support::TrainingPlan plan{.title = title,
@@ -157,9 +131,9 @@ double train(const Settings& s, const support::Workbench& bench, const std::stri
                                                   .settings = support::fixed_settings(config(s), s.resume()),
                                                   .record = &collected,
                                                   .retrain = s.retrain}};
-  support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
+  support::train(trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     accuracy = log.test_acc.back();
-    after_epoch(*trainer, epoch, log);
+    after_epoch(trainer, epoch, log);
   });
   return accuracy;
 }
@@ -200,7 +174,7 @@ void print_outcome(const Json& results, const std::string& results_path, const s
   if (std::filesystem::exists(weights_path)) fmt::print("weights and feedback: {}\n", weights_path);
 }
 
-void run(const Settings& s) {
+void run(Settings s) {
   const auto path = (std::filesystem::path(s.output_dir) / stem(s)).string();
   const std::string weights_path = path + ".safetensors";
   const support::ResultsFile file(path + ".json");
@@ -237,31 +211,30 @@ void run(const Settings& s) {
   Diagnosis last;
   Json log = Json::array();
   const auto title = fmt::format("{}, lam {}, seed {}", s.method, s.lam, s.seed);
-  const double accuracy =
-      train(s, bench, title, s.method, eval_batch, log,
-            [&](support::AnyTrainer& trainer, std::int64_t epoch, const support::TrainingLog& training) {
-              const bool final = epoch == s.epochs;
-              if (epoch <= 1 || epoch % 10 == 0 || final) {
-                last = diagnose(trainer, eval_batch);
-                log.push_back(log_entry(epoch, last));
-                if (!s.run.quiet) {
-                  const auto figure = [](const diagnostics::Measured& m) {
-                    return m.value ? fmt::format("{:.3e}", *m.value) : std::string("null");
-                  };
-                  fmt::print("  epoch {}: |h_L| {} |g_2| {} accuracy on {} samples {:.4f}\n", epoch,
-                             figure(last.hidden.back()), figure(last.gradients[judged_layer]),
-                             eval_batch.target.size(0), last.accuracy);
-                }
-              }
-              if (final) {
-                support::save_weights(
-                    weights_path, trainer.model().module(), support::rule_name(s.method), trainer.credit_tensors(),
-                    {{"config", settings.dump()}, {"test_acc", std::to_string(training.test_acc.back())}});
-              }
-              results["log"] = log;
-              results["transitions"] = support::transitions_json(training);
-              if (epoch > 0) file.write(results);
-            });
+  const double accuracy = train(
+      s, bench, title, s.method, eval_batch, log,
+      [&](support::Trainer& trainer, std::int64_t epoch, const support::TrainingLog& training) {
+        const bool final = epoch == s.epochs;
+        if (epoch <= 1 || epoch % 10 == 0 || final) {
+          last = diagnose(trainer, eval_batch);
+          log.push_back(log_entry(epoch, last));
+          if (!s.run.quiet) {
+            const auto figure = [](const diagnostics::Measured& m) {
+              return m.value ? fmt::format("{:.3e}", *m.value) : std::string("null");
+            };
+            fmt::print("  epoch {}: |h_L| {} |g_2| {} accuracy on {} samples {:.4f}\n", epoch,
+                       figure(last.hidden.back()), figure(last.gradients[judged_layer]), eval_batch.target.size(0),
+                       last.accuracy);
+          }
+        }
+        if (final) {
+          support::save_weights(weights_path, trainer.module(), support::rule_name(s.method), trainer.credit_tensors(),
+                                {{"config", settings.dump()}, {"test_acc", std::to_string(training.test_acc.back())}});
+        }
+        results["log"] = log;
+        results["transitions"] = support::transitions_json(training);
+        if (epoch > 0) file.write(results);
+      });
 
   const auto [letter, why] = outcome(s, last, accuracy, baseline, eval_batch.target.size(0));
   results["final_test_acc"] = accuracy;
@@ -274,12 +247,9 @@ void run(const Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app(
+  return support::run_with_flags<Settings>(
       "Trains DFA, or another rule, on a residual MLP (d=256, L=4) with a penalty on each block's output, and judges "
       "the outcome:\n"
       "A bounded, healthy and better than frozen blocks; B bounded and healthy but not better; C still exploded.",
-      "dfa_residual_penalty");
-  Settings settings;
-  add_flags(app, settings);
-  return support::run_program(app, argc, argv, [&] { run(settings); });
+      "dfa_residual_penalty", argc, argv, declare, run);
 }

@@ -8,11 +8,11 @@
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/vec.hpp>
 #include <creditlib/diagnostics/alignment.hpp>
-#include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/schedule/blend.hpp>
 #include <creditlib/schedule/switch_at.hpp>
+#include <creditlib/scope/eval_mode.hpp>
 #include <functional>
 #include <map>
 
@@ -39,54 +39,30 @@ struct Settings {
   support::Resume resume() const { return {.lists = {"schedules"}, .retrain = retrain}; }
 };
 
-void add_flags(CLI::App& app, Settings& s) {
-  using support::flag;
-  const auto count = [&](const std::string& name, std::int64_t& value, const char* what) {
-    app.add_option(flag(name), value, what)->check(support::whole(1))->capture_default_str();
-  };
-  const auto number = [&](const std::string& name, double& value, const char* what) {
-    app.add_option(flag(name), value, what)->check(support::not_negative())->capture_default_str();
-  };
-  count("num_blocks", s.num_blocks, "L");
-  count("d_hidden", s.d_hidden, "d");
-  count("epochs", s.epochs, "the learning rate's cosine falls to 0 over them");
-  count("M", s.M, "directions of the vector net's perturbation targets");
-  number("lr", s.lr, "AdamW's learning rate");
-  number("lr_fb", s.lr_fb, "the vector net's learning rate (Adam)");
-  number("wd", s.wd, "AdamW's weight decay");
-  number("pert_eps", s.pert_eps, "length of the vector net's perturbations");
-  app.add_option("--schedules", s.schedules,
-                 "DFA_only, Vec_only_from_0, Vec_early_then_DFA_T{k}, DFA_then_Vec_T{k}, Hybrid_blend_{alpha}; "
-                 "published: the first four with k = 5 and 20 of 100 epochs, or in proportion to --epochs")
-      ->expected(1, -1)
-      ->capture_default_str();
-  app.add_option("--seed", s.seed, "of the weights, the feedback and the batches")->capture_default_str();
-  app.add_option(flag("credit_point"), s.credit_point,
-                 "where the vector net estimates block l's credit: input (the script's way) or output")
-      ->check(CLI::IsMember({"input", "output"}))
-      ->capture_default_str();
-  app.add_option(flag("output_dir"), s.output_dir, "where schedules_s{seed}.json goes")->capture_default_str();
-  support::add_retrain_flag(app, s.retrain);
-  support::add_run_flags(app, s.run);
+void declare(support::Flags& flags, Settings& s) {
+  flags.count("num_blocks", s.num_blocks, 1, "L");
+  flags.count("d_hidden", s.d_hidden, 1, "d");
+  flags.record("batch_size", s.run.batch_size);
+  flags.count("epochs", s.epochs, 1, "the learning rate's cosine falls to 0 over them");
+  flags.number("lr", s.lr, "AdamW's learning rate");
+  flags.number("lr_fb", s.lr_fb, "the vector net's learning rate (Adam)");
+  flags.number("wd", s.wd, "AdamW's weight decay");
+  flags.count("M", s.M, 1, "directions of the vector net's perturbation targets");
+  flags.number("pert_eps", s.pert_eps, "length of the vector net's perturbations");
+  flags.add("schedules", s.schedules,
+            "DFA_only, Vec_only_from_0, Vec_early_then_DFA_T{k}, DFA_then_Vec_T{k}, Hybrid_blend_{alpha}; published: "
+            "the first four with k = 5 and 20 of 100 epochs, or in proportion to --epochs");
+  flags.add("seed", s.seed, "of the weights, the feedback and the batches");
+  flags.choice("credit_point", s.credit_point, {"input", "output"},
+               "where the vector net estimates block l's credit: input (the script's way) or output");
+  flags.record("dataset", s.run.dataset);
+  flags.record("limit_train", s.run.limit_train);
+  flags.add("output_dir", s.output_dir, "where schedules_s{seed}.json goes");
+  support::add_retrain_flag(flags, s.retrain);
+  support::add_run_flags(flags, s.run);
 }
 
-Json config(const Settings& s) {
-  return {{"num_blocks", s.num_blocks},
-          {"d_hidden", s.d_hidden},
-          {"batch_size", s.run.batch_size},
-          {"epochs", s.epochs},
-          {"lr", s.lr},
-          {"lr_fb", s.lr_fb},
-          {"wd", s.wd},
-          {"M", s.M},
-          {"pert_eps", s.pert_eps},
-          {"schedules", s.schedules},
-          {"seed", s.seed},
-          {"credit_point", s.credit_point},
-          {"dataset", s.run.dataset},
-          {"limit_train", s.run.limit_train},
-          {"output_dir", s.output_dir}};
-}
+Json config(const Settings& s) { return support::config_of(s, declare); }
 
 /// A schedule of the script by its name.
 struct ScheduleSpec {
@@ -138,13 +114,11 @@ std::string mode_of(const ScheduleSpec& spec, const std::vector<double>& weights
   return vec ? "vec" : "dfa";
 }
 
-std::unique_ptr<support::AnyTrainer> make_trainer(const ScheduleSpec& spec, const Settings& s,
-                                                  const support::Workbench& bench) {
+support::Trainer make_trainer(const ScheduleSpec& spec, const Settings& s, const support::Workbench& bench) {
   using namespace creditlib;
   torch::manual_seed(static_cast<std::uint64_t>(s.seed));
   ResidualMLP model({.input = bench.input(), .width = s.d_hidden, .classes = bench.classes(), .blocks = s.num_blocks});
   model->to(torch::Device(bench.device()));
-  const auto held = std::make_shared<support::HeldModel<ResidualMLP>>(model);
   const TrainerOptions options{.lr = s.lr, .weight_decay = s.wd, .clip_norm = 1.0, .epochs = s.epochs, .seed = s.seed};
   const Vec vec{.directions = s.M,
                 .epsilon = s.pert_eps,
@@ -153,25 +127,24 @@ std::unique_ptr<support::AnyTrainer> make_trainer(const ScheduleSpec& spec, cons
   using Kind = ScheduleSpec::Kind;
   switch (spec.kind) {
     case Kind::DfaOnly:
-      return support::any_trainer(LocalTrainer(model, DFA{}, options), held);
+      return support::Trainer(LocalTrainer(model, DFA{}, options));
     case Kind::VecOnly:
-      return support::any_trainer(LocalTrainer(model, vec, options), held);
+      return support::Trainer(LocalTrainer(model, vec, options));
     case Kind::VecThenDfa:
-      return support::any_trainer(LocalTrainer(model, Mix{vec, DFA{}}, options, SwitchAt{.epoch = spec.switch_epoch}),
-                                  held);
+      return support::Trainer(LocalTrainer(model, Mix{vec, DFA{}}, options, SwitchAt{.epoch = spec.switch_epoch}));
     case Kind::DfaThenVec:
       // The script trains the net from five epochs before the last one of DFA on.
-      return support::any_trainer(
-          LocalTrainer(model, Mix{DFA{}, vec}, options, SwitchAt{.epoch = spec.switch_epoch, .lead = 6}), held);
+      return support::Trainer(
+          LocalTrainer(model, Mix{DFA{}, vec}, options, SwitchAt{.epoch = spec.switch_epoch, .lead = 6}));
     default:
-      return support::any_trainer(LocalTrainer(model, Mix{DFA{}, vec}, options, Blend{.alpha = spec.alpha}), held);
+      return support::Trainer(LocalTrainer(model, Mix{DFA{}, vec}, options, Blend{.alpha = spec.alpha}));
   }
 }
 
 /// Gamma and rho on the first test batch, in eval mode. As the script has it, block l's credit is compared at its input
 /// h_l; beside it at its output h_{l+1}.
-void diagnose(support::AnyTrainer& trainer, const creditlib::data::Batch& batch, std::int64_t epoch, Json& entry) {
-  const diagnostics::EvalMode eval(trainer.model().module());
+void diagnose(support::Trainer& trainer, const creditlib::data::Batch& batch, std::int64_t epoch, Json& entry) {
+  const diagnostics::EvalMode eval(trainer.module());
   const auto& [x, y] = batch;
   const auto credits = trainer.raw_credits(x, y);
   const auto gradients = trainer.model().true_gradients(x, y);
@@ -256,8 +229,8 @@ std::vector<std::string> judgement(const Json& results, std::int64_t epochs) {
 void train(const std::string& name, const ScheduleSpec& spec, const Settings& s, const support::Workbench& bench,
            const std::function<void(const Json&)>& record) {
   const auto eval_batch = bench.first_test_samples(s.run.batch_size, /*flat=*/true);
-  const auto trainer = make_trainer(spec, s, bench);
-  if (bench.cuda_graph()) trainer->use_cuda_graphs();
+  auto trainer = make_trainer(spec, s, bench);
+  if (bench.cuda_graph()) trainer.use_cuda_graphs();
   auto batches = bench.train_batches(s.seed, /*flat=*/true);
   auto test = bench.test_batches(/*flat=*/true);
   Json entry{{"test_acc", Json::array()},   {"train_loss", Json::array()},  {"gamma", Json::array()},
@@ -272,13 +245,13 @@ void train(const std::string& name, const ScheduleSpec& spec, const Settings& s,
                      .settings = support::fixed_settings(config(s), s.resume()),
                      .record = &entry,
                      .retrain = s.retrain}};
-  support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
+  support::train(trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     entry["test_acc"] = log.test_acc;
     entry["train_loss"] = log.train_loss;
     entry["transitions"] = support::transitions_json(log);
     entry["ms_per_step"] = support::median(log.ms_per_step);
-    entry["credit_mode"].push_back(mode_of(spec, trainer->weights()));
-    if (epoch % 5 == 0 || epoch <= 5 || epoch == s.epochs) diagnose(*trainer, eval_batch, epoch, entry);
+    entry["credit_mode"].push_back(mode_of(spec, trainer.weights()));
+    if (epoch % 5 == 0 || epoch <= 5 || epoch == s.epochs) diagnose(trainer, eval_batch, epoch, entry);
     entry["environment"] = support::environment(bench.device());
     entry["finished"] = epoch == s.epochs;
     record(entry);
@@ -362,11 +335,8 @@ void run(Settings s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app(
+  return support::run_with_flags<Settings>(
       "Trains a residual MLP under schedules of DFA's and a vector net's credit, and compares early with late good "
       "credit.",
-      "schedule_timing");
-  Settings settings;
-  add_flags(app, settings);
-  return support::run_program(app, argc, argv, [&] { run(settings); });
+      "schedule_timing", argc, argv, declare, run);
 }

@@ -80,15 +80,15 @@ class Sweep {
     auto test = bench.test_batches(/*flat=*/true);
     auto model = snapshots.load(epoch, bench);
     for (const auto& method : methods) {
-      const auto trainer = sweep::make_trainer(s_, method, epoch, model);
-      const double accuracy = support::accuracy(*trainer, test);
+      auto trainer = sweep::make_trainer(s_, method, epoch, model);
+      const double accuracy = support::accuracy(trainer, test);
       if (method == methods.front() && !s_.run.quiet) {
         fmt::print("accuracy {:.4f}, loss on the same batch {:.4f}, on the held-out one {:.4f}\n", accuracy,
                    creditlib::diagnostics::mean_loss(model, fixed.same.input, fixed.same.target),
                    creditlib::diagnostics::mean_loss(model, fixed.held.input, fixed.held.target));
       }
-      if (method == "vec_eT_M4") sweep::learn(s_, *trainer, epoch, bench);
-      add(sweep::measured(s_, method, epoch, accuracy, model, *trainer, fixed));
+      if (method == "vec_eT_M4") sweep::learn(s_, trainer, epoch, bench);
+      add(sweep::measured(s_, method, epoch, accuracy, model, trainer, fixed));
       write(bench);
       if (support::interrupted()) throw support::Interrupted();
     }
@@ -121,7 +121,8 @@ class Sweep {
   std::vector<std::string> judged_;
 };
 
-void run(const Settings& s) {
+void run(Settings s) {
+  sweep::settle(s);
   Sweep experiment(s);
   const sweep::Snapshots snapshots(s);
   const support::Workbench bench(s.run);
@@ -132,14 +133,8 @@ void run(const Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app(
+  return support::run_with_flags<Settings>(
       "At snapshots of a back-propagation run, measures whether each rule's update lowers the loss on its own batch "
       "and on another.",
-      "snapshot_time_sweep");
-  Settings settings;
-  sweep::add_flags(app, settings);
-  return support::run_program(app, argc, argv, [&] {
-    sweep::settle(settings);
-    run(settings);
-  });
+      "snapshot_time_sweep", argc, argv, sweep::declare, run);
 }

@@ -171,7 +171,7 @@ class Experiment {
   toy_lq::Problem problem_;
 };
 
-void run(const Settings& s) {
+void run(Settings s) {
   support::check_distinct("--methods", s.methods);
   support::set_threads({.threads = s.threads});
   Experiment(s).run();
@@ -180,8 +180,7 @@ void run(const Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Measures credit rules on noisy linear dynamics whose exact credit is known in closed form.", "toy_lq");
-  Settings settings;
-  toy_lq::add_flags(app, settings);
-  return support::run_program(app, argc, argv, [&] { run(settings); });
+  return support::run_with_flags<Settings>(
+      "Measures credit rules on noisy linear dynamics whose exact credit is known in closed form.", "toy_lq", argc,
+      argv, toy_lq::declare, run);
 }

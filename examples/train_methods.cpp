@@ -8,8 +8,8 @@
 #include <chrono>
 #include <cmath>
 #include <creditlib/diagnostics/alignment.hpp>
-#include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/diagnostics/norms.hpp>
+#include <creditlib/scope/eval_mode.hpp>
 
 #include "support/figures.hpp"
 #include "support/methods.hpp"
@@ -40,77 +40,41 @@ struct Settings {
   support::Resume resume() const { return {.lists = {"methods", "seeds"}, .retrain = retrain}; }
 };
 
-void add_flags(CLI::App& app, Settings& s) {
-  using support::flag;
-  app.add_option("--arch", s.arch, "resmlp (d=256, L=4), resmlp_d512_L2, vit, resnet or cnn")
-      ->check(CLI::IsMember(support::arch_names()))
-      ->capture_default_str();
-  app.add_option("--methods", s.methods,
-                 "bp, fa, dfa, oracle, vec, value_net, state_predictor, ep; controls: frozen (blocks fixed, embed by "
-                 "DFA's credit), frozen_bp (embed by bp), shallow (no blocks)")
-      ->expected(1, -1)
-      ->check(CLI::IsMember(support::method_names()))
-      ->capture_default_str();
-  app.add_option("--seeds", s.seeds, "one run of each method a seed")->expected(1, -1)->capture_default_str();
-  app.add_option("--epochs", s.epochs, "the learning rate's cosine falls to 0 over them")
-      ->check(support::whole(1))
-      ->capture_default_str();
-  app.add_option(flag("num_blocks"), s.num_blocks, "L of a residual MLP (0: the network's own)")
-      ->check(support::whole(0))
-      ->capture_default_str();
-  app.add_option(flag("d_hidden"), s.d_hidden, "d of a residual MLP (0: the network's own)")
-      ->check(support::whole(0))
-      ->capture_default_str();
-  app.add_option(flag("output_dir"), s.output_dir, "where results_{dataset}.json goes")->capture_default_str();
-  app.add_option(flag("penalty_lam"), s.penalty_lam, "adds this times the mean of ||f_l||^2 to each block's loss")
-      ->check(support::not_negative())
-      ->capture_default_str();
-  app.add_option("--clip", s.clip, "clips each block's gradient norm to this (0: not at all)")
-      ->check(support::not_negative())
-      ->capture_default_str();
-  app.add_option("--lr", s.lr, "AdamW's learning rate")->check(support::not_negative())->capture_default_str();
-  app.add_option("--wd", s.wd, "AdamW's weight decay")->check(support::not_negative())->capture_default_str();
-  app.add_option(flag("init_from"), s.init_from,
-                 "start from the weights, and what the method has of its own, of this safetensors file");
-  app.add_flag(flag("save_weights"), s.save_weights,
-               "write weights, and what the method has of its own, as safetensors beside the results");
-  app.add_option("--precision", s.precision,
-                 "of large matrix products: float32, or bf16 with float32 weights (residual MLPs)")
-      ->check(CLI::IsMember({"float32", "bf16"}))
-      ->capture_default_str();
-  app.add_option(flag("credit_point"), s.credit_point,
-                 "where oracle, vec, value_net and state_predictor estimate block l's credit: at its output, or at its "
-                 "input (networks whose hidden states have one shape)")
-      ->check(CLI::IsMember({"output", "input"}))
-      ->capture_default_str();
-  support::add_retrain_flag(app, s.retrain);
-  support::add_run_flags(app, s.run);
+void declare(support::Flags& flags, Settings& s) {
+  flags.choice("arch", s.arch, support::arch_names(), support::archs_text());
+  flags.count("num_blocks", s.num_blocks, 0, "L of a residual MLP (0: the network's own)");
+  flags.count("d_hidden", s.d_hidden, 0, "d of a residual MLP (0: the network's own)");
+  flags.record("dataset", s.run.dataset);
+  flags.choice("methods", s.methods, registry::method_names(), registry::methods_text());
+  flags.add("seeds", s.seeds, "one run of each method per seed");
+  flags.count("epochs", s.epochs, 1, "the learning rate's cosine falls to 0 over them");
+  flags.record("gpu", s.run.gpu);
+  flags.add("output_dir", s.output_dir, "where results_{dataset}.json goes");
+  flags.number("penalty_lam", s.penalty_lam, "adds this times the mean of ||f_l||^2 to each block's loss");
+  flags.number("clip", s.clip, "clips each block's gradient norm to this (0: not at all)");
+  flags.record("batch_size", s.run.batch_size);
+  flags.number("lr", s.lr, "AdamW's learning rate");
+  flags.number("wd", s.wd, "AdamW's weight decay");
+  flags.record("limit_train", s.run.limit_train);
+  flags.add("init_from", s.init_from,
+            "start from the weights, and what the method has of its own, of this safetensors file");
+  flags.choice("precision", s.precision, {"float32", "bf16"},
+               "of large matrix products: float32, or bf16 with float32 weights (residual MLPs)");
+  flags.choice("credit_point", s.credit_point, {"output", "input"},
+               "where oracle, vec, value_net and state_predictor estimate block l's credit: at its output, or at its "
+               "input (networks whose hidden states have one shape)");
+  flags.add("save_weights", s.save_weights,
+            "write weights, and what the method has of its own, as safetensors beside the results",
+            support::Flags::apart);
+  support::add_retrain_flag(flags, s.retrain);
+  support::add_run_flags(flags, s.run);
 }
 
-Json config(const Settings& s) {
-  return {{"arch", s.arch},
-          {"num_blocks", s.num_blocks},
-          {"d_hidden", s.d_hidden},
-          {"dataset", s.run.dataset},
-          {"methods", s.methods},
-          {"seeds", s.seeds},
-          {"epochs", s.epochs},
-          {"gpu", s.run.gpu},
-          {"output_dir", s.output_dir},
-          {"penalty_lam", s.penalty_lam},
-          {"clip", s.clip},
-          {"batch_size", s.run.batch_size},
-          {"lr", s.lr},
-          {"wd", s.wd},
-          {"limit_train", s.run.limit_train},
-          {"init_from", s.init_from},
-          {"precision", s.precision},
-          {"credit_point", s.credit_point}};
-}
+Json config(const Settings& s) { return support::config_of(s, declare); }
 
 /// On the first samples of the test set, in eval mode: the rule's own credit against the network's own gradients.
-Json diagnose(support::AnyTrainer& trainer, const data::Batch& batch) {
-  const diagnostics::EvalMode eval(trainer.model().module());
+Json diagnose(support::Trainer& trainer, const data::Batch& batch) {
+  const diagnostics::EvalMode eval(trainer.module());
   const auto& [x, y] = batch;
   const auto gradients = trainer.model().true_gradients(x, y);
   const auto credits = trainer.raw_credits(x, y);
@@ -147,13 +111,12 @@ std::filesystem::path weights_path(const Settings& s, const std::string& method,
          fmt::format("weights_{}_{}_s{}.safetensors", s.run.dataset, method, seed);
 }
 
-std::unique_ptr<support::AnyTrainer> make_trainer(const std::string& method, std::int64_t seed, const Settings& s,
-                                                  const support::Workbench& bench) {
+support::Trainer make_trainer(const std::string& method, std::int64_t seed, const Settings& s,
+                              const support::Workbench& bench) {
   torch::manual_seed(static_cast<std::uint64_t>(seed));
   support::MethodSettings settings{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = seed},
-                                   .penalty = s.penalty_lam,
-                                   .batch_size = s.run.batch_size};
-  if (s.credit_point == "input") settings.estimate_at(creditlib::CreditPoint::BlockInput);
+                                   .penalty = s.penalty_lam};
+  if (s.credit_point == "input") settings.rule.estimate_at(creditlib::CreditPoint::BlockInput);
   if (s.clip > 0) settings.options.clip_norm = s.clip;
   if (s.precision == "bf16") settings.options.precision = creditlib::MatmulPrecision::BFloat16;
   return support::make_trainer(s.arch, method, bench, settings, s.init_from, s.d_hidden, s.num_blocks);
@@ -162,7 +125,7 @@ std::unique_ptr<support::AnyTrainer> make_trainer(const std::string& method, std
 /// One method with one seed. `record` is called after every epoch with what is known by then.
 void run(const std::string& method, std::int64_t seed, const Settings& s, const support::Workbench& bench,
          const std::function<void(const Json&)>& record) {
-  const auto trainer = make_trainer(method, seed, s, bench);
+  auto trainer = make_trainer(method, seed, s, bench);
   const bool flat = support::takes_flat_images(s.arch);
   auto batches = bench.train_batches(seed, flat);
   auto test = bench.test_batches(flat);
@@ -177,11 +140,11 @@ void run(const std::string& method, std::int64_t seed, const Settings& s, const 
       .eval_batch = eval_batch,
       .checkpoint = {
           .path = checkpoint, .settings = support::fixed_settings(config(s), s.resume()), .retrain = s.retrain}};
-  support::train(*trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
+  support::train(trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     const bool last = epoch == s.epochs;
     if (last && s.save_weights) {
-      support::save_weights(weights_path(s, method, seed), trainer->model().module(), support::rule_name(method),
-                            trainer->credit_tensors(),
+      support::save_weights(weights_path(s, method, seed), trainer.module(), support::rule_name(method),
+                            trainer.credit_tensors(),
                             {{"arch", s.arch},
                              {"dataset", s.run.dataset},
                              {"method", method},
@@ -190,14 +153,14 @@ void run(const std::string& method, std::int64_t seed, const Settings& s, const 
                              {"epochs", std::to_string(s.epochs)}});
     }
     const auto start = std::chrono::steady_clock::now();
-    const auto figures = diagnose(*trainer, eval_batch);
+    const auto figures = diagnose(trainer, eval_batch);
     const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - start;
     record({{"log", {{"train_loss", log.train_loss}, {"train_acc", log.train_acc}, {"test_acc", log.test_acc}}},
             {"diagnostics", figures},
             {"diagnostics_ms", taken.count()},
             {"transitions", support::transitions_json(log)},
             {"ms_per_step", support::median(log.ms_per_step)},
-            {"steps", trainer->steps()},
+            {"steps", trainer.steps()},
             {"environment", support::environment(bench.device())},
             {"finished", last}});
   });
@@ -236,7 +199,7 @@ void print_table(const Json& results, const Settings& s, const std::filesystem::
              fmt::join(s.seeds, " "), table.text(), path.string());
 }
 
-void run_all(const Settings& s) {
+void run_all(Settings s) {
   if ((s.num_blocks > 0 || s.d_hidden > 0) && !support::takes_flat_images(s.arch)) {
     throw support::UsageError("--num_blocks and --d_hidden are of residual MLPs; --arch " + s.arch + " has its own");
   }
@@ -270,11 +233,8 @@ void run_all(const Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app(
+  return support::run_with_flags<Settings>(
       "Trains a network with back-propagation and with local credit rules, and measures how well each rule's "
       "credit\naligns with the true gradient.",
-      "train_methods");
-  Settings settings;
-  add_flags(app, settings);
-  return support::run_program(app, argc, argv, [&] { run_all(settings); });
+      "train_methods", argc, argv, declare, run_all);
 }

@@ -52,10 +52,10 @@ void check_refusals(Trainer& trainer) {
   CHECK(says(refusal(trainer, torch::zeros({}), y), {"x is ()", "at least one sample"}));
   CHECK(says(refusal(trainer, x.narrow(0, 0, 0), y.narrow(0, 0, 0)), {"x is (0, 6)", "at least one sample"}));
   CHECK(says(refusal(trainer, x, torch::Tensor()), {"target is undefined"}));
-  CHECK(says(refusal(trainer, x, y.narrow(0, 0, 6)), {"target is (6) Long", "each of the 7 samples"}));
+  CHECK(says(refusal(trainer, x, y.narrow(0, 0, 6)), {"target is (6) int64", "each of the 7 samples"}));
   CHECK(says(refusal(trainer, x, y + 3), {"label is", "expected 0..3", "4 classes"}));
   CHECK(says(refusal(trainer, x, y - 4), {"label is -4", "expected 0..3"}));
-  CHECK(says(refusal(trainer, x, y.to(torch::kFloat32)), {"target is (7) Float", "Long"}));
+  CHECK(says(refusal(trainer, x, y.to(torch::kFloat32)), {"target is (7) float32", "int64"}));
   CHECK(says(refusal(trainer, x, y.to(on_meta)), {"meta"}));
   CHECK(says(refusal(trainer, torch::zeros({7, 5}), y), {"shapes cannot be multiplied"}));
   CHECK(refusal(trainer, x, y) == "");  // and a good batch is not refused
@@ -143,8 +143,8 @@ TEST_CASE("a target of SquaredError that does not fit is refused", "[errors]") {
   CHECK(says(error_of([&] {
                trainer.step(x, torch::zeros({7, 3}));
              }),
-             {"SquaredError", "(7, 3) Float", "(7, 4) Float"}));
-  CHECK(says(error_of([&] { trainer.step(x, torch::zeros({7, 4}, torch::kFloat64)); }), {"Double", "Float"}));
+             {"SquaredError", "(7, 3) float32", "(7, 4) float32"}));
+  CHECK(says(error_of([&] { trainer.step(x, torch::zeros({7, 4}, torch::kFloat64)); }), {"float64", "float32"}));
   CHECK(error_of([&] { trainer.step(x, torch::zeros({7, 4})); }) == "(nothing was thrown)");
 }
 
@@ -176,11 +176,11 @@ TEST_CASE("credits that do not fit are refused with what was expected, and the p
   };
 
   CHECK(says(message(1, torch::zeros({7, 6, 1, 1})),
-             {"credit 1 as (7, 6, 1, 1) Float", "expected (7, 5, 6, 6) Float", "output of block 0"}));
+             {"credit 1 as (7, 6, 1, 1) float32", "expected (7, 5, 6, 6) float32", "output of block 0"}));
   CHECK(says(message(2, torch::zeros({1, 4, 3, 3})),
              {"credit 2 as (1, 4, 3, 3)", "expected (7, 4, 3, 3)", "output of block 1"}));
-  CHECK(says(message(2, torch::zeros({7, 4})), {"credit 2 as (7, 4) Float"}));
-  CHECK(says(message(0, torch::zeros({7, 3, 6, 6}, torch::kFloat64)), {"credit 0 as (7, 3, 6, 6) Double", "h_0"}));
+  CHECK(says(message(2, torch::zeros({7, 4})), {"credit 2 as (7, 4) float32"}));
+  CHECK(says(message(0, torch::zeros({7, 3, 6, 6}, torch::kFloat64)), {"credit 0 as (7, 3, 6, 6) float64", "h_0"}));
   CHECK(says(message(0, torch::zeros({7, 3, 6, 6}, torch::kMeta)), {"on meta"}));
   CHECK(says(message(2, torch::Tensor()), {"credit 2 as undefined"}));
   CHECK(says(message(0, torch::Tensor()), {"no credit for h_0"}));
@@ -203,13 +203,13 @@ TEST_CASE("factors of credit that do not fit are refused with what was expected,
   CHECK(says(message([](auto& a) {
                a[1].left = torch::zeros({6, 4});
              }),
-             {"credit 1 as (6, 4) Float", "expected (7, r)"}));
-  CHECK(says(message([](auto& a) { a[2].right = torch::zeros({5, 3}); }), {"credit 2", "times (5, 3) Float"}));
-  CHECK(says(message([](auto& a) { a[2].scale = torch::ones({7}); }), {"scaled by (7) Float", "1 or (7, 1)"}));
+             {"credit 1 as (6, 4) float32", "expected (7, r)"}));
+  CHECK(says(message([](auto& a) { a[2].right = torch::zeros({5, 3}); }), {"credit 2", "times (5, 3) float32"}));
+  CHECK(says(message([](auto& a) { a[2].scale = torch::ones({7}); }), {"scaled by (7) float32", "1 or (7, 1)"}));
   CHECK(says(message([](auto& a) {
                a[0].scale = torch::ones({7, 1}, torch::kFloat64);
              }),
-             {"credit 0", "scaled by (7, 1) Double"}));
+             {"credit 0", "scaled by (7, 1) float64"}));
   CHECK(message([](auto& a) { a[1].scale = torch::ones({7, 1}); }) == "(nothing was thrown)");
 }
 
@@ -233,7 +233,7 @@ TEST_CASE("a model of two dtypes, or none at all, is refused", "[errors]") {
   auto mixed = small_model();
   mixed->named_parameters()["blocks.1.w1.weight"].set_data(torch::zeros({5, 5}, torch::kFloat64));
 
-  CHECK(says(trainer_refusal(mixed), {"blocks.1.w1.weight is (5, 5) Double", "embed.weight is (5, 6) Float"}));
+  CHECK(says(trainer_refusal(mixed), {"blocks.1.w1.weight is (5, 5) float64", "embed.weight is (5, 6) float32"}));
   CHECK(says(trainer_refusal(std::shared_ptr<OddNetwork>()), {"model"}));
   CHECK(trainer_refusal(ResidualMLP(nullptr)) != "(nothing was thrown)");
 }

@@ -39,7 +39,7 @@ MemoryUse memory_of(const Settings& settings) {
   const auto before = static_cast<double>(bytes->held());
   for (int i = 0; i < 2; ++i) loop.step();
   double gradients = 0;
-  for (const auto& [name, parameter] : loop.stepper().parameters()) {
+  for (const auto& parameter : loop.trainer().parameters()) {
     if (parameter.requires_grad()) gradients += static_cast<double>(parameter.nbytes());
   }
   const auto peak = static_cast<double>(bytes->peak());

@@ -9,6 +9,8 @@
 #include <creditlib/runtime/matmul.hpp>
 #include <thread>
 
+#include "registry/networks.hpp"
+
 namespace bench {
 namespace {
 
@@ -38,6 +40,12 @@ void take_number(std::vector<std::string>& arguments, const std::string& flag, s
 }
 
 }  // namespace
+
+std::vector<std::string> models() {
+  auto names = registry::network_names();
+  std::erase_if(names, [](const auto& name) { return registry::facts_of(name).other_sizes; });
+  return names;
+}
 
 std::string Settings::resolved_path() const {
   if (path != "auto") return path;
@@ -96,7 +104,7 @@ Settings take_common_settings(std::vector<std::string>& arguments) {
 Settings take_settings(std::vector<std::string>& arguments) {
   auto s = take_common_settings(arguments);
   take_text(arguments, "--rule", s.rule);
-  take_text(arguments, "--model", s.model, {"resmlp", "cnn", "resnet", "vit"});
+  take_text(arguments, "--model", s.model, models());
   take_text(arguments, "--path", s.path, {"auto", "generic", "closed_form", "constant_memory"});
   take_text(arguments, "--precision", s.precision, {"float32", "bf16"});
   take_text(arguments, "--nets", s.nets, {"learn", "fixed"});

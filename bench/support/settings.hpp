@@ -31,6 +31,9 @@ struct Settings {
   void apply() const;
 };
 
+/// The registry's networks; resmlp stands for all its sizes.
+std::vector<std::string> models();
+
 /// Takes the flags of Settings out of a command line and leaves what it does not know.
 Settings take_settings(std::vector<std::string>& arguments);
 /// The same of those that hold for all of a program's benchmarks: device, matmul, classes, batch, threads.

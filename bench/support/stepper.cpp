@@ -2,20 +2,17 @@
 
 #include <algorithm>
 #include <creditlib/error.hpp>
-#include <creditlib/model/residual_mlp.hpp>
-#include <creditlib/model/small_cnn.hpp>
-#include <creditlib/model/small_resnet.hpp>
-#include <creditlib/model/vit_mini.hpp>
+#include <optional>
+#include <utility>
+
+#include "registry/networks.hpp"
+#include "registry/rules.hpp"
 
 namespace bench {
 
+/// rule_trainers.hpp, compiled in stepper_*.cpp.
 template <class Model>
-std::unique_ptr<Stepper> stepper_on(Model model, const Settings& settings);
-
-extern template std::unique_ptr<Stepper> stepper_on(creditlib::ResidualMLP, const Settings&);
-extern template std::unique_ptr<Stepper> stepper_on(creditlib::SmallCNN, const Settings&);
-extern template std::unique_ptr<Stepper> stepper_on(creditlib::SmallResNet, const Settings&);
-extern template std::unique_ptr<Stepper> stepper_on(creditlib::ViTMini, const Settings&);
+Stepper stepper_on(Model model, const Settings& settings, bool mean_over_positions);
 
 namespace {
 
@@ -29,44 +26,46 @@ void put(const char* owner, const creditlib::NamedTensors& into, const creditlib
     if (found == into.end() || found->second.sizes() != value.sizes()) {
       throw creditlib::Error(c10::str(owner, " has no ", name, " of the sizes ", value.sizes()));
     }
-    found->second.copy_(value);
+    torch::Tensor(found->second).copy_(value);
   }
 }
 
-template <class Model>
-std::unique_ptr<Stepper> started(Model model, const Settings& settings, const Start& start) {
-  model->to(torch::Device(settings.device));
-  auto stepper = stepper_on(model, settings);
-  put("the network", stepper->parameters(), start.weights);
-  put("the rule", stepper->credit_tensors(), start.credit);
-  return stepper;
+Stepper seeded(const Settings& s) {
+  torch::manual_seed(1);
+  return make_stepper(s);
 }
 
 }  // namespace
 
 const std::vector<std::string>& rules() {
-  static const std::vector<std::string> names{"bp",  "dfa",       "dfa_dense",       "fa", "oracle",
-                                              "vec", "value_net", "state_predictor", "ep"};
+  static const auto names = [] {
+    auto all = registry::rule_names();
+    all.insert(std::find(all.begin(), all.end(), "dfa") + 1, "dfa_dense");
+    return all;
+  }();
   return names;
 }
 
-std::unique_ptr<Stepper> make_stepper(const Settings& s, const Start& start) {
+Stepper make_stepper(const Settings& s, const Start& start) {
   if (std::find(rules().begin(), rules().end(), s.rule) == rules().end()) {
     std::string names;
     for (const auto& name : rules()) names += " " + name;
     throw creditlib::Error("there is no rule " + s.rule + ", only" + names);
   }
-  if (s.model == "cnn") return started(creditlib::SmallCNN({.classes = s.classes}), s, start);
-  if (s.model == "resnet") return started(creditlib::SmallResNet({.classes = s.classes}), s, start);
-  if (s.model == "vit") return started(creditlib::ViTMini({.classes = s.classes}), s, start);
-  return started(creditlib::ResidualMLP(
-                     {.input = channels * image * image, .width = s.width, .classes = s.classes, .blocks = s.blocks}),
-                 s, start);
+  std::optional<Stepper> stepper;
+  registry::with_network(s.model, [&](const auto& network) {
+    auto model =
+        network.make({.classes = s.classes, .channels = channels, .side = image, .width = s.width, .blocks = s.blocks});
+    model->to(torch::Device(s.device));
+    stepper = stepper_on(model, s, network.facts.mean_over_positions);
+  });
+  if (!stepper) throw creditlib::Error("there is no network " + s.model);
+  put("the network", stepper->trainer.named_parameters(), start.weights);
+  put("the rule", stepper->trainer.credit_tensors(), start.credit);
+  return std::move(*stepper);
 }
 
-StepLoop::StepLoop(const Settings& s, int batches) : device_(s.device) {
-  torch::manual_seed(1);
-  stepper_ = make_stepper(s);
+StepLoop::StepLoop(const Settings& s, int batches) : device_(s.device), stepper_(seeded(s)) {
   for (int i = 0; i < batches; ++i) {
     auto x = torch::randn({s.batch, channels, image, image});
     if (s.model == "resmlp") x = x.flatten(1);

@@ -2,9 +2,10 @@
 
 #include <torch/types.h>
 
+#include <creditlib/any_trainer.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <cstddef>
-#include <memory>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,34 +15,25 @@
 
 namespace bench {
 
-/// The rules that make_stepper knows: bp, dfa, dfa_dense (its credit multiplied out), fa, oracle, vec, value_net,
-/// state_predictor, ep.
+/// The rules that make_stepper knows: the registry's, and dfa_dense (DFA whose credit is multiplied out).
 const std::vector<std::string>& rules();
 
-/// A trainer of any rule on any network, behind one type.
-class Stepper {
- public:
-  virtual ~Stepper() = default;
-  virtual void step(const torch::Tensor& x, const torch::Tensor& y) = 0;
-  /// The network's forward pass alone, without a graph, in train mode as in training.
-  virtual void forward(const torch::Tensor& x) = 0;
+/// A trainer of any rule on any network.
+struct Stepper {
+  creditlib::AnyTrainer trainer;
   /// The alignment of the rule's credit with the true gradient at every hidden state: one diagnostic of a run.
-  virtual void diagnose(const torch::Tensor& x, const torch::Tensor& y) = 0;
-  /// As a step would apply them, in the order of parameters().
-  virtual std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) = 0;
-  virtual creditlib::NamedTensors parameters() const = 0;
-  /// What the rule has of its own: feedback, nets and their optimisers, as its state names them; none in bp.
-  virtual creditlib::NamedTensors credit_tensors() const = 0;
+  std::function<void(creditlib::AnyTrainer&, const torch::Tensor&, const torch::Tensor&)> diagnose;
 };
 
-/// Where training starts: values of parameters() and of credit_tensors() by name; what is not there is drawn.
+/// Where training starts: values of the trainer's named_parameters() and credit_tensors() by name; what is not there is
+/// drawn.
 struct Start {
   creditlib::NamedTensors weights = {}, credit = {};
 };
 
 /// The rule on the network with the reference scripts' settings. Throws creditlib::Error for a rule that is not there,
 /// or not on this network or path.
-std::unique_ptr<Stepper> make_stepper(const Settings& settings, const Start& start = {});
+Stepper make_stepper(const Settings& settings, const Start& start = {});
 
 /// A stepper on a few random batches that go round.
 class StepLoop {
@@ -50,12 +42,16 @@ class StepLoop {
 
   void step() {
     const auto& [x, y] = next();
-    stepper_->step(x, y);
+    trainer().step(x, y);
   }
-  void forward() { stepper_->forward(next().first); }
+  /// The network's forward pass alone, without a graph, in train mode as in training.
+  void forward() {
+    const torch::NoGradGuard no_grad;
+    trainer().forward(next().first);
+  }
   void diagnose() {
     const auto& [x, y] = next();
-    stepper_->diagnose(x, y);
+    stepper_.diagnose(trainer(), x, y);
   }
   /// One step, watched.
   Seconds watched_step() {
@@ -64,7 +60,7 @@ class StepLoop {
     return timeline.stop();
   }
 
-  const Stepper& stepper() const { return *stepper_; }
+  creditlib::AnyTrainer& trainer() { return stepper_.trainer; }
   /// Bytes of all batches.
   std::size_t batch_bytes() const;
 
@@ -72,7 +68,7 @@ class StepLoop {
   const std::pair<torch::Tensor, torch::Tensor>& next() { return batches_[next_++ % batches_.size()]; }
 
   torch::Device device_;
-  std::unique_ptr<Stepper> stepper_;
+  Stepper stepper_;
   std::vector<std::pair<torch::Tensor, torch::Tensor>> batches_;
   std::size_t next_ = 0;
 };

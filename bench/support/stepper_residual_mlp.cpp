@@ -1,9 +1,9 @@
 #include <creditlib/model/residual_mlp.hpp>
 
-#include "support/held_stepper.hpp"
+#include "support/rule_trainers.hpp"
 
 namespace bench {
 
-template std::unique_ptr<Stepper> stepper_on(creditlib::ResidualMLP, const Settings&);
+template Stepper stepper_on(creditlib::ResidualMLP, const Settings&, bool);
 
 }  // namespace bench

@@ -1,9 +1,9 @@
 #include <creditlib/model/small_cnn.hpp>
 
-#include "support/held_stepper.hpp"
+#include "support/rule_trainers.hpp"
 
 namespace bench {
 
-template std::unique_ptr<Stepper> stepper_on(creditlib::SmallCNN, const Settings&);
+template Stepper stepper_on(creditlib::SmallCNN, const Settings&, bool);
 
 }  // namespace bench

@@ -1,9 +1,9 @@
 #include <creditlib/model/small_resnet.hpp>
 
-#include "support/held_stepper.hpp"
+#include "support/rule_trainers.hpp"
 
 namespace bench {
 
-template std::unique_ptr<Stepper> stepper_on(creditlib::SmallResNet, const Settings&);
+template Stepper stepper_on(creditlib::SmallResNet, const Settings&, bool);
 
 }  // namespace bench

@@ -1,9 +1,9 @@
 #include <creditlib/model/vit_mini.hpp>
 
-#include "support/held_stepper.hpp"
+#include "support/rule_trainers.hpp"
 
 namespace bench {
 
-template std::unique_ptr<Stepper> stepper_on(creditlib::ViTMini, const Settings&);
+template Stepper stepper_on(creditlib::ViTMini, const Settings&, bool);
 
 }  // namespace bench

@@ -2,6 +2,7 @@
 
 #include <creditlib/error.hpp>
 #include <creditlib/io/safetensors.hpp>
+#include <utility>
 
 #include "support/stepper.hpp"
 
@@ -25,16 +26,16 @@ void verify(const Settings& settings, const std::string& from, const std::string
   if (!x.defined() || !y.defined() || start.weights.empty())
     throw creditlib::Error(from + " has no x, no y or no weights");
 
-  const auto stepper = make_stepper(settings, start);
+  auto trainer = std::move(make_stepper(settings, start).trainer);
   const auto device = torch::Device(settings.device);
   creditlib::NamedTensors results;
-  const auto gradients = stepper->gradients(x[0].to(device), y[0].to(device));
-  const auto parameters = stepper->parameters();
+  const auto gradients = trainer.gradients(x[0].to(device), y[0].to(device));
+  const auto parameters = trainer.named_parameters();
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     if (gradients[i].defined()) results.emplace_back("gradient." + parameters[i].first, gradients[i]);
   }
-  for (std::int64_t n = 0; n < x.size(0); ++n) stepper->step(x[n].to(device), y[n].to(device));
-  for (const auto& [name, values] : creditlib::prefixed("weights", stepper->parameters()))
+  for (std::int64_t n = 0; n < x.size(0); ++n) trainer.step(x[n].to(device), y[n].to(device));
+  for (const auto& [name, values] : creditlib::prefixed("weights", trainer.named_parameters()))
     results.emplace_back(name, values.detach());
   creditlib::io::write_safetensors(to, results);
 }

@@ -1,12 +1,12 @@
 #include "audit/checks.hpp"
 
 #include <algorithm>
-#include <creditlib/scope/eval_mode.hpp>
-#include <creditlib/diagnostics/feedback_null.hpp>
-#include <creditlib/diagnostics/norms.hpp>
 #include <creditlib/audit/gradient_stability.hpp>
 #include <creditlib/audit/reference_validity.hpp>
 #include <creditlib/audit/scale_growth.hpp>
+#include <creditlib/diagnostics/feedback_null.hpp>
+#include <creditlib/diagnostics/norms.hpp>
+#include <creditlib/scope/eval_mode.hpp>
 #include <string>
 
 #include "support/figures.hpp"
@@ -30,12 +30,12 @@ Looks looks_of(const support::Workbench& bench, bool flat) {
   return looks;
 }
 
-std::vector<diagnostics::Measured> hidden_norms(support::AnyTrainer& trainer, const Looks& looks) {
-  const diagnostics::EvalMode eval(trainer.model().module());
+std::vector<diagnostics::Measured> hidden_norms(support::Trainer& trainer, const Looks& looks) {
+  const diagnostics::EvalMode eval(trainer.module());
   return diagnostics::median_norms(trainer.model().hidden_states(looks.batch.input));
 }
 
-std::vector<protocol::Check> checks_of(support::AnyTrainer& trainer, const Looks& looks,
+std::vector<protocol::Check> checks_of(support::Trainer& trainer, const Looks& looks,
                                        const std::vector<diagnostics::Measured>& norms_at_init) {
   auto& model = trainer.model();
   const diagnostics::EvalMode eval(model.module());
@@ -52,16 +52,16 @@ std::vector<protocol::Check> checks_of(support::AnyTrainer& trainer, const Looks
   return checks;
 }
 
-Json fresh_feedback(support::AnyTrainer& trainer, const Batch& batch, std::int64_t draws) {
-  const diagnostics::EvalMode eval(trainer.model().module());
+Json fresh_feedback(support::Trainer& trainer, const Batch& batch, std::int64_t draws) {
+  const diagnostics::EvalMode eval(trainer.module());
   const auto gradients = trainer.model().true_gradients(batch.input, batch.target);
   const auto nulls =
       diagnostics::feedback_null_alignment(trainer.raw_credits(batch.input, batch.target), gradients,
                                            [&](std::uint64_t seed) {
-                                             const auto fresh = trainer.with_seed(static_cast<std::int64_t>(seed));
-                                             while (fresh->epoch() < trainer.epoch())
-                                               fresh->end_epoch();  // its schedule stands where the trainer's does
-                                             return fresh->raw_credits(batch.input, batch.target);
+                                             auto fresh = trainer.with_seed(static_cast<std::int64_t>(seed));
+                                             while (fresh.epoch() < trainer.epoch())
+                                               fresh.end_epoch();  // its schedule stands where the trainer's does
+                                             return fresh.raw_credits(batch.input, batch.target);
                                            },
                                            {.draws = draws});
   Json json = Json::array();

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <creditlib/data/batches.hpp>
 #include <creditlib/audit/check.hpp>
+#include <creditlib/data/batches.hpp>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "support/any_trainer.hpp"
+#include "support/trainer.hpp"
 #include "support/workbench.hpp"
 
 namespace audit {
@@ -20,14 +20,14 @@ struct Looks {
 Looks looks_of(const support::Workbench& bench, bool flat);
 
 /// Norms of the hidden states, in eval mode.
-std::vector<creditlib::diagnostics::Measured> hidden_norms(support::AnyTrainer& trainer, const Looks& looks);
+std::vector<creditlib::diagnostics::Measured> hidden_norms(support::Trainer& trainer, const Looks& looks);
 
 /// D1, D2 and stability, as published and as they should be, in eval mode.
-std::vector<creditlib::protocol::Check> checks_of(support::AnyTrainer& trainer, const Looks& looks,
+std::vector<creditlib::protocol::Check> checks_of(support::Trainer& trainer, const Looks& looks,
                                                   const std::vector<creditlib::diagnostics::Measured>& norms_at_init);
 
 /// Gamma of the rule at each block's output, beside what fresh feedback would give.
-nlohmann::ordered_json fresh_feedback(support::AnyTrainer& trainer, const creditlib::data::Batch& batch,
+nlohmann::ordered_json fresh_feedback(support::Trainer& trainer, const creditlib::data::Batch& batch,
                                       std::int64_t draws);
 
 nlohmann::ordered_json json_of(const creditlib::protocol::Check& check);

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "support/flags.hpp"
 #include "support/resume.hpp"
 #include "support/workbench.hpp"
 
@@ -26,7 +26,7 @@ struct Settings {
   std::string name() const { return "audit_" + run.dataset + "_" + arch + "_" + method; }
 };
 
-void add_flags(CLI::App& app, Settings& s);
+void declare(support::Flags& flags, Settings& s);
 
 nlohmann::ordered_json config(const Settings& s);
 

@@ -15,53 +15,48 @@ const std::vector<std::string>& method_names() {
   return names;
 }
 
-void add_flags(CLI::App& app, Settings& s) {
-  using support::flag;
-  const auto count = [&](const std::string& name, std::int64_t& value, std::int64_t least, const char* what) {
-    app.add_option(flag(name), value, what)->check(support::whole(least))->capture_default_str();
-  };
-  const auto number = [&](const std::string& name, double& value, const char* what) {
-    app.add_option(flag(name), value, what)->check(support::not_negative())->capture_default_str();
-  };
-  const auto choice = [&](const std::string& name, std::string& value, const std::vector<std::string>& of,
-                          const char* what) {
-    app.add_option(flag(name), value, what)->check(CLI::IsMember(of))->capture_default_str();
-  };
-  const auto etas = [&](const std::string& name, std::vector<double>& value, const char* what) {
-    app.add_option(flag(name), value, what)->expected(1, -1)->check(support::positive())->capture_default_str();
-  };
-  count("num_blocks", s.num_blocks, 1, "L");
-  count("d_hidden", s.d_hidden, 1, "d");
-  app.add_option("--epochs", s.epochs,
-                 "of back-propagation, over which its rate falls to 0 (default: those of the last snapshot)")
-      ->check(support::whole(1));
-  app.add_option(flag("snapshot_epochs"), s.snapshot_epochs,
-                 "epochs of back-propagation at which rules are judged (0: before the first; default: 5 20 100, or in "
-                 "proportion to --epochs)")
-      ->expected(1, -1)
-      ->check(support::whole(0));
-  count("estimator_epochs", s.estimator_epochs, 0, "epochs that the vector net learns on a snapshot's features");
-  number("lr_fb", s.lr_fb, "the vector net's learning rate (Adam)");
-  etas("etas", s.etas, "step sizes of the line search");
-  app.add_option("--methods", s.methods, "dfa, vec_eT_M4, oracle_bp")
-      ->expected(1, -1)
-      ->check(CLI::IsMember(method_names()))
-      ->capture_default_str();
-  app.add_option("--seed", s.seed, "of the weights, the feedback and the batches")->capture_default_str();
-  app.add_option(flag("output_dir"), s.output_dir, "where time_sweep_L{L}_d{d}_s{seed}.json and the snapshots go")
-      ->capture_default_str();
-  support::add_retrain_flag(app, s.retrain);
-  number("lr", s.lr, "AdamW's learning rate, of the snapshots");
-  number("wd", s.wd, "AdamW's weight decay, of the snapshots");
-  choice("held_out", s.held_out, {"test", "train"},
-         "where held-out batches are from: test, or train (the script's way)");
-  choice("credit_point", s.credit_point, {"input", "output"},
-         "where vector net and oracle give block l's credit: input (the script's way) or output");
-  app.add_flag(flag("script_scale"), s.script_scale,
-               "the oracle's credit of the batch's mean loss, 1/B of the others' (the script's way)");
-  count("trials", s.trials, 0, "of the update utility with intervals (0: leave it out; it needs 20)");
-  etas("trial_etas", s.trial_etas, "step sizes that it tries");
-  support::add_run_flags(app, s.run);
+namespace {
+
+/// What a snapshot depends on.
+void declare_snapshots(support::Flags& flags, Settings& s) {
+  flags.record("dataset", s.run.dataset);
+  flags.record("limit_train", s.run.limit_train);
+  flags.record("batch_size", s.run.batch_size);
+  flags.count("num_blocks", s.num_blocks, 1, "L");
+  flags.count("d_hidden", s.d_hidden, 1, "d");
+  flags.add("epochs", s.epochs,
+            "of back-propagation, over which its rate falls to 0 (default: those of the last snapshot)",
+            {support::whole(1)}, {.shows_default = false});
+  flags.number("lr", s.lr, "AdamW's learning rate, of the snapshots");
+  flags.number("wd", s.wd, "AdamW's weight decay, of the snapshots");
+  flags.add("seed", s.seed, "of the weights, the feedback and the batches");
+}
+
+}  // namespace
+
+void declare(support::Flags& flags, Settings& s) {
+  declare_snapshots(flags, s);
+  flags.add("snapshot_epochs", s.snapshot_epochs,
+            "epochs of back-propagation at which rules are judged (0: before the first; default: 5 20 100, or in "
+            "proportion to --epochs)",
+            {support::whole(0)});
+  flags.choice("methods", s.methods, method_names(), "dfa, vec_eT_M4, oracle_bp");
+  flags.count("estimator_epochs", s.estimator_epochs, 0, "epochs that the vector net learns on a snapshot's features");
+  flags.number("lr_fb", s.lr_fb, "the vector net's learning rate (Adam)");
+  flags.record("M", vec_directions);
+  flags.add("etas", s.etas, "step sizes of the line search", {support::positive()});
+  flags.choice("held_out", s.held_out, {"test", "train"},
+               "where held-out batches are from: test, or train (the script's way)");
+  flags.choice("credit_point", s.credit_point, {"input", "output"},
+               "where vector net and oracle give block l's credit: input (the script's way) or output");
+  flags.add("script_scale", s.script_scale,
+            "the oracle's credit of the batch's mean loss, 1/B of the others' (the script's way)");
+  flags.count("trials", s.trials, 0, "of the update utility with intervals (0: leave it out; it needs 20)");
+  flags.add("trial_etas", s.trial_etas, "step sizes that it tries", {support::positive()});
+  flags.add("output_dir", s.output_dir, "where time_sweep_L{L}_d{d}_s{seed}.json and the snapshots go",
+            support::Flags::apart);
+  support::add_retrain_flag(flags, s.retrain);
+  support::add_run_flags(flags, s.run);
 }
 
 void settle(Settings& s) {
@@ -81,32 +76,8 @@ void settle(Settings& s) {
   support::check_distinct("--methods", s.methods);
 }
 
-Json snapshot_config(const Settings& s) {
-  return {{"dataset", s.run.dataset},
-          {"limit_train", s.run.limit_train},
-          {"batch_size", s.run.batch_size},
-          {"num_blocks", s.num_blocks},
-          {"d_hidden", s.d_hidden},
-          {"epochs", s.epochs},
-          {"lr", s.lr},
-          {"wd", s.wd},
-          {"seed", s.seed}};
-}
+Json snapshot_config(const Settings& s) { return support::config_of(s, declare_snapshots); }
 
-Json config(const Settings& s) {
-  Json all = snapshot_config(s);
-  all.update({{"snapshot_epochs", s.snapshot_epochs},
-              {"methods", s.methods},
-              {"estimator_epochs", s.estimator_epochs},
-              {"lr_fb", s.lr_fb},
-              {"M", vec_directions},
-              {"etas", s.etas},
-              {"held_out", s.held_out},
-              {"credit_point", s.credit_point},
-              {"script_scale", s.script_scale},
-              {"trials", s.trials},
-              {"trial_etas", s.trial_etas}});
-  return all;
-}
+Json config(const Settings& s) { return support::config_of(s, declare); }
 
 }  // namespace sweep

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <creditlib/diagnostics/update_utility.hpp>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "support/flags.hpp"
 #include "support/resume.hpp"
 #include "support/workbench.hpp"
 
@@ -30,7 +30,7 @@ struct Settings {
   support::Resume resume() const { return {.lists = {"snapshot_epochs", "methods"}, .retrain = retrain}; }
 };
 
-void add_flags(CLI::App& app, Settings& s);
+void declare(support::Flags& flags, Settings& s);
 
 /// Fills in epochs and snapshot_epochs where a flag is left out. Throws UsageError for a snapshot past the end, and for
 /// a snapshot or method named twice.

@@ -11,8 +11,8 @@
 #include <memory>
 #include <string>
 
-#include "support/any_trainer.hpp"
 #include "support/resume.hpp"
+#include "support/trainer.hpp"
 #include "support/training.hpp"
 #include "support/weights.hpp"
 
@@ -56,9 +56,8 @@ void Snapshots::make(const support::Workbench& bench) const {
   model->to(torch::Device(bench.device()));
   const creditlib::TrainerOptions options{
       .lr = s_.lr, .weight_decay = s_.wd, .epochs = std::max<std::int64_t>(1, s_.epochs), .seed = s_.seed};
-  const auto trainer = support::any_trainer(creditlib::BackpropTrainer(model, options),
-                                            std::make_shared<support::HeldModel<creditlib::ResidualMLP>>(model));
-  if (bench.cuda_graph()) trainer->use_cuda_graphs();
+  support::Trainer trainer(creditlib::BackpropTrainer(model, options));
+  if (bench.cuda_graph()) trainer.use_cuda_graphs();
   auto batches = bench.train_batches(s_.seed, /*flat=*/true);
   auto test = bench.test_batches(/*flat=*/true);
   const auto save = [&](std::int64_t epoch, double accuracy) {
@@ -69,7 +68,7 @@ void Snapshots::make(const support::Workbench& bench) const {
                            {"test_acc", fmt::format("{}", accuracy)}});
     if (!s_.run.quiet) fmt::print("saved {} (test accuracy {:.4f})\n", path(epoch).string(), accuracy);
   };
-  save(0, support::accuracy(*trainer, test));
+  save(0, support::accuracy(trainer, test));
   if (s_.epochs == 0) return;
   Json settings = snapshot_config(s_);
   settings["snapshot_epochs"] = s_.snapshot_epochs;  // those before a checkpoint's epoch cannot be made from it
@@ -78,7 +77,7 @@ void Snapshots::make(const support::Workbench& bench) const {
       .quiet = s_.run.quiet,
       .allow_nonfinite = s_.run.allow_nonfinite,
       .checkpoint = {.path = folder_ / "checkpoint.pt", .settings = settings, .retrain = s_.retrain}};
-  support::train(*trainer, batches, test, plan,
+  support::train(trainer, batches, test, plan,
                  [&](const support::TrainingLog& log, std::int64_t epoch) { save(epoch, log.test_acc.back()); });
 }
 

@@ -55,7 +55,7 @@ Json estimate(const diagnostics::Estimate& e) {
 
 /// Gamma, rho and nudge of the credit of blocks 0..L-1 on the held-out batch, against the gradient at the credit
 /// point.
-Json credit_figures(const Settings& s, support::AnyTrainer& trainer, const Batch& batch) {
+Json credit_figures(const Settings& s, support::Trainer& trainer, const Batch& batch) {
   using diagnostics::Measured;
   const bool at_input = s.credit_point == "input";
   const auto& [x, y] = batch;
@@ -101,12 +101,11 @@ Json utility_of_last_block(const Settings& s, creditlib::ResidualMLP& model, con
 
 }  // namespace
 
-std::unique_ptr<support::AnyTrainer> make_trainer(const Settings& s, const std::string& method, std::int64_t epoch,
-                                                  const creditlib::ResidualMLP& model) {
+support::Trainer make_trainer(const Settings& s, const std::string& method, std::int64_t epoch,
+                              const creditlib::ResidualMLP& model) {
   using namespace creditlib;
-  const auto held = std::make_shared<support::HeldModel<ResidualMLP>>(model);
   const auto make = [&](auto credit, std::int64_t seed) {
-    return support::any_trainer(LocalTrainer(model, credit, {.seed = seed}, Always{}, Raw{}, InnerProduct{}), held);
+    return support::Trainer(LocalTrainer(model, credit, {.seed = seed}, Always{}, Raw{}, InnerProduct{}));
   };
   const auto at = s.credit_point == "input" ? CreditPoint::BlockInput : CreditPoint::BlockOutput;
   if (method == "dfa") return make(DFA{}, s.seed);
@@ -114,7 +113,7 @@ std::unique_ptr<support::AnyTrainer> make_trainer(const Settings& s, const std::
   return make(Vec{.directions = vec_directions, .lr = s.lr_fb, .at = at}, estimator_seed(s, epoch));
 }
 
-void learn(const Settings& s, support::AnyTrainer& trainer, std::int64_t epoch, const support::Workbench& bench) {
+void learn(const Settings& s, support::Trainer& trainer, std::int64_t epoch, const support::Workbench& bench) {
   auto batches = bench.train_batches(estimator_seed(s, epoch), /*flat=*/true);
   support::LiveLine line(s.run.quiet);
   const auto start = std::chrono::steady_clock::now();
@@ -140,7 +139,7 @@ void learn(const Settings& s, support::AnyTrainer& trainer, std::int64_t epoch, 
 }
 
 Json measured(const Settings& s, const std::string& method, std::int64_t epoch, double accuracy,
-              creditlib::ResidualMLP& model, support::AnyTrainer& trainer, const FixedBatches& fixed) {
+              creditlib::ResidualMLP& model, support::Trainer& trainer, const FixedBatches& fixed) {
   const Update update = [&](const torch::Tensor& x, const torch::Tensor& y) { return trainer.gradients(x, y); };
   const std::vector<std::int64_t> last_block{s.num_blocks - 1};
   const auto u = diagnostics::snapshot_utility(model, update, fixed.same, fixed.held, fixed.rollout, fixed.across,

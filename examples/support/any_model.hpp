@@ -1,7 +1,6 @@
 #pragma once
 
 #include <creditlib/data/batches.hpp>
-#include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/diagnostics/finite.hpp>
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/diagnostics/nudging.hpp>
@@ -10,6 +9,7 @@
 #include <creditlib/diagnostics/perturbation_correlation.hpp>
 #include <creditlib/diagnostics/precision_agreement.hpp>
 #include <creditlib/diagnostics/stability.hpp>
+#include <creditlib/scope/eval_mode.hpp>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -21,14 +21,11 @@ namespace support {
 
 using Tensors = std::vector<torch::Tensor>;
 
-/// A network in blocks and what diagnostics say of it, behind one type, so that programs are written, and compiled,
-/// once.
+/// What diagnostics say of a network in blocks, behind one type, so that programs are written, and compiled, once.
 class AnyModel {
  public:
   virtual ~AnyModel() = default;
-  virtual torch::nn::Module& module() = 0;
   virtual std::int64_t blocks() = 0;
-  virtual torch::Tensor logits(const torch::Tensor& x) = 0;
   virtual Tensors hidden_states(const torch::Tensor& x) = 0;
   virtual Tensors true_gradients(const torch::Tensor& x, const torch::Tensor& y) = 0;
   virtual Tensors parameter_gradients(const torch::Tensor& x, const torch::Tensor& y) = 0;
@@ -50,9 +47,7 @@ class HeldModel final : public AnyModel {
  public:
   explicit HeldModel(Model model) : model_(std::move(model)) {}
 
-  torch::nn::Module& module() override { return *model_; }
   std::int64_t blocks() override { return model_->blocks(); }
-  torch::Tensor logits(const torch::Tensor& x) override { return model_->forward(x); }
   Tensors hidden_states(const torch::Tensor& x) override { return creditlib::diagnostics::hidden_states(model_, x); }
   Tensors true_gradients(const torch::Tensor& x, const torch::Tensor& y) override {
     return creditlib::diagnostics::true_gradients(model_, x, y);

@@ -42,7 +42,7 @@ Checkpoint::Checkpoint(CheckpointPlan plan) : plan_(std::move(plan)), beside_(pl
   beside_.replace_extension(".json");
 }
 
-std::optional<Checkpoint::State> Checkpoint::load(AnyTrainer& trainer) {
+std::optional<Checkpoint::State> Checkpoint::load(Trainer& trainer) {
   if (plan_.path.empty()) return std::nullopt;
   if (plan_.retrain) remove();
   if (!std::filesystem::exists(plan_.path) || !std::filesystem::exists(beside_)) return std::nullopt;
@@ -55,7 +55,7 @@ std::optional<Checkpoint::State> Checkpoint::load(AnyTrainer& trainer) {
   }
 }
 
-std::optional<Checkpoint::State> Checkpoint::read(AnyTrainer& trainer) {
+std::optional<Checkpoint::State> Checkpoint::read(Trainer& trainer) {
   const auto file = creditlib::io::read_json(beside_);
   const auto difference = first_difference(file.value("settings", Json()), plan_.settings);
   if (!difference.empty()) {
@@ -83,7 +83,7 @@ std::optional<Checkpoint::State> Checkpoint::read(AnyTrainer& trainer) {
                   plan_.path.string(), trainer.epoch(), beside_.string()));
 }
 
-void Checkpoint::save(const AnyTrainer& trainer, const State& state) {
+void Checkpoint::save(const Trainer& trainer, const State& state) {
   const auto start = Clock::now();
   if (plan_.path.empty() || start - saved_ < 20 * cost_) return;
 

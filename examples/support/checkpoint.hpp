@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "support/any_trainer.hpp"
+#include "support/trainer.hpp"
 
 namespace support {
 
@@ -36,16 +36,16 @@ class Checkpoint {
   /// Takes the trainer to where an earlier run left it and returns the rest; nothing where none did.
   ///
   /// Throws Error for a checkpoint of other settings, and for files that are damaged or do not belong together.
-  std::optional<State> load(AnyTrainer& trainer);
+  std::optional<State> load(Trainer& trainer);
 
   /// Writes the state at the end of an epoch; not after each where epochs are so short that it would take more than a
   /// twentieth of the time.
-  void save(const AnyTrainer& trainer, const State& state);
+  void save(const Trainer& trainer, const State& state);
 
   void remove() const;
 
  private:
-  std::optional<State> read(AnyTrainer& trainer);
+  std::optional<State> read(Trainer& trainer);
 
   using Clock = std::chrono::steady_clock;
 

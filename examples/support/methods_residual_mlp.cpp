@@ -4,7 +4,6 @@
 
 namespace support {
 
-template std::unique_ptr<AnyTrainer> method_trainer(const std::string&, creditlib::ResidualMLP, const MethodSettings&,
-                                                    bool);
+template Trainer rule_trainer(const std::string&, creditlib::ResidualMLP, const MethodSettings&, bool);
 
 }  // namespace support

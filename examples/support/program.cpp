@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <cmath>
 #include <creditlib/runtime/denormals.hpp>
 #include <creditlib/runtime/memory.hpp>
 #include <csignal>
 #include <cstdio>
+#include <optional>
+#include <system_error>
 
 namespace support {
 namespace {
@@ -28,6 +31,32 @@ CLI::Validator number(const char* expected, bool (*sound)(double)) {
     return fits ? std::string() : text + " is not a number " + expected;
   };
   return CLI::Validator(check, std::string("FLOAT ") + expected);
+}
+
+/// The whole number that `text` is in decimal digits, with or without a sign and leading zeros.
+std::optional<std::int64_t> decimal(const std::string& text) {
+  const char* begin = text.data();
+  const char* const end = begin + text.size();
+  if (text.size() > 1 && text[0] == '+' && text[1] != '-') ++begin;
+  std::int64_t value = 0;
+  const auto [stopped, error] = std::from_chars(begin, end, value, 10);
+  if (error != std::errc() || stopped != end) return std::nullopt;
+  return value;
+}
+
+/// CLI11 reads 042 as octal, 34, and 0x2a as 42. Here every flag of whole numbers takes decimal digits alone, and
+/// leading zeros mean nothing.
+void read_whole_numbers_as_decimal(CLI::App& app) {
+  const auto check = [](std::string& text) {
+    const auto value = decimal(text);
+    if (!value) return text + " is not a whole number (in decimal digits, within 64 bits)";
+    text = std::to_string(*value);
+    return std::string();
+  };
+  for (auto* option : app.get_options()) {
+    const auto type = option->get_type_name();  // "INT:a whole number >= 1"
+    if (type.starts_with("INT") || type.starts_with("UINT")) option->transform(CLI::Validator(check, ""));
+  }
 }
 
 }  // namespace
@@ -50,9 +79,8 @@ CLI::Validator not_negative() {
 CLI::Validator whole(std::int64_t least) {
   const auto expected = "a whole number >= " + std::to_string(least);
   const auto check = [expected, least](std::string& text) {
-    std::int64_t value = 0;
-    const bool fits = CLI::detail::lexical_cast(text, value) && value >= least;
-    return fits ? std::string() : text + " is not " + expected;
+    const auto value = decimal(text);
+    return value && *value >= least ? std::string() : text + " is not " + expected;
   };
   return CLI::Validator(check, expected);
 }
@@ -63,6 +91,7 @@ std::int64_t in_proportion(std::int64_t of_100, std::int64_t epochs) {
 
 int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body) {
   const auto complain = [&](const char* what) { std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(), what); };
+  read_whole_numbers_as_decimal(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -49,7 +49,8 @@ void check_distinct(const std::string& flag, const std::vector<Value>& list) {
 /// run.
 std::int64_t in_proportion(std::int64_t of_100, std::int64_t epochs);
 
-/// Parses the flags and runs `body`. Exit codes: 0, 1 after an Error, 2 for wrong flags, 130 after Ctrl-C.
+/// Parses the flags and runs `body`. Flags of whole numbers take decimal digits alone: 042 is 42, 0x2a is refused. Exit
+/// codes: 0, 1 after an Error, 2 for wrong flags, 130 after Ctrl-C.
 int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body);
 
 }  // namespace support

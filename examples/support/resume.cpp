@@ -55,10 +55,11 @@ ResultsFile::~ResultsFile() {
 
 void ResultsFile::write(const Json& results) const { creditlib::io::write_json(path_, results); }
 
-void add_retrain_flag(CLI::App& app, bool& retrain) {
-  app.add_flag("--retrain", retrain,
-               "replace the results of an earlier run instead of going on with them (without it what is finished is "
-               "kept)");
+void add_retrain_flag(Flags& flags, bool& retrain) {
+  flags.add("retrain", retrain,
+            "replace the results of an earlier run instead of going on with them (without it what is finished is "
+            "kept)",
+            Flags::apart);
 }
 
 std::string first_difference(const Json& there, const Json& here) {

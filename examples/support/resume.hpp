@@ -1,17 +1,18 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+
+#include "support/flags.hpp"
 
 /// How a second run goes on with the results of an earlier one: what is finished is kept, the rest is made, and results
 /// of other settings are never mixed or overwritten unasked.
 namespace support {
 
 /// --retrain, the same in every program that keeps results.
-void add_retrain_flag(CLI::App& app, bool& retrain);
+void add_retrain_flag(Flags& flags, bool& retrain);
 
 /// What a run may change and still add to an earlier run's results.
 struct Resume {

@@ -9,9 +9,9 @@
 #include <chrono>
 #include <cmath>
 #include <creditlib/diagnostics/alignment.hpp>
-#include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/diagnostics/finite.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/scope/eval_mode.hpp>
 #include <cstdio>
 #include <fstream>
 #include <limits>
@@ -76,8 +76,8 @@ class Progress {
   Clock::time_point start_ = Clock::now();
 };
 
-[[noreturn]] void fail_not_finite(AnyTrainer& trainer, const torch::Tensor& x, const TrainingPlan& plan,
-                                  std::int64_t step, std::int64_t steps_per_epoch) {
+[[noreturn]] void fail_not_finite(Trainer& trainer, const torch::Tensor& x, const TrainingPlan& plan, std::int64_t step,
+                                  std::int64_t steps_per_epoch) {
   const auto where = trainer.model().first_not_finite(x);
   throw creditlib::Error(
       fmt::format("{}: the loss is not finite in epoch {}, step {} of the run; {}. Use a smaller --lr, a penalty or "
@@ -88,10 +88,10 @@ class Progress {
 }
 
 /// Ends the trainer's epoch; where that changes the weights of its sources, the transition is logged.
-void end_epoch(AnyTrainer& trainer, const TrainingPlan& plan, TrainingLog& log) {
+void end_epoch(Trainer& trainer, const TrainingPlan& plan, TrainingLog& log) {
   const auto from = trainer.weights();
   if (from.size() < 2 || !plan.eval_batch.input.defined()) return trainer.end_epoch();
-  const creditlib::diagnostics::EvalMode eval(trainer.model().module());
+  const creditlib::diagnostics::EvalMode eval(trainer.module());
   auto before = gamma_at_outputs(trainer, plan.eval_batch);
   trainer.end_epoch();
   if (trainer.weights() == from || trainer.epoch() >= trainer.options().epochs) return;
@@ -145,15 +145,15 @@ std::string processor() {
 
 }  // namespace
 
-double accuracy(AnyTrainer& trainer, creditlib::data::Batches& batches) {
+double accuracy(Trainer& trainer, creditlib::data::Batches& batches) {
   const torch::NoGradGuard no_grad;
-  const creditlib::diagnostics::EvalMode eval(trainer.model().module());
+  const creditlib::diagnostics::EvalMode eval(trainer.module());
   auto correct = torch::zeros({}, batches.dataset().labels.options());
-  for (const auto& [x, y] : batches) correct += trainer.model().logits(x).argmax(1).eq(y).sum();
+  for (const auto& [x, y] : batches) correct += trainer.forward(x).argmax(1).eq(y).sum();
   return correct.item<double>() / static_cast<double>(batches.dataset().size());
 }
 
-void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::data::Batches& test,
+void train(Trainer& trainer, creditlib::data::Batches& batches, creditlib::data::Batches& test,
            const TrainingPlan& plan, const std::function<void(const TrainingLog&, std::int64_t)>& after_epoch) {
   const std::int64_t epochs = trainer.options().epochs, steps = batches.batches_per_epoch();
   const auto images = static_cast<double>(batches.dataset().size());
@@ -175,7 +175,7 @@ void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::da
       fmt::print("{}: goes on after epoch {} of {}, from {}\n", plan.title, trainer.epoch(), epochs,
                  plan.checkpoint.path.string());
   }
-  trainer.model().module().train();
+  trainer.module().train();
   while (trainer.epoch() < epochs) {
     const std::int64_t epoch = trainer.epoch();
     auto loss = torch::zeros({}, batches.dataset().images.options().dtype(torch::kFloat64));
@@ -210,8 +210,7 @@ void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::da
   checkpoint.remove();
 }
 
-std::vector<creditlib::diagnostics::Measured> gamma_at_outputs(AnyTrainer& trainer,
-                                                               const creditlib::data::Batch& batch) {
+std::vector<creditlib::diagnostics::Measured> gamma_at_outputs(Trainer& trainer, const creditlib::data::Batch& batch) {
   const auto aligned = creditlib::diagnostics::alignment(trainer.raw_credits(batch.input, batch.target),
                                                          trainer.model().true_gradients(batch.input, batch.target));
   return {aligned.begin() + 1, aligned.end()};

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "support/any_trainer.hpp"
 #include "support/checkpoint.hpp"
+#include "support/trainer.hpp"
 
 namespace support {
 
@@ -30,7 +30,7 @@ struct TrainingLog {
 nlohmann::ordered_json transitions_json(const TrainingLog& log);
 
 /// Accuracy of the trainer's model in eval mode; the mode it was in is restored.
-double accuracy(AnyTrainer& trainer, creditlib::data::Batches& batches);
+double accuracy(Trainer& trainer, creditlib::data::Batches& batches);
 
 struct TrainingPlan {
   std::string title;  ///< what progress lines begin with, such as "dfa, seed 42"
@@ -48,12 +48,11 @@ struct TrainingPlan {
 /// the epoch. Shows progress: a line that renews itself on a terminal, and a line an epoch. Throws Interrupted at the
 /// end of a step after Ctrl-C, and Error when the loss is not finite, with epoch, step and the first part of the
 /// network that is not: found at once on the CPU, at the epoch's end on CUDA, where no step waits for the device.
-void train(AnyTrainer& trainer, creditlib::data::Batches& batches, creditlib::data::Batches& test,
+void train(Trainer& trainer, creditlib::data::Batches& batches, creditlib::data::Batches& test,
            const TrainingPlan& plan, const std::function<void(const TrainingLog&, std::int64_t)>& after_epoch);
 
 /// Gamma of the trainer's raw credit at the output of each block, in the model's present mode.
-std::vector<creditlib::diagnostics::Measured> gamma_at_outputs(AnyTrainer& trainer,
-                                                               const creditlib::data::Batch& batch);
+std::vector<creditlib::diagnostics::Measured> gamma_at_outputs(Trainer& trainer, const creditlib::data::Batch& batch);
 
 /// Library, commit, LibTorch, processor, threads and device: what a figure needs beside it.
 nlohmann::ordered_json environment(const std::string& device);

@@ -8,7 +8,7 @@
 #include <iterator>
 #include <map>
 
-#include "support/methods.hpp"
+#include "registry/rules.hpp"
 
 namespace support {
 
@@ -60,7 +60,7 @@ NamedTensors of_rule(const creditlib::io::Safetensors& file, const std::string& 
 
 void load_weights(torch::nn::Module& model, const creditlib::io::Safetensors& file, const std::filesystem::path& path) {
   auto tensors = file.tensors;
-  for (const auto& rule : method_names()) {
+  for (const auto& rule : registry::method_names()) {
     std::erase_if(tensors, [&](const auto& entry) { return entry.first.starts_with(rule + "."); });
   }
   Taker taker(std::move(tensors), path, "model");

@@ -13,7 +13,7 @@
 namespace support {
 
 /// Copies a file's weights into the model. Throws Error for a missing parameter or another shape; what is neither the
-/// model's nor of a rule (of method_names()) is an Error too.
+/// model's nor of a rule of the registry is an Error too.
 void load_weights(torch::nn::Module& model, const creditlib::io::Safetensors& file, const std::filesystem::path& path);
 
 /// Copies what a file has of a rule, under its name, into that rule's own tensors (a trainer's credit_tensors());

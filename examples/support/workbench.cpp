@@ -48,33 +48,25 @@ void set_threads(const RunFlags& flags) {
   at::set_num_threads(std::min(wanted, most));
 }
 
-void add_run_flags(CLI::App& app, RunFlags& flags) {
-  app.add_option("--dataset", flags.dataset, "cifar10, cifar100, mnist or digits")
-      ->check(CLI::IsMember({"cifar10", "cifar100", "mnist", "digits"}))
-      ->capture_default_str();
-  app.add_option(flag("data_dir"), flags.data_dir,
-                 "the folder of the data set (default: the embedded digits, ./data for others)");
-  app.add_option("--device", flags.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--gpu", flags.gpu, "which CUDA device --device auto and cuda take")->capture_default_str();
-  app.add_option(flag("batch_size"), flags.batch_size, "samples a step")
-      ->check(support::whole(1))
-      ->capture_default_str();
-  app.add_option(flag("limit_train"), flags.limit_train, "train on the first N images only (0: all)")
-      ->check(support::whole(0))
-      ->capture_default_str();
-  app.add_option("--threads", flags.threads, "threads of LibTorch (0: as it chooses)")
-      ->check(support::whole(0))
-      ->capture_default_str();
-  app.add_option("--matmul", flags.matmul,
-                 "what multiplies float32 matrices on the CPU: auto (the faster), mkl, onednn, bf16")
-      ->check(CLI::IsMember(matmul_names()))
-      ->capture_default_str();
-  app.add_flag("--prefetch", flags.prefetch,
-               "on the CPU, make the next batch on a thread of its own: the same batches");
-  app.add_flag(flag("cuda_graph"), flags.cuda_graph, "on CUDA, run training steps in CUDA graphs");
-  app.add_flag(flag("any_size"), flags.any_size, "take CIFAR files of any whole number of records");
-  app.add_flag(flag("allow_nonfinite"), flags.allow_nonfinite, "go on when the loss is NaN or infinite");
-  app.add_flag("--quiet", flags.quiet, "no progress, only the outcome");
+void add_run_flags(Flags& flags, RunFlags& run) {
+  constexpr auto apart = Flags::apart;
+  flags.choice("dataset", run.dataset, {"cifar10", "cifar100", "mnist", "digits"}, "cifar10, cifar100, mnist or digits",
+               apart);
+  flags.add("data_dir", run.data_dir, "the folder of the data set (default: the embedded digits, ./data for others)",
+            apart);
+  flags.add("device", run.device, "auto, cpu, cuda or cuda:N", apart);
+  flags.add("gpu", run.gpu, "which CUDA device --device auto and cuda take", apart);
+  flags.add("batch_size", run.batch_size, "samples per step", {whole(1)}, apart);
+  flags.add("limit_train", run.limit_train, "train on the first N images only (0: all)", {whole(0)}, apart);
+  flags.add("threads", run.threads, "threads of LibTorch (0: as it chooses)", {whole(0)}, apart);
+  flags.choice("matmul", run.matmul, matmul_names(),
+               "what multiplies float32 matrices on the CPU: auto (the faster), mkl, onednn, bf16", apart);
+  flags.add("prefetch", run.prefetch, "on the CPU, make the next batch on a thread of its own: the same batches",
+            apart);
+  flags.add("cuda_graph", run.cuda_graph, "on CUDA, run training steps in CUDA graphs", apart);
+  flags.add("any_size", run.any_size, "take CIFAR files of any whole number of records", apart);
+  flags.add("allow_nonfinite", run.allow_nonfinite, "go on when the loss is NaN or infinite", apart);
+  flags.add("quiet", run.quiet, "no progress, only the outcome", apart);
 }
 
 Workbench::Workbench(const RunFlags& flags) : flags_(flags), device_(chosen_device(flags.device, flags.gpu)) {

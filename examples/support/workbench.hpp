@@ -1,10 +1,11 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <creditlib/data/batches.hpp>
 #include <creditlib/data/dataset.hpp>
 #include <cstdint>
 #include <string>
+
+#include "support/flags.hpp"
 
 namespace support {
 
@@ -17,7 +18,8 @@ struct RunFlags {
   bool allow_nonfinite = false, quiet = false, any_size = false, prefetch = false, cuda_graph = false;
 };
 
-void add_run_flags(CLI::App& app, RunFlags& flags);
+/// None of them is in the config unless the program records it.
+void add_run_flags(Flags& flags, RunFlags& run);
 
 /// As many threads as asked for, and no more than there are cores for: one of them makes batches under --prefetch.
 void set_threads(const RunFlags& flags);
@@ -34,6 +36,7 @@ class Workbench {
   /// C * H * W of an image.
   std::int64_t input() const { return splits_.train.images[0].numel(); }
   std::int64_t classes() const { return splits_.train.classes; }
+  std::int64_t batch_size() const { return flags_.batch_size; }
 
   /// Training batches, shuffled from `seed`, augmented where that is the data set's custom; (B, C * H * W) where
   /// `flat`.

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "support/flags.hpp"
 #include "support/resume.hpp"
 
 namespace toy_lq {
@@ -25,7 +25,7 @@ struct Settings {
   support::Resume resume() const { return {.lists = {"methods"}, .retrain = retrain}; }
 };
 
-void add_flags(CLI::App& app, Settings& s);
+void declare(support::Flags& flags, Settings& s);
 
 nlohmann::ordered_json config(const Settings& s);
 

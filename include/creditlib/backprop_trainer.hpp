@@ -29,11 +29,9 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
                 "creditlib: BackpropTrainer cannot be made of these parts; the sentence above says why");
 
   using Base = detail::TrainerBase<BackpropTrainer, Model, Objective>;
-  using Base::objective_, Base::passes_, Base::previewed, Base::summary, Base::training_;
+  using Base::objective_, Base::passes_, Base::previewed, Base::stepped, Base::summary, Base::training_;
 
  public:
-  using Base::model;
-
   explicit BackpropTrainer(Model model, TrainerOptions options = {}, Objective objective = {},
                            double branch_penalty = 0)
       : Base(std::move(model), options, std::move(objective)), branch_penalty_(branch_penalty) {
@@ -51,8 +49,8 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   /// parameters. Nothing is changed.
   std::vector<torch::Tensor> credits(const torch::Tensor& x, const torch::Tensor& y) {
     return previewed(x, y, [&] {
-      auto credits = detail::hidden_gradients(model(), objective_, x, y);
-      if (!has_embed(model())) credits[0].reset();
+      auto credits = detail::hidden_gradients(this->model(), objective_, x, y);
+      if (!has_embed(this->model())) credits[0].reset();
       return credits;
     });
   }
@@ -82,8 +80,7 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   };
 
   StepResult unobserved_step(const torch::Tensor& x, const torch::Tensor& y) {
-    return detail::translated([&] {
-      training_.check_batch(objective_, x, y);
+    return stepped(x, y, [&] {
       auto& by_formula = passes_.by_formula();
       auto [gradients, loss, logits] = by_formula ? backward(*by_formula->for_step(), x, y) : backward(x, y);
       auto result = summary(loss, logits, y);
@@ -95,7 +92,7 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   /// By autograd.
   Backward backward(const torch::Tensor& x, const torch::Tensor& y) {
     const torch::AutoGradMode grad(true);
-    const auto pass = detail::forward_whole(model(), x, /*from_h0=*/false);
+    const auto pass = detail::forward_whole(this->model(), x, /*from_h0=*/false);
     const auto loss = objective_.loss(pass.logits, y).mean();
     std::vector<torch::Tensor> losses{loss};
     if (branch_penalty_ != 0) {
@@ -110,7 +107,7 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   /// By formula.
   Backward backward(detail::ClosedFormPass& pass, const torch::Tensor& x, const torch::Tensor& y) {
     const torch::NoGradGuard no_grad;
-    const auto logits = pass.forward(passes_.by_formula()->input(model(), x)).logits;
+    const auto logits = pass.forward(passes_.by_formula()->input(this->model(), x)).logits;
     const auto loss = objective_.loss(logits, y).mean();
     const auto error = objective_.error(logits, y) / static_cast<double>(x.size(0));
     return {pass.backpropagate(error, branch_penalty_, training_.parameters()), loss, logits};

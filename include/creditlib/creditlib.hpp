@@ -2,6 +2,7 @@
 
 /// All of creditlib. Programs that watch their compile time include what they use.
 
+#include <creditlib/any_trainer.hpp>
 #include <creditlib/audit/check.hpp>
 #include <creditlib/audit/depth_utility.hpp>
 #include <creditlib/audit/gradient_stability.hpp>
@@ -87,6 +88,7 @@
 #include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/in_float64.hpp>
+#include <creditlib/scope/restored_on_error.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/statistics/bootstrap.hpp>
 #include <creditlib/statistics/confidence.hpp>
@@ -97,6 +99,7 @@
 #include <creditlib/statistics/seeded.hpp>
 #include <creditlib/trace.hpp>
 #include <creditlib/trainer_options.hpp>
+#include <creditlib/version.hpp>
 
 // These alone need JSON; programs without nlohmann-json do without them.
 #if __has_include(<nlohmann/json.hpp>)

@@ -53,11 +53,9 @@ class LocalTrainer : public detail::TrainerBase<
   using Sources = detail::Sources<Credit, Model>;
   using Mixing = detail::Mixing<Sources::count>;
   using States = std::optional<std::vector<torch::Tensor>>;
-  using Base::objective_, Base::passes_, Base::previewed, Base::summary, Base::training_;
+  using Base::objective_, Base::passes_, Base::previewed, Base::stepped, Base::summary, Base::training_;
 
  public:
-  using Base::model, Base::options, Base::path;
-
   explicit LocalTrainer(Model model, Credit credit = {}, TrainerOptions options = {}, Schedule schedule = {},
                         Normalizer normalizer = {}, LocalLoss loss = {}, Objective objective = {}) try
       : Base(with_blocks(std::move(model)), options, std::move(objective)),
@@ -93,7 +91,7 @@ class LocalTrainer : public detail::TrainerBase<
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
     return preview(x, y, [&](const Trace& trace, detail::Pass& pass, const Mixing& now) {
       const auto credit = credit_of(trace, now);
-      return gradients_of(credit, trace, pass, sources_.local_inputs(model(), trace, now));
+      return gradients_of(credit, trace, pass, sources_.local_inputs(this->model(), trace, now));
     });
   }
 
@@ -101,8 +99,8 @@ class LocalTrainer : public detail::TrainerBase<
   void learn(const torch::Tensor& x, const torch::Tensor& y) {
     previewed(x, y, [&] {
       const auto now = detail::mixing_of(schedule_, training_.progress());
-      const auto [trace, pass] = passes_.preview(model(), objective_, x, y, Sources::pull_back(now));
-      sources_.learn(model(), trace, now);
+      const auto [trace, pass] = passes_.preview(this->model(), objective_, x, y, Sources::pull_back(now));
+      sources_.learn(this->model(), trace, now);
     });
   }
 
@@ -130,17 +128,16 @@ class LocalTrainer : public detail::TrainerBase<
   }
 
   StepResult unobserved_step(const torch::Tensor& x, const torch::Tensor& y) {
-    return detail::translated([&] {
-      training_.check_batch(objective_, x, y);
+    return stepped(x, y, [&] {
       const auto now = detail::mixing_of(schedule_, training_.progress());
-      const auto [trace, pass] = passes_.step(model(), objective_, x, y, Sources::pull_back(now));
+      const auto [trace, pass] = passes_.step(this->model(), objective_, x, y, Sources::pull_back(now));
       const auto credit = credit_of(trace, now);
-      const auto elsewhere = sources_.local_inputs(model(), trace, now);
-      sources_.learn(model(), trace, now);
+      const auto elsewhere = sources_.local_inputs(this->model(), trace, now);
+      sources_.learn(this->model(), trace, now);
       auto gradients = gradients_of(credit, trace, *pass, elsewhere);
       auto result = summary(objective_.loss(trace.logits, trace.target).mean(), trace.logits, trace.target);
       training_.apply(std::move(gradients));
-      sources_.after_step(model(), trace);
+      sources_.after_step(this->model(), trace);
       return result;
     });
   }
@@ -152,7 +149,7 @@ class LocalTrainer : public detail::TrainerBase<
       const scope::RestoredGenerators generators(sources_.generators());
       const scope::RestoredTensors state(sources_.tensors_that_credit_may_change());
       const auto now = detail::mixing_of(schedule_, training_.progress());
-      const auto [trace, pass] = passes_.preview(model(), objective_, x, y, Sources::pull_back(now));
+      const auto [trace, pass] = passes_.preview(this->model(), objective_, x, y, Sources::pull_back(now));
       return action(trace, *pass, now);
     });
   }
@@ -162,14 +159,14 @@ class LocalTrainer : public detail::TrainerBase<
   /// As factors if source, normalizer, local loss and pass can all keep it so, otherwise dense.
   detail::StepCredit credit_of(const Trace& trace, const Mixing& now) {
     if constexpr (keeps_factors) {
-      if (path() == Path::ClosedForm && local_.scale_credit(hidden_shapes(model()), trace.error.size(0))) {
-        if (auto factors = sources_.factored_credit(model(), trace, now)) {
+      if (this->path() == Path::ClosedForm && local_.scale_credit(hidden_shapes(this->model()), trace.error.size(0))) {
+        if (auto factors = sources_.factored_credit(this->model(), trace, now)) {
           keep_embed_credit_if_trained(factors->front());
           return {.factors = std::move(*factors)};
         }
       }
     }
-    if (options().memory == Memory::Constant) {
+    if (this->options().memory == Memory::Constant) {
       detail::fail(
           "The local loss, or a schedule that mixes two sources, needs credit that is multiplied out, which "
           "Memory::Constant has no room for; use Memory::Activations.");
@@ -179,7 +176,7 @@ class LocalTrainer : public detail::TrainerBase<
 
   /// The sources' credits under the schedule; a_0 only if there is an embed to train.
   std::vector<torch::Tensor> mixed_credit(const Trace& trace, const Mixing& now) {
-    auto credits = sources_.credit(model(), trace, now);
+    auto credits = sources_.credit(this->model(), trace, now);
     keep_embed_credit_if_trained(credits[0]);
     for (auto& a : credits) {
       if (a.defined()) a = a.detach();
@@ -189,7 +186,7 @@ class LocalTrainer : public detail::TrainerBase<
 
   template <class A>
   void keep_embed_credit_if_trained(A& a) {
-    if (!has_embed(model())) {
+    if (!has_embed(this->model())) {
       a = A{};
     } else if (!a.defined()) {
       detail::fail("The credit source gave no credit for h_0, but the model's embed has parameters to train.");
@@ -205,17 +202,13 @@ class LocalTrainer : public detail::TrainerBase<
     auto branch = trace.branch;
     auto error = trace.error;
     if (elsewhere) {
-      detail::check_local_inputs(model(), *elsewhere, error.size(0));
-      const scope::Untouched untouched(*model(), training_.device());
+      detail::check_local_inputs(this->model(), *elsewhere, error.size(0));
+      const scope::Untouched untouched(*this->model(), training_.device());
       auto outputs = pass.rerun(*elsewhere);
       branch = std::move(outputs.branch);
       error = objective_.error(outputs.logits, trace.target);
     }
-    detail::OutputGradients from;
-    if constexpr (keeps_factors) {
-      if (!credit.factors.empty()) from = local_.gradients(credit.factors, options().memory == Memory::Constant);
-    }
-    if (credit.factors.empty()) from = local_.gradients(credit.dense, trace.hidden[0], branch);
+    auto from = local_.gradients(credit, trace.hidden, branch, this->options().memory == Memory::Constant);
     from.readout = error / static_cast<double>(error.size(0));
     return training_.clipped(pass.gradients(from, training_.parameters()));
   }

@@ -7,8 +7,9 @@ foreach(name CREDITLIB_LIBTORCH Torch_DIR CMAKE_PREFIX_PATH VIRTUAL_ENV CONDA_PR
   unset(ENV{${name}})
 endforeach()
 find_program(ccache ccache)
-if(ccache)
+if(ccache) # the second time the compiler has nothing to do, precompiled headers included
   set(ENV{CMAKE_CXX_COMPILER_LAUNCHER} "${ccache}")
+  set(ENV{CCACHE_SLOPPINESS} pch_defines,time_macros,include_file_mtime,include_file_ctime)
 endif()
 
 function(run)

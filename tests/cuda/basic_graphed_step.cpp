@@ -275,7 +275,7 @@ TEST_CASE("what does not fit is said as a trainer says it", "[cuda]") {
   for (int i = 0; i < 2; ++i) graphed.step(x, y);
 
   CHECK(says(error_of([&] { graphed.step({}, y); }), {"The batch x is"}));
-  CHECK(says(error_of([&] { graphed.step(x.to(torch::kFloat64), y); }), {"The batch x is", "Double"}));
+  CHECK(says(error_of([&] { graphed.step(x.to(torch::kFloat64), y); }), {"The batch x is", "float64"}));
   CHECK(says(error_of([&] { graphed.step(x, y.narrow(0, 0, 3)); }), {"one for each of the 7 samples"}));
   CHECK(trainer.steps() == 2);
   CHECK(graphed.graphs() == 1);

@@ -28,3 +28,11 @@ TEST_CASE("load takes CIFAR files of any size where it is told to", "[data]") {
 TEST_CASE("an unknown name is answered with those there are", "[data]") {
   check_error([] { data::load("imagenet", "."); }, {"\"imagenet\"", "cifar10, cifar100, mnist or digits"});
 }
+
+TEST_CASE("a folder that is not there is named by its absolute path, with what to do", "[data]") {
+  const auto looked_at = (std::filesystem::current_path() / "no/such/folder").string();
+
+  check_error([] { data::load("digits", "no/such/folder"); }, {"no folder \"" + looked_at + "\"", "data/digits"});
+  check_error([] { data::load("cifar10", "no/such/folder"); }, {looked_at, "download the CIFAR-10 binary version"});
+  check_error([] { data::load("mnist", ""); }, {std::filesystem::current_path().string(), "download the four MNIST"});
+}

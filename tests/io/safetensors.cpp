@@ -181,7 +181,7 @@ TEST_CASE("tensors that cannot be written are named before the old file is touch
       [&] {
         io::write_safetensors(file, {{"a", x.to(torch::kComplexDouble)}});
       },
-      {file.string(), "ComplexDouble"});
+      {file.string(), "complex128"});
   check_error([&] { io::write_safetensors(file, {{"\xff", x}}); }, {file.string(), "UTF-8"});
   check_error([&] { io::write_safetensors(file, {{"a", x}}, {{"k", "\xff"}}); }, {file.string(), "UTF-8"});
 
@@ -232,6 +232,11 @@ TEST_CASE("a file that is damaged is named, with what is wrong in it", "[io]") {
   }
   SECTION("dtype and shape") {
     refuses(file_of(one("F7", "[2]", "[0,8]"), 8), {"tensor \"a\" has the dtype \"F7\""});
+    // Deeply nested JSON must not exhaust the stack.
+    const std::size_t depth = 1'000'000;
+    const auto deep = std::string(depth, '[') + std::string(depth, ']');
+    refuses(file_of(R"({"a":{"dtype":)" + deep + "}}", 0), {"has the dtype a nested array"});
+    refuses(file_of(R"({"a":{"dtype":"F32","shape":)" + deep + "}}", 0), {"has the shape a nested array"});
     refuses(file_of(R"({"a":{"dtype":7,"shape":[],"data_offsets":[0,8]}})", 8), {"tensor \"a\" has the dtype 7"});
     refuses(file_of(one("F32", "[-2]", "[0,8]"), 8), {"shape [-2]", "whole numbers"});
     refuses(file_of(one("F32", "[2.0]", "[0,8]"), 8), {"shape [2.0]", "whole numbers"});

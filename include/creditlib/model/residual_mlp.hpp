@@ -60,12 +60,11 @@ class ResidualMLPImpl : public torch::nn::Module {
 
   /// Maps (B, ...) with `input` numbers per sample (images may keep their shape) to (B, d).
   torch::Tensor embed(const torch::Tensor& x) {
-    const auto flat = x.flatten(1);
-    if (flat.size(1) != options_.input) {
+    if (x.dim() < 2 || x.flatten(1).size(1) != options_.input) {
       detail::fail("ResidualMLP: the input is ", detail::shape_text(x.sizes()), ", expected ", options_.input,
-                   " numbers per sample (ResidualMLPOptions::input).");
+                   " numbers per sample (ResidualMLPOptions::input), samples in dimension 0.");
     }
-    return embed_(flat);
+    return embed_(x.flatten(1));
   }
   torch::Tensor block(std::int64_t l, const torch::Tensor& h) { return at_block(l)->forward(h); }
   torch::Tensor join(std::int64_t, const torch::Tensor& h, const torch::Tensor& f) { return h + f; }

@@ -23,7 +23,7 @@ class GraphPass final : public Pass {
     const torch::AutoGradMode grad(true);
     const auto blocks = static_cast<std::size_t>(model_->blocks());
     Trace trace;
-    embedded_ = model_->embed(x);
+    embedded_ = embedded(model_, x);
     torch::Tensor h = embedded_;
     for (std::size_t l = 0; l < blocks; ++l) {
       const auto at = static_cast<std::int64_t>(l);
@@ -38,7 +38,7 @@ class GraphPass final : public Pass {
     check_hidden("The model's h_", blocks, h, model_->hidden_shape(static_cast<std::int64_t>(blocks)), x.size(0));
     trace.hidden.push_back(h.detach());
     entered_.push_back(h.detach().requires_grad_());
-    traced_logits_ = logits_ = model_->readout(entered_[blocks]);
+    traced_logits_ = logits_ = logits_of(model_, entered_[blocks]);
     check_logits(logits_, x.size(0), model_->classes());
     trace.logits = logits_.detach();
     return trace;
@@ -51,7 +51,7 @@ class GraphPass final : public Pass {
       branch_[l] = branch_of(model_, static_cast<std::int64_t>(l), states[l].detach());
       outputs.branch.push_back(branch_[l].detach());
     }
-    logits_ = model_->readout(states.back().detach());
+    logits_ = logits_of(model_, states.back().detach());
     outputs.logits = logits_.detach();
     return outputs;
   }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <creditlib/error.hpp>
+#include <creditlib/scope/restored_on_error.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/trainer/observer.hpp>
 #include <creditlib/trainer/passes.hpp>
@@ -77,6 +78,16 @@ class TrainerBase {
     return translated([&] {
       training_.check_batch(objective_, x, y);
       const scope::Untouched untouched(*model(), training_.device());
+      return action();
+    });
+  }
+
+  /// Runs `action`, a step, on a batch that fits. If it fails, running statistics are put back.
+  template <class Action>
+  StepResult stepped(const torch::Tensor& x, const torch::Tensor& y, const Action& action) {
+    return translated([&] {
+      training_.check_batch(objective_, x, y);
+      const scope::RestoredOnError running_statistics(training_.buffers());
       return action();
     });
   }

@@ -67,11 +67,11 @@ class ClosedFormPasses {
   /// it has one.
   template <BlockModel Model>
   torch::Tensor input(Model& model, const torch::Tensor& x) const {
-    const auto flat = (network_.flatten ? x.flatten(1) : x).detach();
+    const auto flat = (network_.flatten && x.dim() > 1 ? x.flatten(1) : x).detach();
     const auto inputs = *closed_form::inputs(network_);
     if (flat.dim() == 2 && flat.size(1) == inputs) return flat.contiguous();
     const torch::NoGradGuard no_grad;
-    check_hidden("The model's h_", 0, model->embed(x), model->hidden_shape(0), x.size(0));
+    check_hidden("The model's h_", 0, embedded(model, x), model->hidden_shape(0), x.size(0));
     fail("The input is ", shape_text(x.sizes()), ", expected ", inputs, " numbers per sample.");
   }
 

@@ -48,19 +48,24 @@ class LocalLosses {
     return true;
   }
 
-  /// From dense credit, at h_0 and f_0..f_{L-1}; a_0 is undefined if the embed has no parameters.
-  OutputGradients gradients(const std::vector<torch::Tensor>& credits, const torch::Tensor& h_0,
-                            const std::vector<torch::Tensor>& branch) const {
+  /// The gradients in h_0 and f_0..f_{L-1}; that in h_0 is undefined if the credit has no a_0. Factors stay factors if
+  /// that saves work, or if `only_factors`.
+  OutputGradients gradients(const StepCredit& credit, const std::vector<torch::Tensor>& hidden,
+                            const std::vector<torch::Tensor>& branch, bool only_factors) const {
+    if constexpr (accept_factors) {
+      if (!credit.factors.empty()) return from_factors(credit.factors, only_factors);
+    }
+    const auto& credits = credit.dense;
     OutputGradients from;
-    if (credits[0].defined()) from.embed.dense = embed_loss().output_gradient(h_0, credits[0]);
+    if (credits[0].defined()) from.embed.dense = embed_loss().output_gradient(hidden[0], credits[0]);
     for (std::size_t l = 0; l < branch.size(); ++l) {
       from.blocks.push_back({output_gradient(branch[l], credits[l + 1]), {}});
     }
     return from;
   }
 
-  /// From credit as factors, which are kept if `only_factors`, and otherwise where they save work.
-  OutputGradients gradients(const std::vector<FactoredCredit>& credits, bool only_factors) const {
+ private:
+  OutputGradients from_factors(const std::vector<FactoredCredit>& credits, bool only_factors) const {
     const auto sizes = [](const FactoredCredit& a) { return std::vector{a.left.size(0), a.right.size(0)}; };
     const auto gradient = [&](const FactoredCredit& a, double multiple) -> OutputGradient {
       if (a.saves_work() || only_factors) return {{}, normalizer_.factored(a).scaled(multiple)};
@@ -76,7 +81,6 @@ class LocalLosses {
     return from;
   }
 
- private:
   /// dL/df of the local loss, shape of f.
   torch::Tensor output_gradient(const torch::Tensor& f, const torch::Tensor& a) const {
     if constexpr (HasOutputGradient<LocalLoss>) {

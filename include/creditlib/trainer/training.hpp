@@ -67,6 +67,11 @@ class Training {
   /// The model's parameters in the order of its parameters().
   const std::vector<torch::Tensor>& parameters() const { return parts_.all; }
 
+  /// The model's buffers: running statistics, which a forward pass in train mode changes.
+  std::vector<torch::Tensor> buffers() const {
+    return has_buffers_ ? model_->buffers() : std::vector<torch::Tensor>{};
+  }
+
   /// Gradients in that order, undefined where a parameter is frozen or none arrives, clipped as the options say.
   std::vector<torch::Tensor> clipped(std::vector<torch::Tensor> gradients) const {
     if (options_.clip_norm) {
@@ -173,6 +178,7 @@ class Training {
   torch::Device device_ = parts_.all[0].device();
   torch::Dtype dtype_ = parts_.all[0].scalar_type();
   std::variant<optim::AdamW, optim::SGD> optimizer_;
+  bool has_buffers_ = !model_->buffers().empty();
   std::int64_t epoch_ = 0, step_ = 0;
 };
 

@@ -8,13 +8,16 @@
 
 namespace creditlib::detail {
 
-/// `folder` itself, or the first of its subfolders `under`, that contains one of the files `marks`.
+/// `given` itself or the first of the folders `under` it that holds one of the files `marks`. It is absolute, so that
+/// errors about its files say where they were looked for.
 ///
-/// Throws Error, prefixed with `who` and ending with `cure`, if none does.
-inline std::filesystem::path data_folder(const std::string& who, const std::filesystem::path& folder,
+/// Throws Error, beginning with `who` and ending with `cure`, if none does.
+inline std::filesystem::path data_folder(const std::string& who, const std::filesystem::path& given,
                                          std::initializer_list<const char*> under,
                                          std::initializer_list<const char*> marks, const std::string& cure) {
-  std::error_code ignored;
+  std::error_code no_working_folder, ignored;
+  auto folder = std::filesystem::absolute(given.empty() ? "." : given, no_working_folder);
+  if (no_working_folder) folder = given;
   const auto holds_one = [&](const std::filesystem::path& place) {
     for (const auto* mark : marks) {
       if (std::filesystem::exists(place / mark, ignored)) return true;

@@ -125,9 +125,9 @@ class SafetensorsHeaderReader {
   }
 
   SafetensorsEntry entry(const std::string& name, const Json& value) const {
-    const auto dtype = field(name, value, "dtype");
+    const Json& dtype = field(name, value, "dtype");
     const auto known = dtype.is_string() ? dtype_of_safetensors_name(dtype.get<std::string>()) : std::nullopt;
-    if (!known) fail("tensor \"", name, "\" has the dtype ", dtype.dump(), ", which LibTorch does not have");
+    if (!known) fail("tensor \"", name, "\" has the dtype ", shown(dtype), ", which LibTorch does not have");
     const auto shape = naturals(name, value, "shape");
     const auto offsets = naturals(name, value, "data_offsets");
     if (offsets.size() != 2) fail("tensor \"", name, "\" has ", offsets.size(), " data_offsets, expected 2");
@@ -139,28 +139,38 @@ class SafetensorsHeaderReader {
     const auto bytes = byte_count(shape, static_cast<std::int64_t>(c10::elementSize(*known)));
     if (bytes != end - begin) {
       fail("tensor \"", name, "\" has ", end - begin, " bytes of data, expected ",
-           bytes ? c10::str(*bytes) : "over 2^63", " for ", dtype.dump(), " of shape ", shape_text(shape));
+           bytes ? c10::str(*bytes) : "over 2^63", " for ", shown(dtype), " of shape ", shape_text(shape));
     }
     return {name, *known, shape, begin, end};
   }
 
-  Json field(const std::string& name, const Json& value, const char* key) const {
+  /// By reference: a copy of deeply nested JSON takes a deep stack.
+  const Json& field(const std::string& name, const Json& value, const char* key) const {
     if (!value.is_object() || !value.contains(key)) fail("tensor \"", name, "\" has no ", key);
     return value.at(key);
   }
 
   std::vector<std::int64_t> naturals(const std::string& name, const Json& value, const char* key) const {
     constexpr auto limit = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-    const auto list = field(name, value, key);
+    const Json& list = field(name, value, key);
     std::vector<std::int64_t> numbers;
     for (const auto& number : list) {
       if (!list.is_array() || !number.is_number_unsigned() || number.template get<std::uint64_t>() > limit) {
-        fail("tensor \"", name, "\" has the ", key, " ", list.dump(), ", expected whole numbers from 0 to 2^63 - 1");
+        fail("tensor \"", name, "\" has the ", key, " ", shown(list), ", expected whole numbers from 0 to 2^63 - 1");
       }
       numbers.push_back(number.template get<std::int64_t>());
     }
-    if (!list.is_array()) fail("tensor \"", name, "\" has the ", key, " ", list.dump(), ", expected an array");
+    if (!list.is_array()) fail("tensor \"", name, "\" has the ", key, " ", shown(list), ", expected an array");
     return numbers;
+  }
+
+  /// A value as messages show it; one that is nested is named by its kind alone.
+  static std::string shown(const Json& value) {
+    const auto nested = [](const Json& item) { return item.is_structured(); };
+    if (value.is_structured() && std::any_of(value.begin(), value.end(), nested)) {
+      return std::string("a nested ") + value.type_name();
+    }
+    return value.dump();
   }
 
   // Every byte of the data belongs to exactly one tensor.

@@ -12,7 +12,39 @@
 /// Runs parts of a network and checks what they return.
 namespace creditlib::detail {
 
-/// Runs block l on detached h. Throws Error if the block modifies h in place.
+/// Runs one part of a network. Two common mistakes that LibTorch refuses in its own words get a sentence with the cure:
+/// BatchNorm in train mode with one value per channel, and an in-place change of a leaf (`in_place`). `name` makes the
+/// part's name.
+template <class Run, class Name, class InPlace>
+torch::Tensor run_part(const Run& run, const Name& name, const InPlace& in_place) {
+  try {
+    return run();
+  } catch (const c10::Error& error) {
+    const std::string said = error.what_without_backtrace();
+    if (said.find("in-place operation") != std::string::npos) in_place();
+    if (said.find("Expected more than 1 value per channel when training") != std::string::npos) {
+      fail(name(),
+           ": BatchNorm in train mode needs more than one value per channel, but this batch gives it one; use a larger "
+           "batch (a short last batch is left out with drop_last), or put the model in eval mode.");
+    }
+    throw;
+  }
+}
+inline constexpr auto nothing_in_place = [] {};
+
+/// h_0 from the batch.
+template <BlockModel Model>
+torch::Tensor embedded(Model& model, const torch::Tensor& x) {
+  try {
+    return run_part([&]() -> torch::Tensor { return model->embed(x); }, [] { return "The embed"; }, nothing_in_place);
+  } catch (const c10::Error& error) {
+    if (x.dim() != 1) throw;
+    fail("The batch x is ", tensor_text(x), ", which the model does not take; samples are in dimension 0, so for one ",
+         "sample use x.unsqueeze(0). (", error.what_without_backtrace(), ")");
+  }
+}
+
+/// f_l from h_l. Throws Error if the block modifies h in place.
 template <BlockModel Model>
 torch::Tensor branch_of(Model& model, std::int64_t l, const torch::Tensor& h) {
   const auto in_place = [&] {
@@ -20,18 +52,19 @@ torch::Tensor branch_of(Model& model, std::int64_t l, const torch::Tensor& h) {
          " that credit is for; make its first layer out-of-place (inplace(false)).");
   };
   const auto version = h._version();
-  torch::Tensor f;
-  try {
-    f = model->block(l, h);
-  } catch (const c10::Error& error) {  // LibTorch's error for a leaf, which pullbacks need
-    if (std::string(error.what_without_backtrace()).find("in-place operation") != std::string::npos) in_place();
-    throw;
-  }
+  const auto f = run_part([&]() -> torch::Tensor { return model->block(l, h); },
+                          [&] { return "Block " + std::to_string(l); }, in_place);
   if (h._version() != version) in_place();
   return f;
 }
 
-/// h_{l+1} from h_l and f_l. Throws Error if the model's join modifies one of them in place.
+/// The logits from h_L.
+template <BlockModel Model>
+torch::Tensor logits_of(Model& model, const torch::Tensor& h) {
+  return run_part([&]() -> torch::Tensor { return model->readout(h); }, [] { return "The readout"; }, nothing_in_place);
+}
+
+/// h_{l+1} from h_l and f_l; throws Error if the model's join modifies one of them in place.
 template <BlockModel Model>
 torch::Tensor joined(Model& model, std::int64_t l, const torch::Tensor& h, const torch::Tensor& f) {
   const auto before = h._version() + f._version();

@@ -4,6 +4,7 @@
 
 #include <creditlib/concepts.hpp>
 #include <creditlib/network/detail/run_block.hpp>
+#include <string>
 #include <vector>
 
 namespace creditlib::detail {
@@ -21,17 +22,19 @@ WholePass forward_whole(Model& model, const torch::Tensor& x, bool from_h0) {
   const torch::AutoGradMode grad(true);
   const auto blocks = static_cast<std::int64_t>(model->blocks());
   WholePass pass;
-  torch::Tensor h = model->embed(x);
+  torch::Tensor h = embedded(model, x);
   if (from_h0 && !h.requires_grad()) h = h.detach().requires_grad_();
   if (!from_h0 && h.is_alias_of(x)) h = h.clone();  // a block that modifies h in place must not modify the batch
   pass.hidden.push_back(h);
   for (std::int64_t l = 0; l < blocks; ++l) {
-    // A block may modify h_l in place during a step, but then the gradient in h_l would be that of the new values.
-    pass.branch.push_back(from_h0 ? branch_of(model, l, h) : torch::Tensor(model->block(l, h)));
+    // A block that overwrites h_l does no harm to a step, but the gradient in h_l would be that of what it wrote.
+    const auto run = [&]() -> torch::Tensor { return model->block(l, h); };
+    const auto name = [&] { return "Block " + std::to_string(l); };
+    pass.branch.push_back(from_h0 ? branch_of(model, l, h) : run_part(run, name, nothing_in_place));
     h = model->join(l, h, pass.branch.back());
     pass.hidden.push_back(h);
   }
-  pass.logits = model->readout(h);
+  pass.logits = logits_of(model, h);
   check_logits(pass.logits, x.size(0), model->classes());
   return pass;
 }

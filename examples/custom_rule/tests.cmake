@@ -1,0 +1,1 @@
+creditlib_smoke_test(custom_rule ARGS --epochs 1)

@@ -1,0 +1,1 @@
+creditlib_smoke_test(own_network ARGS --epochs 1)

@@ -1,0 +1,142 @@
+#pragma once
+
+#include <algorithm>
+#include <creditlib/credit/credit_point.hpp>
+#include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/equilibrium_propagation.hpp>
+#include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/mix.hpp>
+#include <creditlib/credit/oracle.hpp>
+#include <creditlib/credit/state_predictor.hpp>
+#include <creditlib/credit/value_net.hpp>
+#include <creditlib/credit/vec.hpp>
+#include <creditlib/normalizer/raw.hpp>
+#include <creditlib/normalizer/row_rms.hpp>
+#include <creditlib/schedule/always.hpp>
+#include <creditlib/schedule/warmup.hpp>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <vector>
+
+/// The rules and networks that programs, benchmarks and tests know by name. A new rule is one line in `rules` below.
+namespace registry {
+
+/// What a rule is made with: what a program's flags or a benchmark's settings say of the rules.
+struct RuleSettings {
+  std::int64_t epochs = 100, batch_size = 128;
+  /// DFA with one row of feedback per element of a hidden state with positions, not one per channel.
+  bool by_element = false;
+  creditlib::Oracle oracle = {};
+  creditlib::Vec vec = {};
+  creditlib::ValueNet value_net = {};
+  /// DFA's epochs before the value net's credit begins to be mixed in, over as many again; a fifth of all if it is < 0.
+  std::int64_t warmup = -1;
+  creditlib::StatePredictor state_predictor = {};
+  creditlib::EquilibriumPropagation ep = {};
+
+  /// Where the rules that estimate a gradient do so.
+  void estimate_at(creditlib::CreditPoint at) { oracle.at = vec.at = value_net.at = state_predictor.at = at; }
+};
+
+/// What LocalTrainer is given for a rule.
+template <class Credit, class Schedule = creditlib::Always, class Normalizer = creditlib::RowRms>
+struct Parts {
+  Credit credit;
+  Schedule schedule = {};
+  Normalizer normalizer = {};
+};
+
+/// Stands for BackpropTrainer where Parts stand for LocalTrainer.
+struct Backprop {};
+
+/// A rule's name, what it is in a few words, and its parts: make(RuleSettings) gives Parts or Backprop.
+template <class Make>
+struct Rule {
+  const char* name;
+  const char* what;
+  Make make;
+};
+
+inline auto dfa(const RuleSettings& s) { return creditlib::DFA{.by_element = s.by_element}; }
+
+/// DFA's credit first, then the rule's: the schedule of rules that need a network that has learned something.
+template <class Credit>
+auto after_warmup(const RuleSettings& s, const Credit& credit) {
+  const std::int64_t epochs = s.warmup >= 0 ? s.warmup : std::max<std::int64_t>(1, s.epochs / 5);
+  return Parts{creditlib::Mix{dfa(s), credit},
+               creditlib::Warmup{.epochs = epochs, .ramp = std::max<std::int64_t>(1, epochs)}};
+}
+
+// The reference script's FA credit is the gradient of the batch mean under an absolute 1e-6: B times that for credit
+// per sample.
+inline auto fa_normalizer(const RuleSettings& s) {
+  return creditlib::RowRms{.eps = 1e-6 * static_cast<double>(s.batch_size)};
+}
+
+/// All rules.
+inline constexpr auto rules = std::tuple{
+    Rule{"bp", "back-propagation", [](const RuleSettings&) { return Backprop{}; }},
+    Rule{"fa", "feedback alignment",
+         [](const RuleSettings& s) { return Parts{creditlib::FA{}, creditlib::Always{}, fa_normalizer(s)}; }},
+    Rule{"dfa", "direct feedback alignment", [](const RuleSettings& s) { return Parts{dfa(s)}; }},
+    Rule{"oracle", "the true gradient as credit", [](const RuleSettings& s) { return Parts{s.oracle}; }},
+    Rule{"vec", "a net that predicts the gradient", [](const RuleSettings& s) { return Parts{s.vec}; }},
+    Rule{"value_net", "the gradient of a net that predicts the loss",
+         [](const RuleSettings& s) { return after_warmup(s, s.value_net); }},
+    Rule{"state_predictor", "the gradient of a net that predicts the last state",
+         [](const RuleSettings& s) { return Parts{s.state_predictor}; }},
+    Rule{"ep", "equilibrium propagation",
+         [](const RuleSettings& s) { return Parts{s.ep, creditlib::Always{}, creditlib::Raw{}}; }},
+};
+
+/// What a rule is judged by: another training of the same network.
+struct Control {
+  const char* name;
+  const char* what;
+  const char* rule;  ///< that trains it
+  bool fixes_blocks, without_blocks;
+};
+
+inline constexpr Control controls[] = {
+    {"frozen", "blocks fixed, embed by DFA's credit", "dfa", true, false},
+    {"frozen_bp", "embed by bp", "bp", true, false},
+    {"shallow", "no blocks", "bp", false, true},
+};
+
+/// Calls visit(rule) with the rule of that name; whether there is one.
+template <class Visit>
+bool with_rule(std::string_view name, const Visit& visit) {
+  return std::apply([&](const auto&... rule) { return ((name == rule.name && (visit(rule), true)) || ...); }, rules);
+}
+
+inline std::vector<std::string> rule_names() {
+  return std::apply([](const auto&... rule) { return std::vector<std::string>{rule.name...}; }, rules);
+}
+
+/// The control of that name, or null.
+inline const Control* control(std::string_view name) {
+  for (const auto& one : controls) {
+    if (name == one.name) return &one;
+  }
+  return nullptr;
+}
+
+/// Rules, then controls.
+inline std::vector<std::string> method_names() {
+  auto names = rule_names();
+  for (const auto& one : controls) names.emplace_back(one.name);
+  return names;
+}
+
+/// "bp, fa, ...; controls: frozen (blocks fixed, ...), ...": for --help.
+inline std::string methods_text() {
+  const auto listed = [](std::string& text, const std::string& name) { text += (text.empty() ? "" : ", ") + name; };
+  std::string of_rules, of_controls;
+  for (const auto& name : rule_names()) listed(of_rules, name);
+  for (const auto& one : controls) listed(of_controls, std::string(one.name) + " (" + one.what + ")");
+  return of_rules + "; controls: " + of_controls;
+}
+
+}  // namespace registry

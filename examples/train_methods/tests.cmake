@@ -1,0 +1,45 @@
+creditlib_smoke_test(train_methods ARGS --dataset digits --methods bp fa dfa oracle --seeds 42 --epochs 1 --limit-train 256
+                                        --output_dir {folder})
+creditlib_smoke_test(train_methods NAME train_methods_depth ARGS --dataset digits --methods fa frozen shallow --seeds 42 --epochs 1
+                                        --limit-train 128 --num_blocks 6 --d_hidden 32 --output_dir {folder})
+creditlib_smoke_test(train_methods NAME train_methods_at_input ARGS --dataset digits --methods oracle vec value_net state_predictor
+                                        --credit_point input --seeds 42 --epochs 1 --limit-train 128 --d_hidden 32 --output_dir {folder})
+foreach(arch vit resnet)
+  creditlib_smoke_test(train_methods NAME train_methods_${arch} ARGS --arch ${arch} --dataset digits --methods bp fa dfa vec value_net
+                                          state_predictor ep shallow --clip 1 --penalty_lam 1e-3 --seeds 42 --epochs 1 --limit-train 8
+                                          --batch-size 8 --output_dir {folder})
+endforeach()
+if(CREDITLIB_BUILD_TESTS)
+  add_test(NAME smoke/train_methods_resumed COMMAND "${CMAKE_COMMAND}" -D "PROGRAM=$<TARGET_FILE:train_methods>" -D
+                                                    "FOLDER=${CMAKE_BINARY_DIR}/smoke/train_methods_resumed" -P
+                                                    "${CMAKE_CURRENT_LIST_DIR}/resumed_run.cmake")
+  set_tests_properties(smoke/train_methods_resumed PROPERTIES LABELS smoke TIMEOUT 600)
+  creditlib_environment(smoke/train_methods_resumed)
+endif()
+
+creditlib_refusal_test(train_methods NAME no_epochs SAYS "0 is not a whole number >= 1" ARGS --epochs 0)
+creditlib_refusal_test(train_methods NAME half_an_epoch SAYS "1.5 is not a whole number" ARGS --epochs 1.5)
+creditlib_refusal_test(train_methods NAME clip_that_is_no_number SAYS "nan is not a number >= 0" ARGS --clip nan)
+creditlib_refusal_test(train_methods NAME no_such_method SAYS "bpp not in .*state_predictor" ARGS --methods bpp)
+creditlib_refusal_test(train_methods NAME blocks_of_a_vit SAYS "--num_blocks and --d_hidden are of residual MLPs" ARGS --arch vit --num_blocks 2)
+creditlib_refusal_test(train_methods NAME seed_named_twice SAYS "--seeds names 42 twice" ARGS --seeds 42 42)
+# 042 is 42, not octal 34; 08 and +8 are 8.
+creditlib_refusal_test(train_methods NAME seed_with_a_leading_zero SAYS "--seeds names 42 twice" ARGS --seeds 042 42)
+creditlib_refusal_test(train_methods NAME seed_that_is_not_octal SAYS "--seeds names 8 twice" ARGS --seeds 08 +8)
+creditlib_refusal_test(train_methods NAME seed_past_64_bits SAYS "--seeds: 9223372036854775808 is not a whole number" ARGS
+                                     --seeds 9223372036854775808)
+creditlib_refusal_test(train_methods NAME zero_written_at_length SAYS "0 is not a whole number >= 1" ARGS --epochs 000)
+# Before bp, which could be trained, has been.
+creditlib_refusal_test(train_methods NAME bf16_without_closed_form CODE 1 SAYS "[Pp]recision" ARGS --arch vit --methods bp dfa --precision bf16
+                                          ${digits} --output_dir ${nowhere})
+
+# Saved weights, which audit's tests read too.
+creditlib_smoke_test(train_methods NAME saved_weights ARGS ${digits} --methods dfa vec value_net --credit_point input --save_weights
+                                        --output_dir {folder})
+creditlib_smoke_test(train_methods NAME train_from_saved ARGS ${digits} --methods vec --init_from ${saved}_vec_s42.safetensors --output_dir {folder})
+creditlib_refusal_test(train_methods NAME weights_of_another_model CODE 1 SAYS "as .256, 64., the model as .16, 64." ARGS ${digits}
+                                          --d_hidden 16 --init_from ${saved}_dfa_s42.safetensors --output_dir ${nowhere})
+if(CREDITLIB_BUILD_TESTS)
+  set_tests_properties(smoke/saved_weights PROPERTIES FIXTURES_SETUP saved_weights)
+  set_tests_properties(smoke/train_from_saved refused/weights_of_another_model PROPERTIES FIXTURES_REQUIRED saved_weights)
+endif()

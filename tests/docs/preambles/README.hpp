@@ -1,0 +1,1 @@
+extern torch::nn::Sequential first, second, third, head;

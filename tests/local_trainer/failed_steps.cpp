@@ -1,0 +1,119 @@
+#include <creditlib/backprop_trainer.hpp>
+#include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/oracle.hpp>
+#include <creditlib/local_trainer.hpp>
+#include <creditlib/model/residual_mlp.hpp>
+#include <creditlib/model/sequential_blocks.hpp>
+#include <string>
+#include <vector>
+
+#include "../models.hpp"
+#include "../test.hpp"
+
+using namespace creditlib;
+using namespace creditlib::test;
+namespace nn = torch::nn;
+
+namespace {
+
+/// Copies of all parameters and buffers.
+std::vector<torch::Tensor> values(torch::nn::Module& module) {
+  std::vector<torch::Tensor> values;
+  for (const auto& tensor : module.parameters()) values.push_back(tensor.detach().clone());
+  for (const auto& tensor : module.buffers()) values.push_back(tensor.detach().clone());
+  return values;
+}
+
+bool same_values(const std::vector<torch::Tensor>& a, const std::vector<torch::Tensor>& b) {
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (!torch::equal(a[i], b[i])) return false;
+  }
+  return a.size() == b.size();
+}
+
+/// Block 0 has BatchNorm; block 1 is the one to fail.
+SequentialBlocks with_batch_norm_below(const nn::Sequential& failing) {
+  return SequentialBlocks({.blocks = {nn::Sequential(nn::Linear(6, 5), nn::BatchNorm1d(5)), failing},
+                           .readout = nn::Sequential(nn::Linear(5, 3)),
+                           .example = torch::zeros({1, 6})});
+}
+
+/// What a step says, by back-propagation and by two local rules; it must change nothing.
+template <class Model>
+std::vector<std::string> refusals(Model model, const torch::Tensor& x, const torch::Tensor& y) {
+  std::vector<std::string> said;
+  const auto step = [&](auto trainer) {
+    const auto before = values(*model);
+    said.push_back(error_of([&] { trainer.step(x, y); }));
+    CHECK(same_values(before, values(*model)));
+    CHECK(trainer.steps() == 0);
+  };
+  step(LocalTrainer(model, DFA{}));
+  step(LocalTrainer(model, Oracle{}));
+  step(BackpropTrainer(model));
+  return said;
+}
+
+}  // namespace
+
+TEST_CASE("a step that fails leaves parameters and running statistics as they were", "[errors]") {
+  const auto y = torch::zeros({4}, torch::kInt64);
+
+  SECTION("BatchNorm above with one value per channel") {
+    auto model = with_batch_norm_below(nn::Sequential(nn::Linear(5, 5), nn::BatchNorm1d(5)));
+    for (const auto& said : refusals(model, torch::randn({1, 6}), y.narrow(0, 0, 1))) {
+      CHECK(says(said, {"Block 0: BatchNorm in train mode needs more than one value per channel", "drop_last"}));
+    }
+  }
+  SECTION("a block that works in place") {
+    auto model = with_batch_norm_below(nn::Sequential(nn::ReLU(nn::ReLUOptions(true)), nn::Linear(5, 5)));
+    const auto said = [&](auto trainer) {
+      const auto before = values(*model);
+      const auto error = error_of([&] { trainer.step(torch::randn({4, 6}), y); });
+      CHECK(same_values(before, values(*model)));
+      return error;
+    };
+    CHECK(says(said(LocalTrainer(model, DFA{})), {"Block 1 changes its input in place", "inplace(false)"}));
+    CHECK(says(said(LocalTrainer(model, Oracle{})), {"Block 1 changes its input in place", "inplace(false)"}));
+  }
+}
+
+TEST_CASE("running statistics move in a step that succeeds", "[errors]") {
+  auto model = with_batch_norm_below(nn::Sequential(nn::Linear(5, 5)));
+  LocalTrainer trainer(model, DFA{});
+  const auto before = model->buffers()[0].clone();
+
+  trainer.step(torch::randn({4, 6}), torch::zeros({4}, torch::kInt64));
+
+  CHECK_FALSE(torch::equal(before, model->buffers()[0]));
+}
+
+TEST_CASE("BatchNorm with one value per channel is refused in any part of a network", "[errors]") {
+  const auto norm = [] { return nn::Sequential(nn::Linear(6, 6), nn::BatchNorm1d(6)); };
+  const auto plain = [] { return nn::Sequential(nn::Linear(6, 6)); };
+  const auto example = torch::zeros({1, 6}), x = torch::randn({1, 6});
+  const auto y = torch::zeros({1}, torch::kInt64);
+  const auto refused_in = [&](const SequentialBlocks& model, const std::string& part) {
+    for (const auto& said : refusals(model, x, y)) CHECK(says(said, {part + ": BatchNorm in train mode needs more"}));
+  };
+
+  refused_in(SequentialBlocks({.embed = norm(), .blocks = {plain()}, .readout = plain(), .example = example}),
+             "The embed");
+  refused_in(SequentialBlocks({.blocks = {plain(), norm()}, .readout = plain(), .example = example}), "Block 1");
+  refused_in(SequentialBlocks({.blocks = {plain()}, .readout = norm(), .example = example}), "The readout");
+}
+
+TEST_CASE("one sample without its batch dimension is refused with the cure", "[errors]") {
+  const auto y = torch::zeros({6}, torch::kInt64);
+
+  for (const auto& said : refusals(ResidualMLP({.input = 6, .width = 5, .classes = 3, .blocks = 2}), torch::randn({6}), y)) {
+    CHECK(says(said, {"ResidualMLP: the input is (6), expected 6 numbers per sample", "dimension 0"}));
+  }
+  auto model = SequentialBlocks({.embed = nn::Sequential(nn::Conv1d(1, 2, 3), nn::Flatten()),
+                                 .blocks = {nn::Sequential(nn::Linear(8, 8))},
+                                 .readout = nn::Sequential(nn::Linear(8, 3)),
+                                 .example = torch::zeros({1, 1, 6})});
+  for (const auto& said : refusals(model, torch::randn({6}), y)) {
+    CHECK(says(said, {"The batch x is (6) float32 on cpu", "x.unsqueeze(0)"}));
+  }
+}
