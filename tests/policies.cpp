@@ -183,8 +183,8 @@ TEST_CASE("cross-entropy refuses labels that do not fit, and says what they are"
   CHECK(says(message(torch::tensor({0, -1, 1})), {"label is -1", "expected 0..3"}));
   CHECK(says(message(torch::tensor({0, 1})), {"(2)", "expected (3)"}));
   CHECK(says(message(torch::tensor({{0}, {1}, {2}})), {"(3, 1)", "expected (3)"}));
-  CHECK(says(message(torch::tensor({0, 1, 2}).to(torch::kInt32)), {"Int", "expected (3) Long"}));
-  CHECK(says(message(torch::tensor({0., 1., 2.})), {"Float", "expected (3) Long"}));
+  CHECK(says(message(torch::tensor({0, 1, 2}).to(torch::kInt32)), {"int32", "expected (3) int64"}));
+  CHECK(says(message(torch::tensor({0., 1., 2.})), {"float32", "expected (3) int64"}));
   CHECK(says(message(torch::Tensor()), {"undefined"}));
   CHECK(says(message(torch::zeros({3}, torch::TensorOptions(torch::kInt64).device(torch::kMeta))),
              {"on meta", "on cpu"}));
@@ -203,7 +203,7 @@ TEST_CASE("squared error is half the squared distance, its error the difference"
                                  objective.error(logits, target)) < 1e-8);
   CHECK(error_of([&] { objective.check(logits, target); }) == "(nothing was thrown)");
   CHECK(says(error_of([&] { objective.check(logits, target.to(torch::kFloat32)); }),
-             {"SquaredError", "Float", "Double"}));
+             {"SquaredError", "float32", "float64"}));
   CHECK(says(error_of([&] { objective.check(logits, target.narrow(1, 0, 2)); }), {"(5, 2)", "expected (5, 3)"}));
   CHECK(says(error_of([&] { objective.check(logits, torch::Tensor()); }), {"undefined"}));
 }

@@ -258,7 +258,7 @@ TEST_CASE("feedback that does not fit is refused with what was expected", "[cred
              {"DFA: feedback 2 is (4, 8), expected (8, 4)", "one row for each of the 8 features of h_2"}));
   CHECK(says(message(with(0, torch::zeros({5}))), {"DFA: feedback 0 is (5), expected (5, 4)"}));
   CHECK(says(message(with(3, torch::Tensor())), {"DFA: feedback 3 is undefined, expected (3, 4)"}));
-  CHECK(says(message(with(1, torch::zeros({5, 4}, torch::kInt64))), {"DFA: feedback 1 is Long", "floating-point"}));
+  CHECK(says(message(with(1, torch::zeros({5, 4}, torch::kInt64))), {"DFA: feedback 1 is int64", "floating-point"}));
   CHECK(says(message({right[0], right[1], right[2]}),
              {"DFA: 3 feedback matrices were given, expected 4", "one for each of h_0..h_L"}));
 
