@@ -26,7 +26,7 @@ struct FlagHow {
 ///     flags.add("lr", s.lr, "AdamW's learning rate", {not_negative()});
 ///
 /// which is both --lr, with its help and check, and the key "lr" of the config. The variable's value is the default.
-/// parse_flags and config_of run that function.
+/// run_with_flags and config_of run that function.
 class Flags {
  public:
   using How = FlagHow;

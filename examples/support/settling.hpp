@@ -11,7 +11,7 @@ inline creditlib::EquilibriumPropagation settling(const nlohmann::ordered_json& 
   return {.beta = config.at("beta"),
           .steps = config.at("T_nudge"),
           .rate = config.at("alpha_nudge"),
-          .centred = config.at("ep_centred"),
+          .centered = config.at("ep_centred"),
           .inner_mean = script,
           .outer_sum = script};
 }

@@ -28,13 +28,13 @@ class Trainer : private creditlib::AnyTrainer {
   using WithSeed = std::function<Trainer(std::int64_t)>;
 
   /// `with_seed` makes the same method's trainer on the same model, whose source draws from another seed.
-  template <class Held>
-    requires(!std::same_as<Held, Trainer> && creditlib::detail::Trains<Held>)
-  explicit Trainer(Held held, WithSeed with_seed = {})
+  template <class Own>
+    requires(!std::same_as<Own, Trainer> && creditlib::detail::Trains<Own>)
+  explicit Trainer(Own held, WithSeed with_seed = {})
       : AnyTrainer(std::move(held)),
-        model_(std::make_unique<HeldModel<std::remove_cvref_t<decltype(held.model())>>>(target<Held>()->model())),
-        graphed_(&graphed_step<Held>),
-        nudge_(&nudge_of<Held>),
+        model_(std::make_unique<HeldModel<std::remove_cvref_t<decltype(held.model())>>>(target<Own>()->model())),
+        graphed_(&graphed_step<Own>),
+        nudge_(&nudge_of<Own>),
         with_seed_(std::move(with_seed)) {}
 
   using AnyTrainer::credit_tensors, AnyTrainer::end_epoch, AnyTrainer::epoch, AnyTrainer::forward;
@@ -59,15 +59,15 @@ class Trainer : private creditlib::AnyTrainer {
 
  private:
   /// The held trainer's step in CUDA graphs.
-  template <class Held>
+  template <class Own>
   static Step graphed_step([[maybe_unused]] AnyTrainer& any) {
-    if constexpr (!creditlib::cuda::Graphable<Held>) {
+    if constexpr (!creditlib::cuda::Graphable<Own>) {
       throw UsageError(
           "--cuda-graph: this method's steps cannot be captured, since its credit source learns or changes something "
           "on the host");
     } else {
 #ifdef CREDITLIB_CUDA_GRAPHS
-      return [graphed = std::make_shared<creditlib::cuda::GraphedStep<Held>>(*any.target<Held>())](
+      return [graphed = std::make_shared<creditlib::cuda::GraphedStep<Own>>(*any.target<Own>())](
                  const auto& x, const auto& y) { return graphed->step(x, y); };
 #else
       throw UsageError(
@@ -77,10 +77,10 @@ class Trainer : private creditlib::AnyTrainer {
     }
   }
 
-  template <class Held>
+  template <class Own>
   static std::vector<double> nudge_of([[maybe_unused]] const AnyTrainer& any) {
-    if constexpr (requires(const Held& trainer) { trainer.state().relative_nudge; }) {
-      const auto moved = any.target<Held>()->state().relative_nudge.to(torch::kCPU, torch::kFloat64).contiguous();
+    if constexpr (requires(const Own& trainer) { trainer.state().relative_nudge; }) {
+      const auto moved = any.target<Own>()->state().relative_nudge.to(torch::kCPU, torch::kFloat64).contiguous();
       return {moved.template data_ptr<double>(), moved.template data_ptr<double>() + moved.numel()};
     } else {
       return {};

@@ -20,7 +20,7 @@ namespace detail {
 
 /// The members of every trainer, LocalTrainer and BackpropTrainer among them.
 template <class T>
-concept Trains = std::move_constructible<T> && requires(T& trainer, const T& same, const torch::Tensor& x) {
+concept Trains = requires(T& trainer, const T& same, const torch::Tensor& x) {
   { trainer.step(x, x) } -> std::same_as<StepResult>;
   { trainer.credits(x, x) } -> GivesTensors;
   { trainer.raw_credits(x, x) } -> GivesTensors;
@@ -32,7 +32,7 @@ concept Trains = std::move_constructible<T> && requires(T& trainer, const T& sam
   requires HoldsModule<std::remove_cvref_t<decltype(trainer.model())>>;
   { trainer.model()->forward(x) } -> GivesTensor;
   { same.options() } -> std::same_as<const TrainerOptions&>;
-};
+} && std::move_constructible<T>;
 
 /// The named tensors of a source's run state; of a Mix's those of both sources, behind "first." and "second.".
 template <class State>
