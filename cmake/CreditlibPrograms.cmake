@@ -23,27 +23,38 @@ if(CREDITLIB_WARNINGS_AS_ERRORS)
   list(APPEND creditlib_warnings -Werror)
 endif()
 
-# creditlib_program_options(target): the options of every program of the project. They are the same for all, and must be, since all share one
-# precompiled header.
+# creditlib_program_options(target [precompiled]): the options of every program of the project. They are the same for all, and must
+# be, since all share one precompiled header; test programs share another, that of the target `precompiled`.
 function(creditlib_program_options target)
+  set(precompiled creditlib_precompiled)
+  if(ARGC GREATER 1)
+    set(precompiled ${ARGV1})
+  endif()
   target_link_libraries(${target} PRIVATE creditlib::creditlib nlohmann_json::nlohmann_json)
   target_compile_options(${target} PRIVATE ${creditlib_warnings})
   if(CREDITLIB_PRECOMPILE)
     if(creditlib_with_ccache AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       target_compile_options(${target} PRIVATE -fpch-preprocess)
     endif()
-    if(NOT target STREQUAL "creditlib_precompiled")
-      target_precompile_headers(${target} REUSE_FROM creditlib_precompiled)
+    if(NOT target STREQUAL precompiled)
+      target_precompile_headers(${target} REUSE_FROM ${precompiled})
     endif()
   endif()
 endfunction()
 
+# creditlib_precompiled_header(target header...): an object library with a precompiled header, for others to reuse.
+function(creditlib_precompiled_header target)
+  string(REGEX REPLACE "^creditlib_" "" name "${target}")
+  set(source "${CMAKE_BINARY_DIR}/generated/${name}.cpp")
+  file(GENERATE OUTPUT "${source}" CONTENT "// Only here so that the precompiled header has a target.\n")
+  add_library(${target} OBJECT "${source}")
+  target_precompile_headers(${target} PRIVATE ${ARGN})
+  creditlib_program_options(${target} ${target})
+endfunction()
+
 # LibTorch's umbrella header takes 16 s a file; precompiled (30 to 60 s, once) 4 s.
 if(CREDITLIB_PRECOMPILE)
-  file(GENERATE OUTPUT "${CMAKE_BINARY_DIR}/generated/precompiled.cpp" CONTENT "// Only here so that the precompiled header has a target.\n")
-  add_library(creditlib_precompiled OBJECT "${CMAKE_BINARY_DIR}/generated/precompiled.cpp")
-  target_precompile_headers(creditlib_precompiled PRIVATE <torch/torch.h>)
-  creditlib_program_options(creditlib_precompiled)
+  creditlib_precompiled_header(creditlib_precompiled <torch/torch.h>)
 endif()
 
 # The benchmarks' counter of operations, which tests hold too.

@@ -129,7 +129,7 @@ double sample_loss(Model& model, std::int64_t l, torch::Tensor h, const torch::T
 
 // ---- The learners ----
 
-/// Options that cannot be meant, or can, on a model, and what the Error says; nothing is thrown if that is empty.
+/// A rule on a model, and what the Error says if the rule cannot be bound to it; empty if it can.
 template <class Rule>
 struct Refused {
   Rule rule;
@@ -142,15 +142,15 @@ struct Floor {
   double gamma, rho;
 };
 
-// Each learner says:
-// - tiny: small nets, for tests of what is computed;
-// - thorough, steps, floor: the rule on the frozen network, for how long it learns, and what it must reach at each
-//   hidden state; first, off, on: the mean Gamma that it must reach where it learned, the most on another network, and
-//   at least there once it has learned that;
+// Each learner has:
+// - tiny: the rule with small nets, for tests of what is computed;
+// - thorough, steps, floor: the rule on the frozen network, how many steps it learns, and what it must reach at each
+//   hidden state;
+// - moved_as_it_must(first, off, on): whether these are the mean Gammas to expect of a rule that has learned one
+//   network, is shown another, and has learned that one too (after steps_on_another steps each);
 // - clipped_on: a model on which each net is clipped alone;
-// - credit_reads_readout, credit_reads_target: what its credit reads beyond hidden states and error;
-//   learning_reads_...: what learning reads beyond them;
-// - refused(): its options.
+// - credit_reads_..., learning_reads_...: what they read in addition to hidden states and error;
+// - refused(): options, right and wrong.
 
 struct LearnsVec {
   using Rule = Vec;

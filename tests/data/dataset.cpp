@@ -58,13 +58,13 @@ TEST_CASE("what does not fit together in a data set is said", "[data]") {
 
   refuses([](Dataset& d) { d.images = torch::Tensor(); }, {"images are undefined, expected (N, C, H, W) uint8"});
   refuses([](Dataset& d) { d.images = d.images[0]; }, {"images are (2, 2, 3) uint8 on cpu"});
-  refuses([](Dataset& d) { d.images = d.images.to(torch::kFloat32); }, {"images are (5, 2, 2, 3) Float"});
+  refuses([](Dataset& d) { d.images = d.images.to(torch::kFloat32); }, {"images are (5, 2, 2, 3) float32"});
   refuses([](Dataset& d) { d.images = d.images.slice(0, 0, 0); }, {"(0, 2, 2, 3)", "at least one image"});
   refuses([](Dataset& d) { d.labels = torch::Tensor(); }, {"labels are undefined, expected (5) int64"});
   refuses([](Dataset& d) { d.labels = d.labels.slice(0, 0, 4); }, {"labels are (4) int64 on cpu, expected (5) int64"});
-  refuses([](Dataset& d) { d.labels = d.labels.to(torch::kInt32); }, {"labels are (5) Int"});
+  refuses([](Dataset& d) { d.labels = d.labels.to(torch::kInt32); }, {"labels are (5) int32"});
   refuses([](Dataset& d) { d.labels = d.labels.to(torch::kMeta); }, {"images are on cpu, but labels are on meta"});
-  refuses([](Dataset& d) { d.mean = {0}; }, {"mean has 1 values and deviation 2, expected one a channel, 2"});
+  refuses([](Dataset& d) { d.mean = {0}; }, {"mean has 1 values and deviation 2, expected one per channel, 2"});
   refuses([](Dataset& d) { d.deviation[1] = 0; }, {"deviation has the value 0"});
   refuses([](Dataset& d) { d.deviation[0] = INFINITY; }, {"deviation has the value inf"});
   refuses([](Dataset& d) { d.mean[1] = NAN; }, {"mean has the value nan"});

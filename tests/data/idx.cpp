@@ -49,7 +49,7 @@ TEST_CASE("an IDX file that is cut short anywhere is named, with its bytes and t
                  "truncated", "get it again"});
   }
   write_file(folder / "file", good + "x");
-  check_error([&] { data::read_idx(folder / "file"); }, {"holds 25 bytes, expected 24 for (2, 3) Short"});
+  check_error([&] { data::read_idx(folder / "file"); }, {"holds 25 bytes, expected 24 for (2, 3) int16"});
 }
 
 TEST_CASE("what is no IDX file is refused with its first bytes", "[data]") {

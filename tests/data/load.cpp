@@ -7,10 +7,10 @@ using namespace creditlib;
 using namespace creditlib::test;
 
 TEST_CASE("a data set is loaded by its name", "[data]") {
-  const auto root = std::filesystem::path(CREDITLIB_TESTS_DIR).parent_path();
+  const auto repository = std::filesystem::path(CREDITLIB_TESTS_DIR).parent_path();
   const TemporaryFolder folder;
 
-  CHECK(data::load("digits", root / "data").train.name == "digits");
+  CHECK(data::load("digits", repository / "data").train.name == "digits");
   check_error([&] { data::load("cifar10", folder.path()); }, {"cifar10: ", folder.path().string()});
   check_error([&] { data::load("cifar100", folder.path()); }, {"cifar100: ", folder.path().string()});
   check_error([&] { data::load("mnist", folder.path()); }, {"mnist: ", folder.path().string()});

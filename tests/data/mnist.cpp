@@ -50,7 +50,7 @@ TEST_CASE("a file of MNIST that is missing or does not fit the others is named",
   refuses("train-labels-idx1-ubyte", idx_file(8, {3}, "\1\x0a\2"), {"label 10 of image 1", "0 to 9"});
   refuses("train-images-idx3-ubyte", idx_file(8, {18}, std::string(18, '\1')),
           {"holds (18) uint8 on cpu, expected (N, H, W) uint8"});
-  refuses("t10k-images-idx3-ubyte", idx_file(8, {0, 2, 3}, ""), {"holds (0, 2, 3) Byte"});
+  refuses("t10k-images-idx3-ubyte", idx_file(8, {0, 2, 3}, ""), {"holds (0, 2, 3) uint8"});
   refuses("t10k-images-idx3-ubyte", idx_file(8, {1, 2, 3}, "12345"), {"holds 21 bytes, expected 22"});
   std::filesystem::remove(folder / "t10k-labels-idx1-ubyte");
   check_error([&] { data::mnist(folder.path()); },

@@ -53,7 +53,7 @@ TEST_CASE("the images themselves are left as they are", "[data]") {
 TEST_CASE("other dtypes than float32 and float64 are refused, as is a data set that is not sound", "[data]") {
   auto dataset = every_pixel();
 
-  check_error([&] { data::Normalize(dataset, torch::kFloat16); }, {"dtype is Half", "float32 or float64"});
+  check_error([&] { data::Normalize(dataset, torch::kFloat16); }, {"dtype is float16", "float32 or float64"});
   dataset.mean.pop_back();
   check_error([&] { data::Normalize{dataset}; }, {"every pixel", "mean has 2 values"});
 }

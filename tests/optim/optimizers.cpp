@@ -183,6 +183,6 @@ TEMPLATE_TEST_CASE("an optimiser refuses a gradient that does not fit its parame
   };
 
   CHECK(says(refusal(torch::ones({3})), {"gradient of a parameter is (3) float32", "expected (4) float32 on cpu"}));
-  CHECK(says(refusal(torch::ones({4}, torch::kFloat64)), {"is (4) Double", "expected (4) Float"}));
+  CHECK(says(refusal(torch::ones({4}, torch::kFloat64)), {"is (4) float64", "expected (4) float32"}));
   CHECK(torch::equal(parameters[0], torch::ones({2, 3})));
 }

@@ -15,8 +15,8 @@ namespace creditlib {
 /// - Shapes: e, the error dloss_i/dlogits, is (B, C); B_l is (size of h_l, C); a_l is (B, size of h_l).
 /// - Hidden states with positions: B_l has one row per channel, and a_l is the same at every position; with
 ///   `by_element` B_l has one row per element.
-/// - The factor 1/sqrt(C) gives a_l the size of e, element for element. B_0 is a copy of B_1 if their sizes are equal,
-///   so that the embed and block 0 get the same credit.
+/// - With the factor 1/sqrt(C), the elements of a_l have the size of e's. B_0 is a copy of B_1 if their sizes are
+///   equal, so that the embed and block 0 get the same credit.
 /// - Cost: B d C multiplications per hidden state, and d C stored numbers for each. Reads the error alone.
 /// - Throws Error at bind if explicit feedback has the wrong number of matrices or a wrong shape.
 /// - Source: Nøkland, "Direct feedback alignment provides learning in deep neural networks", NeurIPS 2016.

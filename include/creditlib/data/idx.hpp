@@ -74,7 +74,8 @@ inline torch::Tensor read_idx(const std::filesystem::path& path, const std::stri
   const auto item = static_cast<std::int64_t>(c10::elementSize(*dtype));
   const auto count = detail::byte_count(sizes, item);
   if (count != size - begin) {
-    wrong_size(count ? c10::str(begin + *count) : "over 2^63", detail::shape_text(sizes), " ", *dtype);
+    wrong_size(count ? c10::str(begin + *count) : "over 2^63", detail::shape_text(sizes), " ",
+               detail::dtype_text(*dtype));
   }
   return detail::translated([&] {
     const auto elements = torch::from_blob(bytes.data() + begin, {*count / item, item}, torch::kUInt8);
