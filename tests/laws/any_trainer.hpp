@@ -1,5 +1,6 @@
 #pragma once
 
+#include <creditlib/any_trainer.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>
@@ -11,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "../models.hpp"
@@ -86,56 +88,56 @@ struct Alone {
   std::function<void()> learn;  ///< empty if the rule does not learn
 };
 
-/// A trainer, whatever its model and rule.
-class AnyTrainer {
+/// creditlib::AnyTrainer on a test's batches, with what the laws alone ask of a trainer.
+class LawTrainer {
  public:
-  virtual ~AnyTrainer() = default;
-  virtual StepResult step(const Batch& batch) = 0;
-  virtual std::vector<torch::Tensor> credits(const Batch& batch) = 0;
-  virtual std::vector<torch::Tensor> raw_credits(const Batch& batch) = 0;
-  virtual std::vector<torch::Tensor> gradients(const Batch& batch) = 0;
-  virtual void learn(const Batch& batch) = 0;
+  virtual ~LawTrainer() = default;
+
+  StepResult step(const Batch& batch) { return trainer_.step(batch.x, batch.y); }
+  std::vector<torch::Tensor> credits(const Batch& batch) { return trainer_.credits(batch.x, batch.y); }
+  std::vector<torch::Tensor> raw_credits(const Batch& batch) { return trainer_.raw_credits(batch.x, batch.y); }
+  std::vector<torch::Tensor> gradients(const Batch& batch) { return trainer_.gradients(batch.x, batch.y); }
+  void learn(const Batch& batch) { trainer_.learn(batch.x, batch.y); }
+  void end_epoch() { trainer_.end_epoch(); }
+  void save(const std::filesystem::path& path) const { trainer_.save(path); }
+  void load(const std::filesystem::path& path) { trainer_.load(path); }
+  Path path() const { return trainer_.path(); }
+  torch::nn::Module& module() { return trainer_.module(); }
+
   virtual Alone alone(const Batch& batch) = 0;
-  virtual Path path() const = 0;
-  virtual void end_epoch() = 0;
-  virtual void save(const std::filesystem::path& path) const = 0;
-  virtual void load(const std::filesystem::path& path) = 0;
-  virtual torch::nn::Module& module() = 0;
   /// h_0, f_0..f_{L-1}, logits, each on a graph of its own, of a pass that the test runs itself.
   virtual std::vector<torch::Tensor> separate_outputs(const torch::Tensor& x) = 0;
-  /// The same as the local step has them: where the rule has local_inputs, blocks and readout are run at those.
+  /// The same as the local step has them: if the rule has local_inputs, blocks and readout are run at those.
   virtual std::vector<torch::Tensor> local_outputs(const Batch& batch) = 0;
+
+ protected:
+  explicit LawTrainer(creditlib::AnyTrainer trainer) : trainer_(std::move(trainer)) {}
+
+  creditlib::AnyTrainer trainer_;
 };
 
 template <class Model, class Rule, class Normalizer = RowRms>
-class TrainerOf final : public AnyTrainer {
- public:
-  TrainerOf(const Model& model, const Rule& rule, const TrainerOptions& options) : trainer_(model, rule, options) {}
+class TrainerOf final : public LawTrainer {
+  using Own = LocalTrainer<Model, Rule, typename ScheduleOf<Rule>::type, Normalizer>;
 
-  StepResult step(const Batch& batch) override { return trainer_.step(batch.x, batch.y); }
-  std::vector<torch::Tensor> credits(const Batch& batch) override { return trainer_.credits(batch.x, batch.y); }
-  std::vector<torch::Tensor> raw_credits(const Batch& batch) override { return trainer_.raw_credits(batch.x, batch.y); }
-  std::vector<torch::Tensor> gradients(const Batch& batch) override { return trainer_.gradients(batch.x, batch.y); }
-  void learn(const Batch& batch) override { trainer_.learn(batch.x, batch.y); }
+ public:
+  TrainerOf(const Model& model, const Rule& rule, const TrainerOptions& options)
+      : LawTrainer(Own(model, rule, options)), own_(*trainer_.target<Own>()) {}
+
   Alone alone(const Batch& batch) override {
     const auto trace = [&] {
-      const scope::Untouched untouched(*trainer_.model(), torch::kCPU);
-      return trace_of(trainer_.model(), batch, CrossEntropy{}, /*pullbacks=*/true);
+      const scope::Untouched untouched(*own_.model(), torch::kCPU);
+      return trace_of(own_.model(), batch, CrossEntropy{}, /*pullbacks=*/true);
     }();
     Alone alone;
-    alone.credit = [this, trace] { return credit_of(trainer_.model(), trainer_.state(), trace); };
-    if constexpr (learner<Model, std::remove_cvref_t<decltype(trainer_.state())>>()) {
-      alone.learn = [this, trace] { learn_from(trainer_.model(), trainer_.state(), trace); };
+    alone.credit = [this, trace] { return credit_of(own_.model(), own_.state(), trace); };
+    if constexpr (learner<Model, std::remove_cvref_t<decltype(own_.state())>>()) {
+      alone.learn = [this, trace] { learn_from(own_.model(), own_.state(), trace); };
     }
     return alone;
   }
-  Path path() const override { return trainer_.path(); }
-  void end_epoch() override { trainer_.end_epoch(); }
-  void save(const std::filesystem::path& path) const override { trainer_.save(path); }
-  void load(const std::filesystem::path& path) override { trainer_.load(path); }
-  torch::nn::Module& module() override { return *trainer_.model(); }
   std::vector<torch::Tensor> separate_outputs(const torch::Tensor& x) override {
-    auto& model = trainer_.model();
+    auto& model = own_.model();
     std::vector<torch::Tensor> outputs{model->embed(x)};
     auto h = outputs[0].detach();
     for (std::int64_t l = 0; l < model->blocks(); ++l) {
@@ -146,7 +148,7 @@ class TrainerOf final : public AnyTrainer {
     return outputs;
   }
   std::vector<torch::Tensor> local_outputs(const Batch& batch) override {
-    auto& model = trainer_.model();
+    auto& model = own_.model();
     const auto trace = [&] {
       const scope::Untouched untouched(*model, torch::kCPU);
       return trace_of(model, batch);
@@ -154,7 +156,7 @@ class TrainerOf final : public AnyTrainer {
     auto outputs = separate_outputs(batch.x);
     const auto states = [&] {
       const torch::AutoGradMode as_in_a_script(true);  // a rule must not depend on it
-      return local_inputs(model, trainer_.state(), trace);
+      return local_inputs(model, own_.state(), trace);
     }();
     if (states) {
       for (std::int64_t l = 0; l < model->blocks(); ++l) {
@@ -167,7 +169,7 @@ class TrainerOf final : public AnyTrainer {
   }
 
  private:
-  LocalTrainer<Model, Rule, typename ScheduleOf<Rule>::type, Normalizer> trainer_;
+  Own& own_;  ///< what trainer_ holds
 };
 
 /// What a trainer is made for.
@@ -179,12 +181,12 @@ struct Setting {
   std::uint64_t global_seed = 2;  ///< torch's global generator, when the trainer is made
 };
 
-using Factory = std::function<std::unique_ptr<AnyTrainer>(const Setting&)>;
+using Factory = std::function<std::unique_ptr<LawTrainer>(const Setting&)>;
 
 /// Makes trainers of a rule, on a fresh model each.
 template <class Rule>
 Factory factory(const Rule& rule = {}) {
-  return [rule](const Setting& setting) -> std::unique_ptr<AnyTrainer> {
+  return [rule](const Setting& setting) -> std::unique_ptr<LawTrainer> {
     if (setting.kind == Kind::residual_mlp) {
       auto model = residual_mlp(setting.dtype, setting.weights_seed);
       torch::manual_seed(setting.global_seed);
@@ -199,7 +201,7 @@ Factory factory(const Rule& rule = {}) {
 /// The same for models of SequentialBlocks alone.
 template <class Rule>
 Factory stages_factory(const Rule& rule = {}) {
-  return [rule](const Setting& setting) -> std::unique_ptr<AnyTrainer> {
+  return [rule](const Setting& setting) -> std::unique_ptr<LawTrainer> {
     auto model = stages(setting.kind, setting.dtype, setting.weights_seed);
     torch::manual_seed(setting.global_seed);
     return std::make_unique<TrainerOf<SequentialBlocks, Rule>>(model, rule, setting.options);

@@ -20,7 +20,7 @@ namespace creditlib::test::law {
 /// A model's and a trainer's whole state, by name.
 using Snapshot = std::map<std::string, torch::Tensor>;
 
-inline Snapshot snapshot(AnyTrainer& trainer) {
+inline Snapshot snapshot(LawTrainer& trainer) {
   const TemporaryFolder folder;
   trainer.save(folder / "state");
   Snapshot state = detail::load_tensors(folder / "state");
@@ -309,7 +309,7 @@ inline Verdict learning_leaves_the_model(const Factory& make, Kind kind) {
 inline Verdict resumed_run_is_the_same(const Factory& make, Kind kind, Optimizer optimizer = Optimizer::AdamW) {
   const TemporaryFolder folder;
   TrainerOptions options{.lr = 1e-2, .clip_norm = 1.0, .epochs = 4, .seed = 7, .optimizer = optimizer};
-  const auto train = [&](AnyTrainer& trainer, std::uint64_t seed) {
+  const auto train = [&](LawTrainer& trainer, std::uint64_t seed) {
     torch::manual_seed(seed);
     for (std::uint64_t i = 0; i < 3; ++i) {
       trainer.step(batch_for(kind, torch::kFloat32, 7, seed + i));
@@ -348,15 +348,15 @@ inline Verdict paths_agree(const Factory& make, Kind kind, torch::Dtype dtype, d
     return distance(a, action(*generic));
   };
 
-  if (between([&](AnyTrainer& t) { return t.gradients(batch); }) > tolerance) return failed("gradients() differ");
-  if (between([&](AnyTrainer& t) {
+  if (between([&](LawTrainer& t) { return t.gradients(batch); }) > tolerance) return failed("gradients() differ");
+  if (between([&](LawTrainer& t) {
         t.step(batch);
         return gradients_of(t.module());
       }) > tolerance) {
     return failed("a step's gradients differ");
   }
   // Adam's first steps go by the sign of a gradient, so rounding moves a parameter whose gradient is almost 0.
-  if (between([&](AnyTrainer& t) {
+  if (between([&](LawTrainer& t) {
         t.step(other);
         return gradients_of(t.module());
       }) > 1e4 * tolerance) {
