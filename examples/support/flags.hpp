@@ -45,7 +45,7 @@ class Flags {
       app_->add_flag(flag(name), value, help);
     } else {
       auto* option = app_->add_option(flag(name), value, help)->required(how.required);
-      if constexpr (is_list<Value>) option->expected(1, -1);
+      if constexpr (requires { value.emplace_back(); }) option->expected(1, -1);  // a vector
       for (const auto& check : checks) option->check(check);
       if (how.shows_default && !empty(value)) option->capture_default_str();
     }
@@ -75,11 +75,6 @@ class Flags {
   }
 
  private:
-  template <class Value>
-  static constexpr bool is_list = false;
-  template <class Value>
-  static constexpr bool is_list<std::vector<Value>> = true;
-
   template <class Value>
   static bool empty(const Value& value) {
     if constexpr (requires { value.empty(); }) {
