@@ -26,7 +26,7 @@ namespace creditlib {
 /// - the local losses: block l LocalLoss(f_l, a_{l+1}), the embed <h_0, a_0>, the readout the objective;
 /// - one backward from all of them at once, and one optimizer step.
 ///
-/// Nothing in it waits for the device. A trainer leaves the model's train/eval mode alone.
+/// Nothing in it waits for the device. A trainer does not change the model's train/eval mode.
 ///
 /// Model is a module holder or shared_ptr (BlockModel); the trainer shares it. All arguments after the first two may be
 /// left out, or skipped with {}; the template arguments are deduced. Trainers move and are not copied. step, observe,
@@ -47,7 +47,7 @@ class LocalTrainer : public detail::TrainerBase<
       return false;
     }
   }
-  using Requirements = std::bool_constant<sound()>;  // says in sentences what does not fit
+  using Requirements = std::bool_constant<sound()>;  // fails to compile with the reasons
 
   using Base = detail::TrainerBase<LocalTrainer, Model, Objective>;
   using Sources = detail::Sources<Credit, Model>;
@@ -56,7 +56,7 @@ class LocalTrainer : public detail::TrainerBase<
   using Base::objective_, Base::passes_, Base::previewed, Base::stepped, Base::summary, Base::training_;
 
  public:
-  explicit LocalTrainer(Model model, Credit credit = {}, TrainerOptions options = {}, Schedule schedule = {},
+  explicit LocalTrainer(Model model, const Credit& credit = {}, TrainerOptions options = {}, Schedule schedule = {},
                         Normalizer normalizer = {}, LocalLoss loss = {}, Objective objective = {}) try
       : Base(with_blocks(std::move(model)), options, std::move(objective)),
         sources_(credit, this->model(), training_.device(), training_.dtype(), options.seed),
@@ -65,7 +65,7 @@ class LocalTrainer : public detail::TrainerBase<
     weights();  // an invalid schedule is refused now
     if (options.memory == Memory::Constant && !(keeps_factors && Sources::Traits::reads_error_only)) {
       detail::fail(
-          "TrainerOptions: memory is Constant, which goes with credit computed from the output error alone (its state "
+          "TrainerOptions: memory is Constant, which requires credit computed from the output error alone (its state "
           "says so: reads_error_only) and kept as factors (DFA under RowRms or Raw, and InnerProduct); use "
           "Memory::Activations.");
     }
