@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Trains a residual MLP under schedules of DFA's credit and a vector net's, and asks whether good credit is worth more
 // early: the script schedule_timing (docs/experiments/schedule_timing.md).
 

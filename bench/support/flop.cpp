@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Built with NDEBUG always, and without precompiled headers: the inputs of at::RecordFunction are there whatever a
 // program is built as, but without NDEBUG its accessor asserts a flag that a release build of LibTorch never sets.
 

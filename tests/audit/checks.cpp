@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/audit/depth_utility.hpp>
 #include <creditlib/audit/gradient_stability.hpp>

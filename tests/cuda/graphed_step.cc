@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Training with CUDA graphs beside training without, on a GPU. Where there is none it ends with 77, which ctest takes for skipped.
 //
 // Not a .cpp: those are all in the one program of tests/, which is built without CUDA's headers.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
 #include <creditlib/scope/in_float64.hpp>

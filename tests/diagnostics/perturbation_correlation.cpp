@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>

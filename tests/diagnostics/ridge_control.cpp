@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/diagnostics/ridge_control.hpp>
 #include <creditlib/statistics/seeded.hpp>

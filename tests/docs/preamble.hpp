@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 // What a code block of the documentation may use without declaring it. Nothing is linked, so nothing is defined.
