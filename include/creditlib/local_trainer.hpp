@@ -36,8 +36,8 @@ namespace creditlib {
 /// Throws Error for every failure, before the parameters change; only a source's after_step sees the change.
 template <class Model, class Credit, class Schedule = Always, class Normalizer = RowRms, class LocalLoss = InnerProduct,
           class Objective = CrossEntropy>
-class LocalTrainer : public detail::TrainerBase<
-                         LocalTrainer<Model, Credit, Schedule, Normalizer, LocalLoss, Objective>, Model, Objective> {
+class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Schedule, Normalizer, LocalLoss, Objective>,
+                                                Model, Objective> {
   static consteval bool sound() {
     if constexpr (detail::model_is_sound<Model>()) {
       using Traits = detail::SourceTraits<Credit, Model>;
@@ -84,7 +84,8 @@ class LocalTrainer : public detail::TrainerBase<
 
   /// The same before the normalizer, for diagnostics that depend on scale.
   std::vector<torch::Tensor> raw_credits(const torch::Tensor& x, const torch::Tensor& y) {
-    return preview(x, y, [&](const Trace& trace, detail::Pass&, const Mixing& now) { return mixed_credit(trace, now); });
+    return preview(x, y,
+                   [&](const Trace& trace, detail::Pass&, const Mixing& now) { return mixed_credit(trace, now); });
   }
 
   /// The gradients that a step on this batch would apply (clipped), in the order of the model's parameters(); undefined
@@ -106,9 +107,7 @@ class LocalTrainer : public detail::TrainerBase<
   }
 
   /// The schedule's weight of each source in the present epoch and step.
-  std::array<double, Sources::count> weights() const {
-    return detail::weights_of(schedule_, training_.progress());
-  }
+  std::array<double, Sources::count> weights() const { return detail::weights_of(schedule_, training_.progress()); }
 
   /// The credit source's run state; of a Mix `.first` and `.second`.
   auto& state() { return sources_.state(); }
@@ -118,8 +117,7 @@ class LocalTrainer : public detail::TrainerBase<
   friend Base;
   friend struct detail::TrainerAccess;
 
-  static constexpr bool keeps_factors =
-      Sources::factors && detail::LocalLosses<Normalizer, LocalLoss>::accept_factors;
+  static constexpr bool keeps_factors = Sources::factors && detail::LocalLosses<Normalizer, LocalLoss>::accept_factors;
 
   static Model with_blocks(Model model) {
     if (model && model->blocks() < 1) {

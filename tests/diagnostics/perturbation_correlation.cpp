@@ -3,9 +3,9 @@
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
 #include <creditlib/diagnostics/perturbation_correlation.hpp>
-#include <creditlib/statistics/seeded.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/objective/squared_error.hpp>
+#include <creditlib/statistics/seeded.hpp>
 
 #include "../quadratic.hpp"
 #include "../test.hpp"

@@ -19,7 +19,7 @@
 namespace docs {
 
 extern creditlib::ResidualMLP model;
-extern torch::Tensor x, y;               // a batch for it: (B, d) float32, (B) int64
+extern torch::Tensor x, y;                // a batch for it: (B, d) float32, (B) int64
 extern creditlib::data::Batches batches;  // batches of that kind
 extern creditlib::TrainerOptions options;
 extern creditlib::LocalTrainer<creditlib::ResidualMLP, creditlib::DFA> trainer;

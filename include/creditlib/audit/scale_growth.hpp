@@ -2,8 +2,8 @@
 #pragma once
 
 #include <algorithm>
-#include <creditlib/diagnostics/growth.hpp>
 #include <creditlib/audit/check.hpp>
+#include <creditlib/diagnostics/growth.hpp>
 #include <utility>
 #include <vector>
 

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cmath>
-#include <creditlib/network/shape.hpp>
 #include <creditlib/credit/detail/feedback.hpp>
 #include <creditlib/named_tensors.hpp>
+#include <creditlib/network/shape.hpp>
 
 namespace creditlib {
 

@@ -5,10 +5,10 @@
 
 #include <cmath>
 #include <creditlib/credit/credit_point.hpp>
-#include <creditlib/network/shape.hpp>
 #include <creditlib/credit/detail/credit_nets.hpp>
 #include <creditlib/detail/expect.hpp>
 #include <creditlib/named_tensors.hpp>
+#include <creditlib/network/shape.hpp>
 #include <cstdint>
 #include <optional>
 #include <utility>

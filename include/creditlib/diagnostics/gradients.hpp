@@ -2,10 +2,10 @@
 #pragma once
 
 #include <creditlib/concepts.hpp>
-#include <creditlib/scope/untouched.hpp>
-#include <creditlib/network/detail/whole_forward.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/network/detail/whole_forward.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <vector>
 
 namespace creditlib::diagnostics {

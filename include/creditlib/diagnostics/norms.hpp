@@ -3,8 +3,8 @@
 
 #include <torch/types.h>
 
-#include <creditlib/statistics/measured.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/statistics/measured.hpp>
 #include <vector>
 
 namespace creditlib::diagnostics {

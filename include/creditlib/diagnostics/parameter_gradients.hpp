@@ -3,11 +3,11 @@
 
 #include <cmath>
 #include <creditlib/concepts.hpp>
+#include <creditlib/error.hpp>
 #include <creditlib/network/detail/gradients_of.hpp>
 #include <creditlib/network/detail/parameter_parts.hpp>
-#include <creditlib/scope/untouched.hpp>
-#include <creditlib/error.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <utility>
 #include <vector>
 

@@ -8,8 +8,8 @@
 #include <concepts>
 #include <creditlib/closed_form/layer_of.hpp>
 #include <creditlib/detail/describe.hpp>
-#include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/scope/eval_mode.hpp>
 #include <cstdint>
 #include <memory>
 #include <optional>

@@ -3,8 +3,8 @@
 
 #include <torch/types.h>
 
-#include <creditlib/factored_credit.hpp>
 #include <creditlib/detail/factored_squares.hpp>
+#include <creditlib/factored_credit.hpp>
 
 namespace creditlib {
 

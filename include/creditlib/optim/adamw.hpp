@@ -3,10 +3,10 @@
 
 #include <torch/types.h>
 
-#include <creditlib/optim/detail/optimizer_parameters.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/optim/detail/learning_rate.hpp>
+#include <creditlib/optim/detail/optimizer_parameters.hpp>
 #include <vector>
 
 namespace creditlib::optim {

@@ -4,10 +4,10 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <creditlib/statistics/estimate.hpp>
-#include <creditlib/statistics/seeded.hpp>
 #include <creditlib/detail/expect.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/statistics/estimate.hpp>
+#include <creditlib/statistics/seeded.hpp>
 #include <cstdint>
 #include <optional>
 #include <vector>

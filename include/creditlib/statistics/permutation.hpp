@@ -4,9 +4,9 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <creditlib/error.hpp>
 #include <creditlib/statistics/measured.hpp>
 #include <creditlib/statistics/seeded.hpp>
-#include <creditlib/error.hpp>
 #include <cstdint>
 #include <vector>
 

@@ -2,14 +2,14 @@
 #pragma once
 
 #include <creditlib/concepts.hpp>
-#include <creditlib/trainer/checkpoint.hpp>
 #include <creditlib/detail/describe.hpp>
-#include <creditlib/network/detail/parameter_parts.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/network/detail/parameter_parts.hpp>
 #include <creditlib/optim/adamw.hpp>
 #include <creditlib/optim/clip.hpp>
 #include <creditlib/optim/rate.hpp>
 #include <creditlib/optim/sgd.hpp>
+#include <creditlib/trainer/checkpoint.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <filesystem>
 #include <numeric>
@@ -69,9 +69,7 @@ class Training {
   const std::vector<torch::Tensor>& parameters() const { return parts_.all; }
 
   /// The model's buffers: running statistics, which a forward pass in train mode changes.
-  std::vector<torch::Tensor> buffers() const {
-    return has_buffers_ ? model_->buffers() : std::vector<torch::Tensor>{};
-  }
+  std::vector<torch::Tensor> buffers() const { return has_buffers_ ? model_->buffers() : std::vector<torch::Tensor>{}; }
 
   /// Gradients in that order, undefined if a parameter is frozen or no gradient reaches it, clipped as the options say.
   std::vector<torch::Tensor> clipped(std::vector<torch::Tensor> gradients) const {
