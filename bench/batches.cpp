@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Batches of 128 out of 50,000 images of 3 x 32 x 32, random ones, in a new order each epoch; one thread.
 
 #include <ATen/Parallel.h>

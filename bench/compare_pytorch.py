@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times creditlib's training steps against PyTorch's and against the bare matrix products, and says which figures are reached.
 
     ./run build bench_steps bench_floor bench_batches

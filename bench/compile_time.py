@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What creditlib costs to compile: seconds and peak memory of single translation units, without a precompiled header.
 
     python bench/compile_time.py [--libtorch FOLDER] [--compiler c++] [--flags=-O0] [--repeat 3] [--units NAME...] [--json FILE]

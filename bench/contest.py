@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Contestants that take turns, so that a machine that slows down slows all of them, and the statistics of their times."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What credit costs: every rule on every network, beside the forward pass and beside back-propagation; how that scales; what it multiplies.
 
     ./run build bench_steps bench_floor

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures that a step is to reach (one thread, float32, ratios of medians in one run), and whether it does."""
 
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What no training step on the residual MLP can go below: its bare matrix products, and the optimiser's pass over all
 // parameters.
 //

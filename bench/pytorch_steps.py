@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PyTorch's training steps as contestants, on the networks of the reference scripts.
 
 scripts    as the reference scripts: each block's forward runs twice, each part has torch.optim.AdamW; bp: eager, one optimiser

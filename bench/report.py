@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes the tables and the figure of docs/performance.md and its pages from the JSON files in docs/results.
 
     python3 bench/report.py            brings every page up to date

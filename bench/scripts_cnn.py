@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training step on the small convolutional network as the script cnn_baseline makes it, in PyTorch.
 
 Each block runs once without and once with a graph, and has an optimiser of its own; ep nudges all states by SGD on the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training step on the small residual network and the small transformer as the script train_methods makes it, in PyTorch.
 
 As on the MLP each block runs once without and once with a graph and has an optimiser of its own. Credit is one value a channel, on

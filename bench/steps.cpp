@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A training step of every rule: rule/model/path/precision.
 //
 //   steps [--all] [--device cuda] [--batch N] [--classes N] [--threads N] [--matmul mkl|onednn] [--benchmark_…]

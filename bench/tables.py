@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables of what the benchmarks measured, in Markdown, from the entries of their JSON files."""
 
 from contest import markdown

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trains the scripts' convolutional network in PyTorch, for comparison with ./run cnn_baseline.
 
     python bench/train_scripts_cnn.py --data-dir FOLDER --rules bp dfa --epochs 5 --limit-train 5000 --output FILE

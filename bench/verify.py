@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """creditlib's steps against PyTorch's: the same weights, feedback and batches, and then the gradients and where the parameters went.
 
 Adam's first steps have the size of the rate whatever the gradient's, so a single element whose gradient is rounding noise may go

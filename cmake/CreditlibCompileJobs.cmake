@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Sets creditlib_compile_jobs, how many files compile at once: as many as there are cores and memory for, or CREDITLIB_COMPILE_JOBS.
 
 set(CREDITLIB_COMPILE_JOBS "" CACHE STRING "How many files compile at once (empty: from the cores and the memory of this machine)")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Whether programs that include CUDA's headers, such as creditlib/cuda/graphed_step.hpp, can be built: LibTorch's CUDA half is linked, and there
 # is a toolkit of the same major version (another one's cudart beside LibTorch's own would be a second, with a state of its own).
 #

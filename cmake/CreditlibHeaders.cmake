@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # creditlib_check_headers(): compiles each public header alone; headers of old names, which forward to new ones, all in one file.
 #
 # torch/types.h takes most of the time (7 s of 9). Where a header includes it, itself or through creditlib's headers, it is precompiled: that gives

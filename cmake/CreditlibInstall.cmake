@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # cmake --install: the headers and a package that find_package(creditlib CONFIG) finds, all in the component
 # creditlib_development.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Finds LibTorch in any of its forms and makes the imported target creditlib::libtorch of it.
 #
 #   a LibTorch zip (CPU or CUDA), a torch wheel (CPU or CUDA, with or without a CUDA toolkit, with or without the wheel's NVIDIA companions),

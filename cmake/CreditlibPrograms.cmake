@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # What tests, examples and benchmarks share: warnings, the precompiled header, ccache, how many compile at once, smoke tests.
 
 include(CreditlibCompileJobs)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # For scripts run as cmake -D … -P script -- program argument…: sets `after_dashes` to what is behind the dashes.
 
 set(after_dashes "")

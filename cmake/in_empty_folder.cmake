@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # cmake -D FOLDER=… -P in_empty_folder.cmake -- program argument…: runs the program in FOLDER, made anew; fails where the program fails.
 
 file(REMOVE_RECURSE "${FOLDER}")

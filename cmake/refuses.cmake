@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # cmake -D CODE=… -D SAYS=… -P refuses.cmake -- program argument…: fails unless the program ends with this exit code and says what the regular
 # expression SAYS matches on standard error, at a length that one reads.
 

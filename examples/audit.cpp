@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Audits a credit rule: whether its figures may be believed, and whether training depth with it is worth anything
 // (docs/experiments/audit.md, docs/protocol.md).
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Trains the small convolutional network by one method and measures the rule's own credit: the script cnn_baseline
 // (docs/experiments/cnn_baseline.md).
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A credit rule that the library does not have, trained beside DFA and back-propagation on the embedded digits.
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Trains DFA, or another rule, on the residual MLP with a penalty on each branch's size, and judges what the penalty
 // does: the script dfa_residual_penalty_test (docs/experiments/dfa_residual_penalty.md).
 

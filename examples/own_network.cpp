@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A network of one's own torch::nn::Sequential stages, convolutions and BatchNorm included, trained with DFA on the
 // digits.
 

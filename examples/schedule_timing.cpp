@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Trains a residual MLP under schedules of DFA's credit and a vector net's, and asks whether good credit is worth more
 // early: the script schedule_timing (docs/experiments/schedule_timing.md).
 
@@ -126,18 +127,15 @@ support::Trainer make_trainer(const ScheduleSpec& spec, const Settings& s, const
                 .at = s.credit_point == "input" ? CreditPoint::BlockInput : CreditPoint::BlockOutput};
   using Kind = ScheduleSpec::Kind;
   switch (spec.kind) {
-    case Kind::DfaOnly:
-      return support::Trainer(LocalTrainer(model, DFA{}, options));
-    case Kind::VecOnly:
-      return support::Trainer(LocalTrainer(model, vec, options));
+    case Kind::DfaOnly: return support::Trainer(LocalTrainer(model, DFA{}, options));
+    case Kind::VecOnly: return support::Trainer(LocalTrainer(model, vec, options));
     case Kind::VecThenDfa:
       return support::Trainer(LocalTrainer(model, Mix{vec, DFA{}}, options, SwitchAt{.epoch = spec.switch_epoch}));
     case Kind::DfaThenVec:
       // The script trains the net from five epochs before the last one of DFA on.
       return support::Trainer(
           LocalTrainer(model, Mix{DFA{}, vec}, options, SwitchAt{.epoch = spec.switch_epoch, .lead = 6}));
-    default:
-      return support::Trainer(LocalTrainer(model, Mix{DFA{}, vec}, options, Blend{.alpha = spec.alpha}));
+    default: return support::Trainer(LocalTrainer(model, Mix{DFA{}, vec}, options, Blend{.alpha = spec.alpha}));
   }
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // At snapshots of one back-propagation run, asks of each credit rule whether its update lowers the loss on the batch
 // that it was made from and on another: the script snapshot_time_sweep (docs/experiments/snapshot_time_sweep.md).
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Trains learned credit sources on noisy linear dynamics whose exact credit, the costate, is known in closed form
 // (docs/experiments/toy_lq.md).
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Trains back-propagation, credit rules and controls on a data set and reports accuracy and each block's alignment with
 // the true gradient: the script train_methods (docs/experiments/train_methods.md).
 

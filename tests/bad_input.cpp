@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/oracle.hpp>
@@ -140,9 +141,7 @@ TEST_CASE("a target of SquaredError that does not fit is refused", "[errors]") {
   const auto x = small_batch().x;
   LocalTrainer trainer(model, DFA{}, {}, {}, {}, {}, SquaredError{});
 
-  CHECK(says(error_of([&] {
-               trainer.step(x, torch::zeros({7, 3}));
-             }),
+  CHECK(says(error_of([&] { trainer.step(x, torch::zeros({7, 3})); }),
              {"SquaredError", "(7, 3) float32", "(7, 4) float32"}));
   CHECK(says(error_of([&] { trainer.step(x, torch::zeros({7, 4}, torch::kFloat64)); }), {"float64", "float32"}));
   CHECK(error_of([&] { trainer.step(x, torch::zeros({7, 4})); }) == "(nothing was thrown)");
@@ -152,9 +151,7 @@ TEST_CASE("a width that ResidualMLP does not have is refused before anything is 
   auto model = small_model();
   LocalTrainer trainer(model, DFA{});
 
-  CHECK(says(error_of([&] {
-               trainer.step(torch::zeros({7, 9}), small_batch().y);
-             }),
+  CHECK(says(error_of([&] { trainer.step(torch::zeros({7, 9}), small_batch().y); }),
              {"(7, 9)", "expected 6 numbers per sample"}));
   CHECK(trainer.steps() == 0);
 }
@@ -200,15 +197,11 @@ TEST_CASE("factors of credit that do not fit are refused with what was expected,
   };
 
   CHECK(says(message([](auto& a) { a.pop_back(); }), {"factored_credit gave", "one for each of h_0..h_L"}));
-  CHECK(says(message([](auto& a) {
-               a[1].left = torch::zeros({6, 4});
-             }),
+  CHECK(says(message([](auto& a) { a[1].left = torch::zeros({6, 4}); }),
              {"credit 1 as (6, 4) float32", "expected (7, r)"}));
   CHECK(says(message([](auto& a) { a[2].right = torch::zeros({5, 3}); }), {"credit 2", "times (5, 3) float32"}));
   CHECK(says(message([](auto& a) { a[2].scale = torch::ones({7}); }), {"scaled by (7) float32", "1 or (7, 1)"}));
-  CHECK(says(message([](auto& a) {
-               a[0].scale = torch::ones({7, 1}, torch::kFloat64);
-             }),
+  CHECK(says(message([](auto& a) { a[0].scale = torch::ones({7, 1}, torch::kFloat64); }),
              {"credit 0", "scaled by (7, 1) float64"}));
   CHECK(message([](auto& a) { a[1].scale = torch::ones({7, 1}); }) == "(nothing was thrown)");
 }

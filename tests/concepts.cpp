@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/closed_form/model.hpp>
 #include <creditlib/concepts.hpp>
 #include <creditlib/loss/inner_product.hpp>

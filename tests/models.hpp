@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cmath>
@@ -32,20 +33,13 @@ inline const std::vector<Kind> every_kind{Kind::residual_mlp, Kind::plain,  Kind
 
 inline std::string name(Kind kind) {
   switch (kind) {
-    case Kind::residual_mlp:
-      return "residual_mlp";
-    case Kind::plain:
-      return "plain";
-    case Kind::batch_norm:
-      return "batch_norm";
-    case Kind::dropout:
-      return "dropout";
-    case Kind::conv:
-      return "conv";
-    case Kind::tokens:
-      return "tokens";
-    case Kind::no_embed:
-      return "no_embed";
+    case Kind::residual_mlp: return "residual_mlp";
+    case Kind::plain: return "plain";
+    case Kind::batch_norm: return "batch_norm";
+    case Kind::dropout: return "dropout";
+    case Kind::conv: return "conv";
+    case Kind::tokens: return "tokens";
+    case Kind::no_embed: return "no_embed";
   }
   return "?";
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <creditlib/bind_context.hpp>
@@ -25,7 +26,7 @@ struct TargetProjection {
       std::vector<torch::Tensor> a;
       for (std::size_t l = 0; l < feedback.size(); ++l) {
         a.push_back(spread(-feedback[l].index_select(1, trace.target).t().contiguous(),
-                                  model->hidden_shape(static_cast<std::int64_t>(l))));
+                           model->hidden_shape(static_cast<std::int64_t>(l))));
       }
       return a;
     }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 // LibTorch before Catch2: c10 defines a CHECK of its own, which would abort the program instead of failing the test.

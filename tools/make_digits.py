@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Makes data/digits: the handwritten digits that scikit-learn carries, as four IDX files with MNIST's names.
 
     python tools/make_digits.py [FOLDER]        (needs scikit-learn; FOLDER: data/digits)

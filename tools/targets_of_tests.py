@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Prints what has to be built for some of the tests, one target per line.
 
     ctest --test-dir BUILD --show-only=json-v1 -R dfa | tools/targets_of_tests.py BUILD

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Built with NDEBUG always, and without precompiled headers: the inputs of at::RecordFunction are there whatever a
 // program is built as, but without NDEBUG its accessor asserts a flag that a release build of LibTorch never sets.
 
@@ -28,7 +29,9 @@ std::int64_t windows(const OperatorInputs& inputs) {
   const auto stride = inputs[3].toIntVector(), padding = inputs[4].toIntVector(), dilation = inputs[5].toIntVector();
   std::int64_t numbers = input.size(0) * weight.size(0);
   for (std::int64_t d = 2; d < input.dim(); ++d) {
-    const auto of = [&](const std::vector<std::int64_t>& list) { return list.at(list.size() == 1 ? 0 : static_cast<std::size_t>(d - 2)); };
+    const auto of = [&](const std::vector<std::int64_t>& list) {
+      return list.at(list.size() == 1 ? 0 : static_cast<std::size_t>(d - 2));
+    };
     const auto reach = of(dilation) * (weight.size(d) - 1) + 1;
     numbers *= (input.size(d) + 2 * of(padding) - reach) / of(stride) + 1;
   }

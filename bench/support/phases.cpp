@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "support/phases.hpp"
 
 #include <c10/core/impl/VirtualGuardImpl.h>

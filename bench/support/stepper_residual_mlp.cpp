@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/model/residual_mlp.hpp>
 
 #include "support/rule_trainers.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/model/vit_mini.hpp>
 
 #include "support/rule_trainers.hpp"

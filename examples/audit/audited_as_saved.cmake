@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # cmake -D TRAINED=results.json -D AUDITED=audit.json -P audited_as_saved.cmake: an audit of saved weights sees the vector net that the run ended
 # with, and where it estimates credit: both measure the same Gamma.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 creditlib_smoke_test(audit ARGS --dataset digits --epochs 2 --limit-train 256 --null_draws 2 --random_label_epochs 1 --output_dir {folder})
 
 # Audits of the weights that train_methods' tests save.

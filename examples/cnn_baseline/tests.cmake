@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 foreach(method bp dfa ep state_bridge credit_bridge)
   creditlib_smoke_test(cnn_baseline NAME cnn_baseline_${method} ARGS --method ${method} --dataset digits --epochs 1 --limit-train 64
                                          --output_dir {folder})

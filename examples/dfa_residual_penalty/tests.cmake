@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 creditlib_smoke_test(dfa_residual_penalty ARGS --dataset digits --epochs 1 --limit-train 256 --baseline 0.5 --output_dir {folder})
 creditlib_smoke_test(dfa_residual_penalty NAME dfa_residual_penalty_of_bp ARGS --method bp --dataset digits --epochs 2 --limit-train 256
                                                --output_dir {folder})

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 creditlib_smoke_test(own_network ARGS --epochs 1)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 creditlib_smoke_test(schedule_timing ARGS --dataset digits --epochs 3 --limit-train 128 --num_blocks 2 --d_hidden 32 --schedules published
                                           Hybrid_blend_0.5 --output_dir {folder})
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Batches of 16, so that the digits have the 20 held-out ones that the update utility needs.
 creditlib_smoke_test(snapshot_time_sweep ARGS --dataset digits --batch-size 16 --num_blocks 2 --d_hidden 64 --snapshot_epochs 0 1
                                               --estimator_epochs 1 --output_dir {folder})

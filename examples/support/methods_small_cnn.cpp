@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/model/small_cnn.hpp>
 
 #include "support/method_trainers.hpp"

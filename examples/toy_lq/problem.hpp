@@ -1,8 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <creditlib/data/batches.hpp>
-#include <creditlib/statistics/measured.hpp>
 #include <creditlib/diagnostics/ridge_control.hpp>
+#include <creditlib/statistics/measured.hpp>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <vector>

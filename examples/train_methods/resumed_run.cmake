@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # cmake -D PROGRAM=…/train_methods -D FOLDER=… -P resumed_run.cmake: a run that is stopped and started again has the results of one that is not;
 # started once more it does nothing; with another setting, or beside a run on the same file, it ends with an error; --retrain begins again.
 

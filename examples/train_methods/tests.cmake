@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 creditlib_smoke_test(train_methods ARGS --dataset digits --methods bp fa dfa oracle --seeds 42 --epochs 1 --limit-train 256
                                         --output_dir {folder})
 creditlib_smoke_test(train_methods NAME train_methods_depth ARGS --dataset digits --methods fa frozen shallow --seeds 42 --epochs 1

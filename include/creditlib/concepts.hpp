@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <concepts>
@@ -26,11 +27,10 @@ namespace creditlib {
 /// Optional members:
 /// - `std::optional<closed_form::Network> closed_form()`: the layers that the network is made of (ClosedFormModel).
 template <class M>
-concept BlockModel =
-    detail::HoldsModule<M> && detail::HasEmbed<M> && detail::HasBlocks<M> && detail::HasBlock<M> &&
-    detail::HasJoin<M> && detail::HasReadout<M> && detail::HasForward<M> && detail::HasClasses<M> &&
-    detail::HasHiddenShape<M> && detail::HasEmbedParameters<M> && detail::HasBlockParameters<M> &&
-    detail::HasReadoutParameters<M>;
+concept BlockModel = detail::HoldsModule<M> && detail::HasEmbed<M> && detail::HasBlocks<M> && detail::HasBlock<M> &&
+                     detail::HasJoin<M> && detail::HasReadout<M> && detail::HasForward<M> && detail::HasClasses<M> &&
+                     detail::HasHiddenShape<M> && detail::HasEmbedParameters<M> && detail::HasBlockParameters<M> &&
+                     detail::HasReadoutParameters<M>;
 
 /// The run state of credit source C on model M: what bind returns, or C itself if it has no bind.
 template <class C, class M>
@@ -95,8 +95,7 @@ concept LocalLoss = std::copyable<L> && detail::GivesLocalLoss<L>;
 /// - `torch::Tensor correct(logits, target) const`: a scalar that counts the right samples; without it
 ///   StepResult::correct is 0.
 template <class O>
-concept Objective =
-    std::copyable<O> && detail::GivesLoss<O> && detail::GivesError<O> && detail::ChecksTarget<O>;
+concept Objective = std::copyable<O> && detail::GivesLoss<O> && detail::GivesError<O> && detail::ChecksTarget<O>;
 
 /// `std::array<double, N> weights(const Progress&) const`: one weight per source, not all of them 0. If one source has a
 /// weight other than 0, its credit is used as it is. If several have, the credit is the sum of weight times credit, each

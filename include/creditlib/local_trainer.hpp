@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <array>
@@ -26,7 +27,7 @@ namespace creditlib {
 /// - the local losses: block l LocalLoss(f_l, a_{l+1}), the embed <h_0, a_0>, the readout the objective;
 /// - one backward from all of them at once, and one optimizer step.
 ///
-/// Nothing in it waits for the device. A trainer leaves the model's train/eval mode alone.
+/// Nothing in it waits for the device. A trainer does not change the model's train/eval mode.
 ///
 /// Model is a module holder or shared_ptr (BlockModel); the trainer shares it. All arguments after the first two may be
 /// left out, or skipped with {}; the template arguments are deduced. Trainers move and are not copied. step, observe,
@@ -35,8 +36,8 @@ namespace creditlib {
 /// Throws Error for every failure, before the parameters change; only a source's after_step sees the change.
 template <class Model, class Credit, class Schedule = Always, class Normalizer = RowRms, class LocalLoss = InnerProduct,
           class Objective = CrossEntropy>
-class LocalTrainer : public detail::TrainerBase<
-                         LocalTrainer<Model, Credit, Schedule, Normalizer, LocalLoss, Objective>, Model, Objective> {
+class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Schedule, Normalizer, LocalLoss, Objective>,
+                                                Model, Objective> {
   static consteval bool sound() {
     if constexpr (detail::model_is_sound<Model>()) {
       using Traits = detail::SourceTraits<Credit, Model>;
@@ -47,7 +48,7 @@ class LocalTrainer : public detail::TrainerBase<
       return false;
     }
   }
-  using Requirements = std::bool_constant<sound()>;  // says in sentences what does not fit
+  using Requirements = std::bool_constant<sound()>;  // fails to compile with the reasons
 
   using Base = detail::TrainerBase<LocalTrainer, Model, Objective>;
   using Sources = detail::Sources<Credit, Model>;
@@ -56,7 +57,7 @@ class LocalTrainer : public detail::TrainerBase<
   using Base::objective_, Base::passes_, Base::previewed, Base::stepped, Base::summary, Base::training_;
 
  public:
-  explicit LocalTrainer(Model model, Credit credit = {}, TrainerOptions options = {}, Schedule schedule = {},
+  explicit LocalTrainer(Model model, const Credit& credit = {}, TrainerOptions options = {}, Schedule schedule = {},
                         Normalizer normalizer = {}, LocalLoss loss = {}, Objective objective = {}) try
       : Base(with_blocks(std::move(model)), options, std::move(objective)),
         sources_(credit, this->model(), training_.device(), training_.dtype(), options.seed),
@@ -65,7 +66,7 @@ class LocalTrainer : public detail::TrainerBase<
     weights();  // an invalid schedule is refused now
     if (options.memory == Memory::Constant && !(keeps_factors && Sources::Traits::reads_error_only)) {
       detail::fail(
-          "TrainerOptions: memory is Constant, which goes with credit computed from the output error alone (its state "
+          "TrainerOptions: memory is Constant, which requires credit computed from the output error alone (its state "
           "says so: reads_error_only) and kept as factors (DFA under RowRms or Raw, and InnerProduct); use "
           "Memory::Activations.");
     }
@@ -83,7 +84,8 @@ class LocalTrainer : public detail::TrainerBase<
 
   /// The same before the normalizer, for diagnostics that depend on scale.
   std::vector<torch::Tensor> raw_credits(const torch::Tensor& x, const torch::Tensor& y) {
-    return preview(x, y, [&](const Trace& trace, detail::Pass&, const Mixing& now) { return mixed_credit(trace, now); });
+    return preview(x, y,
+                   [&](const Trace& trace, detail::Pass&, const Mixing& now) { return mixed_credit(trace, now); });
   }
 
   /// The gradients that a step on this batch would apply (clipped), in the order of the model's parameters(); undefined
@@ -105,9 +107,7 @@ class LocalTrainer : public detail::TrainerBase<
   }
 
   /// The schedule's weight of each source in the present epoch and step.
-  std::array<double, Sources::count> weights() const {
-    return detail::weights_of(schedule_, training_.progress());
-  }
+  std::array<double, Sources::count> weights() const { return detail::weights_of(schedule_, training_.progress()); }
 
   /// The credit source's run state; of a Mix `.first` and `.second`.
   auto& state() { return sources_.state(); }
@@ -117,8 +117,7 @@ class LocalTrainer : public detail::TrainerBase<
   friend Base;
   friend struct detail::TrainerAccess;
 
-  static constexpr bool keeps_factors =
-      Sources::factors && detail::LocalLosses<Normalizer, LocalLoss>::accept_factors;
+  static constexpr bool keeps_factors = Sources::factors && detail::LocalLosses<Normalizer, LocalLoss>::accept_factors;
 
   static Model with_blocks(Model model) {
     if (model && model->blocks() < 1) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 /// The version of these headers; CMakeLists.txt names the same, and a test holds the two together.

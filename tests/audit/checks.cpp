@@ -1,9 +1,10 @@
-#include <creditlib/diagnostics/gradients.hpp>
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/audit/depth_utility.hpp>
 #include <creditlib/audit/gradient_stability.hpp>
 #include <creditlib/audit/reference_validity.hpp>
 #include <creditlib/audit/scale_growth.hpp>
 #include <creditlib/audit/verdict.hpp>
+#include <creditlib/diagnostics/gradients.hpp>
 
 #include "../models.hpp"
 #include "../test.hpp"
@@ -46,8 +47,7 @@ TEST_CASE("D1 since init sees the embed grow, and growth by steps below 50", "[a
   CHECK(*calm.fired == false);
 }
 
-TEST_CASE("D1 fires where a norm is not finite, and is not measured where there is none to compare with",
-          "[audit]") {
+TEST_CASE("D1 fires where a norm is not finite, and is not measured where there is none to compare with", "[audit]") {
   auto lost = norms({8, 8, 8});
   lost[1] = {.reason = "the norm of a sample is not finite"};
 

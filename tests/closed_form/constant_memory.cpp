@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
@@ -87,8 +88,8 @@ TEST_CASE("what constant memory does not go with says so", "[closed_form]") {
   const auto [x, y] = small_batch();
 
   CHECK(says(error_of([&] { LocalTrainer(norms, DFA{}, constant); }), {"memory is Constant", "no closed form"}));
-  CHECK(
-      says(error_of([&] { LocalTrainer(mlp, FA{}, constant); }), {"computed from the output error alone", "Memory::Activations"}));
+  CHECK(says(error_of([&] { LocalTrainer(mlp, FA{}, constant); }),
+             {"computed from the output error alone", "Memory::Activations"}));
   CHECK(says(error_of([&] { LocalTrainer(mlp, DFA{}, constant, {}, {}, PenalizedInnerProduct{}); }),
              {"kept as factors"}));
   LocalTrainer blended(mlp, Mix{DFA{}, DFA{}}, constant, Blend{});

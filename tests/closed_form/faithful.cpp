@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
@@ -147,16 +148,13 @@ TEST_CASE("a closed form whose layers do not fit together is refused", "[closed_
   CHECK(says(refused([](auto& m) { m.network.blocks.pop_back(); }), {"there are 1 blocks", "blocks() is 2"}));
   CHECK(says(refused([](auto& m) { m.network.blocks.emplace_back(); }), {"there are 3 blocks", "blocks() is 2"}));
   CHECK(says(refused([](auto& m) { m.classes_ = 3; }), {"the readout gives 4", "classes() is 3"}));
-  CHECK(says(refused([](auto& m) {
-               m.network.readout = {closed_form::Linear{torch::zeros({4, 7})}};
-             }),
+  CHECK(says(refused([](auto& m) { m.network.readout = {closed_form::Linear{torch::zeros({4, 7})}}; }),
              {"takes 7", "gets 5"}));
   CHECK(says(refused([](auto& m) { m.network.blocks[0].push_back(closed_form::LayerNorm{torch::ones(5)}); }),
              {"block 0", "alone"}));
-  CHECK(says(refused([](auto& m) {
-               m.network.readout = {closed_form::Linear{torch::zeros({4, 5}, torch::requires_grad())}};
-             }),
-             {"the readout", "none of the model's parameters"}));
+  CHECK(says(
+      refused([](auto& m) { m.network.readout = {closed_form::Linear{torch::zeros({4, 5}, torch::requires_grad())}}; }),
+      {"the readout", "none of the model's parameters"}));
   CHECK(says(refused([](auto& m) {
                m.network.blocks[1] = {closed_form::Linear{torch::zeros({3, 5})}};
                m.network.readout = {closed_form::Linear{torch::zeros({4, 3})}};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/fa.hpp>
@@ -334,9 +335,9 @@ TEST_CASE("an input of a wrong size is refused in the model's own words", "[clos
   LocalTrainer linear(stages(Kind::plain), DFA{});
   const auto y = torch::zeros({6}, torch::kInt64);
 
-  CHECK(error_of([&] {
-          mlp.step(torch::zeros({6, 9}), y);
-        }) == "ResidualMLP: the input is (6, 9), expected 6 numbers per sample (ResidualMLPOptions::input), samples in dimension 0.");
+  CHECK(error_of([&] { mlp.step(torch::zeros({6, 9}), y); }) ==
+        "ResidualMLP: the input is (6, 9), expected 6 numbers per sample (ResidualMLPOptions::input), samples in "
+        "dimension 0.");
   CHECK(error_of([&] { linear.step(torch::zeros({6, 9}), y); }).find("nothing was thrown") == std::string::npos);
   CHECK(error_of([&] { linear.step(torch::zeros({6, 1, 6}), y); }).find("hidden_shape(0)") != std::string::npos);
 }

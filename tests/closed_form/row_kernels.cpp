@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/closed_form/detail/row_kernels.hpp>
 #include <limits>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/closed_form/detail/side_by_side.hpp>
 #include <vector>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: after_step is there but not callable as `after_step(model, const creditlib::Trace&)`
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: bind must be callable as `bind(model, const creditlib::BindContext&) const`
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>

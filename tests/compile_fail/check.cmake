@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # cmake -D CASE=file -D SAID=file -P check.cmake: fails unless the compiler said (compile.cmake wrote it to SAID) what CASE expects.
 
 # The sentence on a line of its own: CMake would break it into several.

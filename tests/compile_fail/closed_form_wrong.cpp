@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: closed_form is there but not callable as `std::optional<creditlib::closed_form::Network> closed_form()`
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # cmake -D CASE=file -D COMMANDS=compile_commands.json -D MODEL=file -D SAID=file -D DEPENDENCIES=file -P compile.cmake
 # Compiles CASE (syntax only) as COMMANDS says MODEL is compiled. Writes the exit code and what the compiler says to SAID, and
 # the headers of CASE to DEPENDENCIES, so that a case is compiled again only if it or one of its headers has changed.

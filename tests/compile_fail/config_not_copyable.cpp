@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: a credit source's config must be copyable
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: credit(model, const creditlib::Trace&) of the run state must return std::vector<torch::Tensor>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: embed_loss is there but not callable as `creditlib::InnerProduct embed_loss() const`
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: factored_credit is there but not callable as `factored_credit(model, const creditlib::Trace&)`
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>

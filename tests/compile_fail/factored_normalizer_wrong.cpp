@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: factored is there but not callable as `creditlib::FactoredCredit factored(const creditlib::FactoredCredit&) const`
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: this credit source learns, and a CUDA graph would repeat what it drew and counted on the host
 #include <creditlib/credit/vec.hpp>
 #include <creditlib/cuda/detail/basic_graphed_step.hpp>

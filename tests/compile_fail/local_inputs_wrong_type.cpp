@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: local_inputs is there but not callable as
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: a Mix holds two credit sources, not another Mix
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/fa.hpp>

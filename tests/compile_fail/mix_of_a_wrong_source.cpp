@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: learn is there but not callable as `learn(model, const creditlib::Trace&)`
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/mix.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: both sources of this Mix have local_inputs
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/local_trainer.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: the schedule weighs another number of credit sources than there are: one source goes with Always
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/fa.hpp>

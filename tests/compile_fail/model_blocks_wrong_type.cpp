@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: the model needs `std::int64_t blocks() const`: how many blocks there are
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: the model needs `torch::Tensor readout(torch::Tensor h)`, which gives the logits
 #include <creditlib/backprop_trainer.hpp>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: the model needs `torch::Tensor block(std::int64_t l, torch::Tensor h)`, which gives f_l
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>

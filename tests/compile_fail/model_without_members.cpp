@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: the model needs `torch::Tensor embed(torch::Tensor x)`, which gives h_0
 // expect: the model needs `std::int64_t blocks() const`: how many blocks there are
 // expect: the model needs `torch::Tensor forward(torch::Tensor x)`, which gives the logits of the whole network

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: the model needs `torch::Tensor join(std::int64_t l, torch::Tensor h, torch::Tensor f)`
 // expect: the model needs `std::vector<std::int64_t> hidden_shape(std::int64_t l) const`
 #include <creditlib/credit/dfa.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: multiple_of_credit is there but not callable as `std::optional<double> multiple_of_credit(torch::IntArrayRef sizes) const`
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: named_tensors is there but not callable as `creditlib::NamedTensors named_tensors() const`
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: correct is there but not callable as `torch::Tensor correct(logits, target) const`
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>

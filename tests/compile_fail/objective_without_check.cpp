@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: an objective needs `loss(logits, target)` -> (B), `error(logits, target)` -> (B, C) and
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>

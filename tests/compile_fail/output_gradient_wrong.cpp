@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: output_gradient is there but not callable as `torch::Tensor output_gradient(
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: reads_error_only must be declared as `static constexpr bool reads_error_only = true;`
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: learns is there but not callable as `std::array<bool, N> learns(const creditlib::Progress&) const`
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: a schedule needs `std::array<double, N> weights(const creditlib::Progress&) const`
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>

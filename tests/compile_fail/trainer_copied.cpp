@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: use of deleted function
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>

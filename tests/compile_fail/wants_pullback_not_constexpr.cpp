@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: wants_pullback must be declared as `static constexpr bool wants_pullback = true;`
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # cmake -D SOURCE=folder -D BINARY=folder -P build_and_run.cmake -- argument…
 # Configures an outside project with those arguments, in an empty folder and without what the environment may say of LibTorch; builds and runs it.
 

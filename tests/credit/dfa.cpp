@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/local_trainer.hpp>
@@ -263,14 +264,11 @@ TEST_CASE("feedback that does not fit is refused with what was expected", "[cred
              {"DFA: 3 feedback matrices were given, expected 4", "one for each of h_0..h_L"}));
 
   auto conv = stages(Kind::conv);
-  CHECK(says(error_of([&] {
-               LocalTrainer(conv, DFA{.feedback = matrices({{108, 4}, {180, 4}, {36, 4}})});
-             }),
+  CHECK(says(error_of([&] { LocalTrainer(conv, DFA{.feedback = matrices({{108, 4}, {180, 4}, {36, 4}})}); }),
              {"DFA: feedback 0 is (108, 4), expected (3, 4)"}));
-  CHECK(says(error_of([&] {
-               LocalTrainer(conv, DFA{.feedback = matrices({{3, 4}, {5, 4}, {4, 4}}), .by_element = true});
-             }),
-             {"DFA: feedback 0 is (3, 4), expected (108, 4)"}));
+  CHECK(says(
+      error_of([&] { LocalTrainer(conv, DFA{.feedback = matrices({{3, 4}, {5, 4}, {4, 4}}), .by_element = true}); }),
+      {"DFA: feedback 0 is (3, 4), expected (108, 4)"}));
   CHECK(error_of([&] {
           LocalTrainer(stages(Kind::no_embed), DFA{.feedback = {{}, torch::zeros({5, 4}), torch::zeros({8, 4})}});
         }) == "(nothing was thrown)");

@@ -1,12 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/mix.hpp>
-#include <creditlib/scope/untouched.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/objective/squared_error.hpp>
 #include <creditlib/schedule/switch_at.hpp>
+#include <creditlib/scope/untouched.hpp>
 
 #include "../models.hpp"
 #include "../test.hpp"

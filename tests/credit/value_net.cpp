@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/value_net.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
@@ -179,17 +180,13 @@ TEST_CASE("a run with graphs is the run without: constant memory, clipping and S
 }
 
 TEST_CASE("a run with graphs is the run without: the oracle under BatchNorm, FA on images", "[cuda]") {
-  check_same_run(
-      Kind::batch_norm, [] { return LocalTrainer(stages(Kind::batch_norm), Oracle{}, {.epochs = 5}); }, 2);
-  check_same_run(
-      Kind::conv, [] { return LocalTrainer(stages(Kind::conv), FA{}, {.epochs = 5}); }, 2);
+  check_same_run(Kind::batch_norm, [] { return LocalTrainer(stages(Kind::batch_norm), Oracle{}, {.epochs = 5}); }, 2);
+  check_same_run(Kind::conv, [] { return LocalTrainer(stages(Kind::conv), FA{}, {.epochs = 5}); }, 2);
 }
 
 TEST_CASE("a run with graphs is the run without: back-propagation", "[cuda]") {
-  check_same_run(
-      Kind::residual_mlp, [] { return BackpropTrainer(residual_mlp(), {.epochs = 5}); }, 2);
-  check_same_run(
-      Kind::tokens, [] { return BackpropTrainer(stages(Kind::tokens), {.epochs = 5}); }, 2);
+  check_same_run(Kind::residual_mlp, [] { return BackpropTrainer(residual_mlp(), {.epochs = 5}); }, 2);
+  check_same_run(Kind::tokens, [] { return BackpropTrainer(stages(Kind::tokens), {.epochs = 5}); }, 2);
 }
 
 TEST_CASE("a run with graphs is the run without: a schedule that switches", "[cuda]") {
@@ -197,10 +194,7 @@ TEST_CASE("a run with graphs is the run without: a schedule that switches", "[cu
   // times.
   check_same_run(
       Kind::residual_mlp,
-      [] {
-        return LocalTrainer(residual_mlp(), Mix{DFA{}, FA{}}, {.epochs = 5}, SwitchAt{.epoch = 2});
-      },
-      2);
+      [] { return LocalTrainer(residual_mlp(), Mix{DFA{}, FA{}}, {.epochs = 5}, SwitchAt{.epoch = 2}); }, 2);
 }
 
 TEST_CASE("a change between train and eval mode makes new graphs", "[cuda]") {

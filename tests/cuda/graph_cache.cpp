@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/cuda/detail/graph_cache.hpp>
 #include <memory>
 #include <string>

@@ -1,8 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
 // Training with CUDA graphs beside training without, on a GPU. Where there is none it ends with 77, which ctest takes for skipped.
 //
 // Not a .cpp: those are all in the one program of tests/, which is built without CUDA's headers.
 
 #include <c10/cuda/CUDAFunctions.h>
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/dropout.h>
+
+#include <algorithm>
+#include <chrono>
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/fa.hpp>
@@ -13,11 +19,6 @@
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/model/sequential_blocks.hpp>
 #include <creditlib/schedule/switch_at.hpp>
-#include <torch/nn/modules/batchnorm.h>
-#include <torch/nn/modules/dropout.h>
-
-#include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -47,8 +48,12 @@ ResidualMLP residual_mlp(torch::Device device) {
 SequentialBlocks with_layers(torch::Device device, double dropout) {
   namespace nn = torch::nn;
   torch::manual_seed(1);
-  const auto block = [&](std::int64_t in) { return nn::Sequential(nn::Linear(in, 32), nn::BatchNorm1d(32), nn::GELU(), nn::Dropout(dropout)); };
-  SequentialBlocks model({.blocks = {block(inputs), block(32)}, .readout = nn::Sequential(nn::Linear(32, classes)), .example = torch::zeros({2, inputs})});
+  const auto block = [&](std::int64_t in) {
+    return nn::Sequential(nn::Linear(in, 32), nn::BatchNorm1d(32), nn::GELU(), nn::Dropout(dropout));
+  };
+  SequentialBlocks model({.blocks = {block(inputs), block(32)},
+                          .readout = nn::Sequential(nn::Linear(32, classes)),
+                          .example = torch::zeros({2, inputs})});
   model->to(device);
   return model;
 }
@@ -84,7 +89,8 @@ Run run(Trainer& trainer, torch::Device device, const Step& step) {
       losses.push_back(step(x, y).loss.clone());
     }
     c10::cuda::device_synchronize();
-    result.last_epoch_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count() / 5;
+    result.last_epoch_ms =
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count() / 5;
     trainer.end_epoch();
     for (const auto& loss : losses) result.losses.push_back(loss.cpu());
   }
@@ -119,8 +125,8 @@ void compare(const std::string& name, torch::Device device, const Make& make) {
     check(distance(gradients, expected_gradients) < 1e-3, name + ": other gradients in .grad() with graphs");
     check(other.steps() == plain.steps(), name + ": other steps() with graphs");
     check(graphed.graphs() == 2 && graphed.captures() == 2, name + ": not one capture a shape");
-    std::printf("%-28s distances: losses %.1e, parameters %.1e; ms a step: %.3f without, %.3f with graphs\n", name.c_str(), losses, parameters,
-                expected.last_epoch_ms, found.last_epoch_ms);
+    std::printf("%-28s distances: losses %.1e, parameters %.1e; ms a step: %.3f without, %.3f with graphs\n",
+                name.c_str(), losses, parameters, expected.last_epoch_ms, found.last_epoch_ms);
   } catch (const std::exception& error) {
     check(false, name + ": " + error.what());
   }
@@ -134,13 +140,15 @@ void refuses_the_cpu() {
   } catch (const Error& error) {
     said = error.what();
   }
-  check(said == "cuda::GraphedStep: the model is on cpu, expected a CUDA device; use trainer.step elsewhere.", "a model on the CPU: " + said);
+  check(said == "cuda::GraphedStep: the model is on cpu, expected a CUDA device; use trainer.step elsewhere.",
+        "a model on the CPU: " + said);
 }
 
 void dropout_differs_at_every_replay(torch::Device device) {
   LocalTrainer trainer(with_layers(device, 0.5), DFA{}, {.lr = 0});
   cuda::GraphedStep graphed(trainer);
-  const auto x = torch::ones({32, inputs}, device), y = torch::zeros({32}, torch::TensorOptions(torch::kInt64).device(device));
+  const auto x = torch::ones({32, inputs}, device),
+             y = torch::zeros({32}, torch::TensorOptions(torch::kInt64).device(device));
   for (int i = 0; i < 4; ++i) graphed.step(x, y);
   const auto first = graphed.step(x, y).loss.clone(), second = graphed.step(x, y).loss.clone();
   check(graphed.captures() == 1 && !torch::equal(first, second), "Dropout has the same mask at every replay");
@@ -156,15 +164,23 @@ int main() try {
   }
   const torch::Device device(torch::kCUDA, 0);
   const auto options = [](Path path) { return TrainerOptions{.clip_norm = 1.0, .epochs = epochs, .path = path}; };
-  compare("DFA by formula", device, [&] { return LocalTrainer(residual_mlp(device), DFA{}, options(Path::ClosedForm)); });
+  compare("DFA by formula", device,
+          [&] { return LocalTrainer(residual_mlp(device), DFA{}, options(Path::ClosedForm)); });
   compare("DFA by autograd", device, [&] { return LocalTrainer(residual_mlp(device), DFA{}, options(Path::Generic)); });
-  compare("DFA, constant memory", device, [&] { return LocalTrainer(residual_mlp(device), DFA{}, {.epochs = epochs, .memory = Memory::Constant}); });
-  compare("DFA with SGD", device, [&] { return LocalTrainer(residual_mlp(device), DFA{}, {.lr = 1e-2, .epochs = epochs, .optimizer = Optimizer::SGD}); });
+  compare("DFA, constant memory", device,
+          [&] { return LocalTrainer(residual_mlp(device), DFA{}, {.epochs = epochs, .memory = Memory::Constant}); });
+  compare("DFA with SGD", device, [&] {
+    return LocalTrainer(residual_mlp(device), DFA{}, {.lr = 1e-2, .epochs = epochs, .optimizer = Optimizer::SGD});
+  });
   compare("FA", device, [&] { return LocalTrainer(residual_mlp(device), FA{}, options(Path::Auto)); });
-  compare("oracle under BatchNorm", device, [&] { return LocalTrainer(with_layers(device, 0), Oracle{}, options(Path::Auto)); });
-  compare("DFA, then FA", device, [&] { return LocalTrainer(residual_mlp(device), Mix{DFA{}, FA{}}, options(Path::Auto), SwitchAt{.epoch = 2}); });
+  compare("oracle under BatchNorm", device,
+          [&] { return LocalTrainer(with_layers(device, 0), Oracle{}, options(Path::Auto)); });
+  compare("DFA, then FA", device, [&] {
+    return LocalTrainer(residual_mlp(device), Mix{DFA{}, FA{}}, options(Path::Auto), SwitchAt{.epoch = 2});
+  });
   compare("back-propagation", device, [&] { return BackpropTrainer(residual_mlp(device), options(Path::Auto)); });
-  compare("back-propagation by autograd", device, [&] { return BackpropTrainer(residual_mlp(device), options(Path::Generic)); });
+  compare("back-propagation by autograd", device,
+          [&] { return BackpropTrainer(residual_mlp(device), options(Path::Generic)); });
   dropout_differs_at_every_replay(device);
   return failures == 0 ? 0 : 1;
 } catch (const std::exception& error) {

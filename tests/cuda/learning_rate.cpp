@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/optim/adamw.hpp>
 #include <creditlib/optim/detail/learning_rate.hpp>
 #include <creditlib/optim/sgd.hpp>

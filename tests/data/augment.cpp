@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/data/augment.hpp>
 
 #include "../io/files.hpp"
@@ -89,12 +90,14 @@ TEST_CASE("draws that do not fit the images are refused by name", "[data]") {
 
   check_error([&] { crop_and_flip(images[0], two, two, flip); },
               {"images are (3, 4, 4) uint8 on cpu, expected (B, C, H, W)"});
-  check_error([&] { crop_and_flip(images, two.slice(0, 1), two, flip); }, {"dy is (1) int64 on cpu, expected (2) int64"});
+  check_error([&] { crop_and_flip(images, two.slice(0, 1), two, flip); },
+              {"dy is (1) int64 on cpu, expected (2) int64"});
   check_error([&] { crop_and_flip(images, two, two.to(torch::kInt32), flip); },
               {"dx is (2) int32 on cpu, expected (2) int64"});
   check_error([&] { crop_and_flip(images, two, two, two); }, {"flip is (2) int64 on cpu, expected (2) bool"});
   check_error([&] { crop_and_flip(images, two, two, {}); }, {"flip is undefined, expected (2) bool"});
-  check_error([&] { crop_and_flip(images, two.to(torch::kMeta), two, flip); }, {"dy is on meta, but images are on cpu"});
+  check_error([&] { crop_and_flip(images, two.to(torch::kMeta), two, flip); },
+              {"dy is on meta, but images are on cpu"});
   check_error([&] { crop_and_flip(images, two, beyond, flip); }, {"dx is 0 to 9, expected 0 to 8"});
   check_error([&] { crop_and_flip(images, before, two, flip); }, {"dy is -1 to 3, expected 0 to 8"});
   check_error([&] { crop_and_flip(images, two, two, flip, -1); }, {"padding is -1"});

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/data/mnist.hpp>
 
 #include "../temporary_folder.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/diagnostics/feedback_null.hpp>
 #include <creditlib/diagnostics/gradients.hpp>

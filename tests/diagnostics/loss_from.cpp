@@ -1,8 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
-#include <creditlib/scope/in_float64.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/objective/squared_error.hpp>
+#include <creditlib/scope/in_float64.hpp>
 
 #include "../quadratic.hpp"
 #include "../test.hpp"

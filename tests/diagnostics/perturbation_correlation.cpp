@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
 #include <creditlib/diagnostics/perturbation_correlation.hpp>
-#include <creditlib/statistics/seeded.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/objective/squared_error.hpp>
+#include <creditlib/statistics/seeded.hpp>
 
 #include "../quadratic.hpp"
 #include "../test.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/diagnostics/precision_agreement.hpp>
 #include <creditlib/objective/squared_error.hpp>
 

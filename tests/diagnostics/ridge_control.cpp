@@ -1,8 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/diagnostics/ridge_control.hpp>
-#include <creditlib/statistics/seeded.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/objective/squared_error.hpp>
+#include <creditlib/statistics/seeded.hpp>
 
 #include "../quadratic.hpp"
 #include "../test.hpp"
@@ -101,9 +102,7 @@ TEST_CASE(
              {"regularization is 0"}));
   CHECK(
       says(error_of([&] { diagnostics::ridge_control(noise(9), noise(3), {.validation = 1}); }), {"validation is 1"}));
-  CHECK(says(error_of([&] {
-               diagnostics::ridge_control(noise(9), {torch::ones({3, 4}), {}});
-             }),
+  CHECK(says(error_of([&] { diagnostics::ridge_control(noise(9), {torch::ones({3, 4}), {}}); }),
              {"3 hidden states", "at 0"}));
 }
 

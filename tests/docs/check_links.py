@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Checks the Markdown pages of the repository: links, anchors, line lengths, page lengths.
 
     python3 tests/docs/check_links.py [ROOT]

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Turns the C++ blocks of documentation pages into one C++ file, so that a compiler checks them.
 
 usage: code_blocks.py --root FOLDER [--preamble FILE] [--preambles FOLDER] --output FILE PAGE...

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Tests of code_blocks.py.
 
 usage: test_code_blocks.py COMPILER

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/io/json_file.hpp>
 #include <limits>
 
@@ -34,11 +35,8 @@ TEST_CASE("a string that is not UTF-8 is refused before the old file is touched"
   const TemporaryFolder folder;
   write_file(folder / "file.json", "old");
 
-  check_error(
-      [&] {
-        io::write_json(folder / "file.json", {{"name", "\xff"}});
-      },
-      {(folder / "file.json").string(), "UTF-8", "0xFF"});
+  check_error([&] { io::write_json(folder / "file.json", {{"name", "\xff"}}); },
+              {(folder / "file.json").string(), "UTF-8", "0xFF"});
 
   CHECK(read_file(folder / "file.json") == "old");
 }

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Python's safetensors package as the other side of tests/io/safetensors.cpp.
 
     python python_safetensors.py write FILE     writes the tensors of tensors() (python.safetensors was made so)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/io/safetensors.hpp>
 #include <cstdlib>
 #include <cstring>
@@ -177,11 +178,8 @@ TEST_CASE("tensors that cannot be written are named before the old file is touch
   check_error([&] { io::write_safetensors(file, {{"__metadata__", x}}); }, {file.string(), "__metadata__"});
   check_error([&] { io::write_safetensors(file, {{"a", x.to_sparse()}}); }, {file.string(), "\"a\" has no dense data"});
   check_error([&] { io::write_safetensors(file, {{"a", x.to(torch::kMeta)}}); }, {file.string(), "no dense data"});
-  check_error(
-      [&] {
-        io::write_safetensors(file, {{"a", x.to(torch::kComplexDouble)}});
-      },
-      {file.string(), "complex128"});
+  check_error([&] { io::write_safetensors(file, {{"a", x.to(torch::kComplexDouble)}}); },
+              {file.string(), "complex128"});
   check_error([&] { io::write_safetensors(file, {{"\xff", x}}); }, {file.string(), "UTF-8"});
   check_error([&] { io::write_safetensors(file, {{"a", x}}, {{"k", "\xff"}}); }, {file.string(), "UTF-8"});
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Holds that includes of creditlib's headers point one way: from higher layers to lower ones.
 
 usage: layers.py INCLUDE_FOLDER [--graph]

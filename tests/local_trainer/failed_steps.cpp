@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/oracle.hpp>
@@ -106,7 +107,8 @@ TEST_CASE("BatchNorm with one value per channel is refused in any part of a netw
 TEST_CASE("one sample without its batch dimension is refused with the cure", "[errors]") {
   const auto y = torch::zeros({6}, torch::kInt64);
 
-  for (const auto& said : refusals(ResidualMLP({.input = 6, .width = 5, .classes = 3, .blocks = 2}), torch::randn({6}), y)) {
+  for (const auto& said :
+       refusals(ResidualMLP({.input = 6, .width = 5, .classes = 3, .blocks = 2}), torch::randn({6}), y)) {
     CHECK(says(said, {"ResidualMLP: the input is (6), expected 6 numbers per sample", "dimension 0"}));
   }
   auto model = SequentialBlocks({.embed = nn::Sequential(nn::Conv1d(1, 2, 3), nn::Flatten()),

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/loss/penalized_inner_product.hpp>

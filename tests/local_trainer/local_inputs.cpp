@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/normalizer/raw.hpp>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/normalizer/raw.hpp>
@@ -68,7 +69,7 @@ TEST_CASE("pullback is the block's transposed Jacobian, also of one value a chan
       const auto h = trace.hidden[l].clone().requires_grad_();
       const auto next = model->join(at, h, model->block(at, h));
       const auto v = spread(torch::randn({7, features(model->hidden_shape(at + 1))}, torch::kFloat64),
-                                   model->hidden_shape(at + 1));
+                            model->hidden_shape(at + 1));
 
       CHECK(distance(trace.pullback(at, v), torch::autograd::grad({(next * v).sum()}, {h})[0]) < 1e-12);
     }

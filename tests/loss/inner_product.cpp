@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/loss/inner_product.hpp>
 
 #include "../central_differences.hpp"

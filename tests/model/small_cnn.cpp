@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/model/small_cnn.hpp>
 
 #include "../test.hpp"
@@ -130,9 +131,7 @@ TEST_CASE("SmallCNN takes images of another size, as its options say", "[model]"
 TEST_CASE("SmallCNN says which input it takes", "[model]") {
   auto model = small_cnn();
 
-  CHECK(says(error_of([&] {
-               model->forward(torch::zeros({2, 3072}));
-             }),
+  CHECK(says(error_of([&] { model->forward(torch::zeros({2, 3072})); }),
              {"SmallCNN: the input is (2, 3072), expected (B, 3, 32, 32)"}));
   CHECK(says(error_of([&] { model->forward(torch::zeros({2, 1, 32, 32})); }), {"(2, 1, 32, 32)", "SmallCNNOptions"}));
   CHECK(says(error_of([&] {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/model/small_resnet.hpp>
 
 #include "../test.hpp"
@@ -120,9 +121,7 @@ TEST_CASE("SmallResNet without blocks is the readout on the stem", "[model]") {
 TEST_CASE("SmallResNet says which input and which sizes it takes", "[model]") {
   auto model = small_resnet();
 
-  CHECK(says(error_of([&] {
-               model->forward(torch::zeros({2, 72}));
-             }),
+  CHECK(says(error_of([&] { model->forward(torch::zeros({2, 72})); }),
              {"SmallResNet: the input is (2, 72), expected (B, 2, 6, 6)", "SmallResNetOptions::input"}));
   CHECK(says(error_of([&] { model->forward(torch::zeros({2, 2, 8, 8})); }), {"(2, 2, 8, 8)"}));
   CHECK(says(error_of([] { SmallResNet({.channels = 0}); }), {"SmallResNet: channels 0"}));

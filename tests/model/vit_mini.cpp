@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <creditlib/model/vit_mini.hpp>
 
@@ -187,9 +188,7 @@ TEST_CASE("ViTMini without blocks is the readout on the class token's embedding"
 TEST_CASE("ViTMini says which input and which sizes it takes", "[model]") {
   auto model = vit_mini();
 
-  CHECK(says(error_of([&] {
-               model->forward(torch::zeros({2, 108}));
-             }),
+  CHECK(says(error_of([&] { model->forward(torch::zeros({2, 108})); }),
              {"ViTMini: the input is (2, 108), expected (B, 3, 6, 6)", "ViTMiniOptions::channels"}));
   CHECK(says(error_of([&] { model->forward(torch::zeros({2, 3, 8, 8})); }), {"(2, 3, 8, 8)"}));
   CHECK(says(error_of([] { ViTMini({.width = 10, .heads = 4}); }), {"width 10 cannot be divided among 4 heads"}));

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/net/credit_net.hpp>
 #include <set>
 
@@ -128,9 +129,7 @@ TEST_CASE("a credit net says what does not fit", "[net]") {
   CHECK(says(made({.state = 1, .condition = 1, .output = 1, .time = 7}), {"CreditNet: time is 7", "even"}));
 
   const CreditNet net(options, context());
-  CHECK(says(error_of([&] {
-               net->forward(torch::zeros({2, 5}), 0, torch::zeros({2, 4}));
-             }),
+  CHECK(says(error_of([&] { net->forward(torch::zeros({2, 5}), 0, torch::zeros({2, 4})); }),
              {"CreditNet: h is (2, 5) and s (2, 4), expected 6 and 4 numbers per sample."}));
   CHECK(says(error_of([&] { net->forward(torch::zeros({2, 6}), 0, torch::zeros({2, 3})); }), {"s (2, 3)"}));
 }

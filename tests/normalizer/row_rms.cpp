@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/normalizer/row_rms.hpp>
 
 #include "../hidden_shapes.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/objective/cross_entropy.hpp>
 
 #include "../central_differences.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/optim/clip.hpp>
 
 #include "../models.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <creditlib/io/safetensors.hpp>
 #include <creditlib/optim/adamw.hpp>
 #include <creditlib/optim/rate.hpp>

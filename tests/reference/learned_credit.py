@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Learned credit on a ResidualMLP: nets that read a hidden state, its place in depth and the output error.
 
 They learn before they give credit, as in the scripts; creditlib's give credit first. On the ResidualMLP, which no

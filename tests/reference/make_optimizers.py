@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes optimizers.safetensors: AdamW and SGD of torch.optim on recorded gradients (see README.md).
 
     python make_optimizers.py [FILE]

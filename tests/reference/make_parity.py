@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes parity.safetensors: 20 steps of bp, fa and dfa, run the reference scripts' way (see README.md).
 
     python make_parity.py [FILE]

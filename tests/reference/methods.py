@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training methods by name, in either of two ways that give the same numbers, and the check that they do.
 
 scripts   as the reference scripts: each block's forward runs twice, each part has an optimiser of its own

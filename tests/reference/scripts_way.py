@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training as the reference scripts train: each block's forward runs twice, each part has an optimiser of its own.
 
 The C++ library runs one forward, one backward and one optimiser a step; this module is what its numbers are compared

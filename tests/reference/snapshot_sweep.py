@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The snapshot sweep in PyTorch, for comparison with ./run snapshot_time_sweep.
 
     python snapshot_sweep.py --data-dir FOLDER --epochs 20 --snapshot-epochs 1 4 20 --estimator-epochs 5 --output FILE

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trains a ResidualMLP on CIFAR-10 in PyTorch, the reference scripts' way, for comparison with the C++ programs.
 
     python train_cifar.py --data-dir FOLDER --methods bp fa dfa --epochs 10 --output cifar_reference.json

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # run.sh SOURCE: tests SOURCE/run and SOURCE/tools/reproduce in a made-up clone, with stand-ins for CMake, CTest and the programs. Nothing is built.
 set -euo pipefail
 

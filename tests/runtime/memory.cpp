@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <torch/types.h>
 
 #include <creditlib/runtime/memory.hpp>

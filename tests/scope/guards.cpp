@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/scope/untouched.hpp>

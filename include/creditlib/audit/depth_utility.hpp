@@ -1,8 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <creditlib/statistics/confidence.hpp>
-#include <creditlib/error.hpp>
 #include <creditlib/audit/check.hpp>
+#include <creditlib/error.hpp>
+#include <creditlib/statistics/confidence.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,8 +15,7 @@ inline void check_accuracies(const std::string& name, const std::vector<double>&
   if (accuracies.empty()) detail::fail("depth utility: ", name, " has no accuracies, expected one per seed.");
   for (const double accuracy : accuracies) {
     if (!(accuracy >= 0 && accuracy <= 1)) {
-      detail::fail("depth utility: an accuracy of ", name, " is ", accuracy,
-                              ", expected a fraction between 0 and 1.");
+      detail::fail("depth utility: an accuracy of ", name, " is ", accuracy, ", expected a fraction between 0 and 1.");
     }
   }
 }
@@ -65,9 +65,8 @@ inline DepthUtility depth_utility_over_best(const std::vector<double>& accuracie
   for (const auto& baseline : baselines) {
     detail::check_accuracies(baseline.name, baseline.accuracies);
     if (baseline.accuracies.size() != accuracies.size()) {
-      detail::fail("depth utility: ", baseline.name, " has ", baseline.accuracies.size(),
-                              " accuracies and the rule ", accuracies.size(),
-                              ", expected the same seeds in the same order.");
+      detail::fail("depth utility: ", baseline.name, " has ", baseline.accuracies.size(), " accuracies and the rule ",
+                   accuracies.size(), ", expected the same seeds in the same order.");
     }
     std::vector<double> points;
     for (std::size_t i = 0; i < accuracies.size(); ++i) {

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <creditlib/audit/check.hpp>
 #include <creditlib/diagnostics/growth.hpp>
 #include <creditlib/diagnostics/norms.hpp>
 #include <creditlib/diagnostics/precision_agreement.hpp>
-#include <creditlib/audit/check.hpp>
 #include <cstdint>
 #include <string>
 #include <utility>

@@ -1,8 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>
-#include <creditlib/diagnostics/growth.hpp>
 #include <creditlib/audit/check.hpp>
+#include <creditlib/diagnostics/growth.hpp>
 #include <utility>
 #include <vector>
 

@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <creditlib/error.hpp>
 #include <creditlib/audit/check.hpp>
+#include <creditlib/error.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -53,8 +54,7 @@ class FiringHistory {
   /// Records the checks of an epoch. Throws Error unless epochs ascend.
   void record(std::int64_t epoch, std::vector<Check> checks) {
     if (!epochs_.empty() && epoch <= epochs_.back().epoch) {
-      detail::fail("FiringHistory: epoch ", epoch, " after epoch ", epochs_.back().epoch,
-                              ", expected a later one.");
+      detail::fail("FiringHistory: epoch ", epoch, " after epoch ", epochs_.back().epoch, ", expected a later one.");
     }
     epochs_.push_back({epoch, std::move(checks)});
   }

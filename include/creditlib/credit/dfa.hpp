@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cmath>
-#include <creditlib/factored_credit.hpp>
-#include <creditlib/network/shape.hpp>
 #include <creditlib/credit/detail/feedback.hpp>
+#include <creditlib/factored_credit.hpp>
 #include <creditlib/named_tensors.hpp>
+#include <creditlib/network/shape.hpp>
 
 namespace creditlib {
 
@@ -62,9 +63,7 @@ struct DFA {
   State bind(Model& model, const BindContext& context) const {
     const auto shapes = hidden_shapes(model);
     const std::int64_t classes = model->classes();
-    const auto rows = [&](std::size_t l) {
-      return by_element ? elements(shapes[l]) : features(shapes[l]);
-    };
+    const auto rows = [&](std::size_t l) { return by_element ? elements(shapes[l]) : features(shapes[l]); };
     const bool embed = has_embed(model);
     std::vector<torch::Tensor> matrices(shapes.size());
 

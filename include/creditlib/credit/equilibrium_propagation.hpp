@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/csrc/autograd/autograd.h>
@@ -7,10 +8,10 @@
 #include <algorithm>
 #include <cmath>
 #include <creditlib/concepts.hpp>
-#include <creditlib/network/shape.hpp>
-#include <creditlib/scope/untouched.hpp>
 #include <creditlib/detail/expect.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/network/shape.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <string>
 #include <vector>
 

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cmath>
-#include <creditlib/network/shape.hpp>
 #include <creditlib/credit/detail/feedback.hpp>
 #include <creditlib/named_tensors.hpp>
+#include <creditlib/network/shape.hpp>
 
 namespace creditlib {
 

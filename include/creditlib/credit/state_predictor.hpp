@@ -1,13 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/csrc/autograd/autograd.h>
 
 #include <creditlib/credit/credit_point.hpp>
-#include <creditlib/network/shape.hpp>
 #include <creditlib/credit/detail/credit_nets.hpp>
 #include <creditlib/detail/expect.hpp>
-#include <creditlib/scope/untouched.hpp>
 #include <creditlib/named_tensors.hpp>
+#include <creditlib/network/shape.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <cstdint>
 #include <optional>
 #include <utility>

@@ -1,14 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>
 #include <creditlib/credit/credit_point.hpp>
-#include <creditlib/network/shape.hpp>
 #include <creditlib/credit/detail/credit_nets.hpp>
 #include <creditlib/detail/expect.hpp>
+#include <creditlib/named_tensors.hpp>
 #include <creditlib/network/detail/forward_from.hpp>
 #include <creditlib/network/detail/samples_are_independent.hpp>
+#include <creditlib/network/shape.hpp>
 #include <creditlib/scope/untouched.hpp>
-#include <creditlib/named_tensors.hpp>
 #include <cstdint>
 #include <optional>
 #include <utility>

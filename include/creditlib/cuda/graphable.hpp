@@ -1,8 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <creditlib/concepts.hpp>
-#include <creditlib/trainer/sources.hpp>
 #include <creditlib/local_trainer.hpp>
+#include <creditlib/trainer/sources.hpp>
 #include <tuple>
 #include <type_traits>
 #include <utility>

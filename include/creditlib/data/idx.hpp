@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/types.h>
@@ -18,20 +19,13 @@ namespace detail {
 
 inline std::optional<torch::ScalarType> dtype_of_idx_code(std::int64_t code) {
   switch (code) {
-    case 0x08:
-      return torch::kUInt8;
-    case 0x09:
-      return torch::kInt8;
-    case 0x0B:
-      return torch::kInt16;
-    case 0x0C:
-      return torch::kInt32;
-    case 0x0D:
-      return torch::kFloat32;
-    case 0x0E:
-      return torch::kFloat64;
-    default:
-      return std::nullopt;
+    case 0x08: return torch::kUInt8;
+    case 0x09: return torch::kInt8;
+    case 0x0B: return torch::kInt16;
+    case 0x0C: return torch::kInt32;
+    case 0x0D: return torch::kFloat32;
+    case 0x0E: return torch::kFloat64;
+    default: return std::nullopt;
   }
 }
 

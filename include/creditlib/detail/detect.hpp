@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/nn/module.h>
@@ -31,9 +32,8 @@ concept GivesTensors = std::convertible_to<T, std::vector<torch::Tensor>>;
 // ---- BlockModel ----
 
 template <class M>
-concept HoldsModule = requires(M& model) {
-  requires std::derived_from<std::remove_cvref_t<decltype(*model)>, torch::nn::Module>;
-};
+concept HoldsModule =
+    requires(M& model) { requires std::derived_from<std::remove_cvref_t<decltype(*model)>, torch::nn::Module>; };
 template <class M>
 concept HasEmbed = requires(M& model, const torch::Tensor& x) {
   { model->embed(x) } -> GivesTensor;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/types.h>
@@ -16,7 +17,7 @@ constexpr std::int64_t max_rank = 4 * lanes;
 /// squares (count): left_b G left_b^T for each row of left (count, rank), with G = right^T right for right (width,
 /// rank); clamped to at least 0.
 CREDITLIB_DETAIL_FOR_EACH_CPU inline void factored_squares(const float* left, const float* right, std::int64_t count,
-                                                    std::int64_t width, std::int64_t rank, float* squares) {
+                                                           std::int64_t width, std::int64_t rank, float* squares) {
   Floats gram[max_rank][max_rank / lanes] = {}, v[max_rank / lanes] = {}, product;
   const std::int64_t chunks = (rank + lanes - 1) / lanes;
   const auto bytes = sizeof(float) * static_cast<std::size_t>(rank);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <type_traits>
@@ -5,21 +6,23 @@
 // Detects whether a class has a member of a given name, whatever its type, overloads or template parameters: in a class
 // that inherits both from it and from a class with that name, the name is ambiguous. (This does not work for a final
 // class, of which only members with the right signature are found.)
-#define CREDITLIB_DETECT_MEMBER(member)                                 \
-  namespace creditlib::detail {                                         \
-  struct Has_##member {                                                 \
-    int member;                                                         \
-  };                                                                    \
-  template <class T>                                                    \
-  struct Both_##member : T, Has_##member {};                            \
-  template <class T, bool = std::is_class_v<T> && !std::is_final_v<T>>  \
-  struct Names_##member : std::false_type {};                           \
-  template <class T>                                                    \
-      struct Names_##member<T, true> : std::bool_constant < !requires { \
-    &Both_##member<T>::member;                                          \
-  } > {};                                                               \
-  template <class T>                                                    \
-  inline constexpr bool names_##member = Names_##member<T>::value;      \
+#define CREDITLIB_DETECT_MEMBER(member)                                     \
+  namespace creditlib::detail {                                             \
+  struct Has_##member {                                                     \
+    int member;                                                             \
+  };                                                                        \
+  template <class T>                                                        \
+  struct Both_##member : T, Has_##member {};                                \
+  template <class T, bool = std::is_class_v<T> && !std::is_final_v<T>>      \
+  struct Names_##member {                                                   \
+    static constexpr bool value = false;                                    \
+  };                                                                        \
+  template <class T>                                                        \
+  struct Names_##member<T, true> {                                          \
+    static constexpr bool value = !requires { &Both_##member<T>::member; }; \
+  };                                                                        \
+  template <class T>                                                        \
+  inline constexpr bool names_##member = Names_##member<T>::value;          \
   }
 
 CREDITLIB_DETECT_MEMBER(bind)

@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/types.h>
 
 #include <creditlib/diagnostics/cosine.hpp>
-#include <creditlib/statistics/measured.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/statistics/measured.hpp>
 #include <vector>
 
 namespace creditlib::diagnostics {
@@ -33,7 +34,7 @@ inline std::vector<Measured> alignment(const std::vector<torch::Tensor>& credits
                                        const std::vector<torch::Tensor>& gradients) {
   if (credits.size() != gradients.size()) {
     detail::fail("alignment: ", credits.size(), " credits and ", gradients.size(),
-                            " gradients, expected one for each hidden state.");
+                 " gradients, expected one for each hidden state.");
   }
   std::vector<Measured> aligned;
   for (std::size_t l = 0; l < credits.size(); ++l) aligned.push_back(alignment(credits[l], gradients[l]));

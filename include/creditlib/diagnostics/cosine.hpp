@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/types.h>
 
 #include <cmath>
 #include <creditlib/detail/describe.hpp>
-#include <creditlib/statistics/measured.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/statistics/measured.hpp>
 #include <limits>
 #include <vector>
 
@@ -34,8 +35,8 @@ inline torch::Tensor sample_cosines(const torch::Tensor& a, const torch::Tensor&
 inline Measured cosine(const torch::Tensor& a, const torch::Tensor& b) {
   if (!a.defined() || !b.defined()) return {.reason = "there is no tensor here"};
   if (a.numel() != b.numel()) {
-    detail::fail("cosine: ", detail::shape_text(a.sizes()), " and ",
-                            detail::shape_text(b.sizes()), ", expected the same number of elements.");
+    detail::fail("cosine: ", detail::shape_text(a.sizes()), " and ", detail::shape_text(b.sizes()),
+                 ", expected the same number of elements.");
   }
   if (a.numel() == 0) return {.reason = "there are no numbers here"};
   const double value = sample_cosines(a.reshape({1, -1}), b.reshape({1, -1})).item<double>();

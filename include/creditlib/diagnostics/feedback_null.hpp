@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cmath>
@@ -41,7 +42,7 @@ std::vector<FeedbackNull> feedback_null(const std::vector<Measured>& own, const 
     const std::vector<Measured> drawn = fresh(options.seed + static_cast<std::uint64_t>(i));
     if (drawn.size() != own.size()) {
       detail::fail("feedback_null: ", drawn.size(), " figures under fresh feedback, expected ", own.size(),
-                              ": one per hidden state.");
+                   ": one per hidden state.");
     }
     for (std::size_t l = 0; l < own.size(); ++l) {
       if (drawn[l].value) found[l].draws.push_back(*drawn[l].value);

@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/types.h>
 
 #include <creditlib/concepts.hpp>
+#include <creditlib/error.hpp>
 #include <creditlib/network/detail/run_block.hpp>
 #include <creditlib/scope/untouched.hpp>
-#include <creditlib/error.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>

@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <creditlib/concepts.hpp>
-#include <creditlib/scope/untouched.hpp>
-#include <creditlib/network/detail/whole_forward.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/network/detail/whole_forward.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <vector>
 
 namespace creditlib::diagnostics {

@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <creditlib/statistics/measured.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/statistics/measured.hpp>
 #include <string>
 #include <vector>
 
@@ -28,7 +29,7 @@ inline std::vector<Measured> growth_between(const std::vector<Measured>& norms) 
 inline std::vector<Measured> growth_since(const std::vector<Measured>& norms, const std::vector<Measured>& at_init) {
   if (norms.size() != at_init.size()) {
     detail::fail("growth_since: ", norms.size(), " norms now and ", at_init.size(),
-                            " at init, expected one for each of h_0..h_L.");
+                 " at init, expected one for each of h_0..h_L.");
   }
   std::vector<Measured> growth;
   for (std::size_t l = 0; l < norms.size(); ++l) growth.push_back(quotient(norms[l], at_init[l]));

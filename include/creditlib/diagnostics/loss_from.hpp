@@ -1,14 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/csrc/autograd/autograd.h>
 
 #include <creditlib/concepts.hpp>
+#include <creditlib/error.hpp>
 #include <creditlib/network/detail/forward_from.hpp>
 #include <creditlib/network/detail/run_block.hpp>
+#include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/untouched.hpp>
-#include <creditlib/error.hpp>
-#include <creditlib/objective/cross_entropy.hpp>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -82,7 +83,7 @@ class LossFrom {
     const auto at = static_cast<std::size_t>(l);
     if (h.sizes() != hidden_[at].sizes()) {
       detail::fail("LossFrom: h_", l, " is ", detail::shape_text(h.sizes()), ", expected ",
-                              detail::shape_text(hidden_[at].sizes()), ".");
+                   detail::shape_text(hidden_[at].sizes()), ".");
     }
     const scope::Untouched untouched(*model_, device_);
     scope::set_states(scope::global_generators(device_), drawn_[at]);

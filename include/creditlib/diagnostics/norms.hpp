@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/types.h>
 
-#include <creditlib/statistics/measured.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/statistics/measured.hpp>
 #include <vector>
 
 namespace creditlib::diagnostics {

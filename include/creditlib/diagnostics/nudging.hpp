@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cmath>
-#include <creditlib/statistics/bootstrap.hpp>
 #include <creditlib/detail/expect.hpp>
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
 #include <creditlib/scope/in_float64.hpp>
+#include <creditlib/statistics/bootstrap.hpp>
 #include <cstdint>
 #include <vector>
 
@@ -54,7 +55,7 @@ std::vector<std::vector<Nudge>> nudging(Model& model, const torch::Tensor& x, co
   const LossFrom<Model, Objective> loss_from(model, x, y, objective);
   if (credits.size() != loss_from.hidden().size()) {
     detail::fail("nudging: ", credits.size(), " credits, expected ", loss_from.hidden().size(),
-                            ": one for each of h_0..h_L.");
+                 ": one for each of h_0..h_L.");
   }
   const InFloat64 network(*model, options.precision);
   return detail::translated([&] {

@@ -1,12 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cmath>
 #include <creditlib/concepts.hpp>
+#include <creditlib/error.hpp>
 #include <creditlib/network/detail/gradients_of.hpp>
 #include <creditlib/network/detail/parameter_parts.hpp>
-#include <creditlib/scope/untouched.hpp>
-#include <creditlib/error.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <utility>
 #include <vector>
 

@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cmath>
-#include <creditlib/statistics/bootstrap.hpp>
-#include <creditlib/statistics/confidence.hpp>
 #include <creditlib/detail/expect.hpp>
 #include <creditlib/diagnostics/loss_from.hpp>
 #include <creditlib/scope/in_float64.hpp>
+#include <creditlib/statistics/bootstrap.hpp>
+#include <creditlib/statistics/confidence.hpp>
 #include <creditlib/statistics/seeded.hpp>
 #include <cstdint>
 #include <vector>
@@ -164,8 +165,8 @@ std::vector<PerturbationCorrelation> perturbation_correlation(Model& model, cons
   options.check();
   const LossFrom<Model, Objective> loss_from(model, x, y, objective);
   if (credits.size() != loss_from.hidden().size()) {
-    detail::fail("perturbation_correlation: ", credits.size(), " credits, expected ",
-                            loss_from.hidden().size(), ": one for each of h_0..h_L.");
+    detail::fail("perturbation_correlation: ", credits.size(), " credits, expected ", loss_from.hidden().size(),
+                 ": one for each of h_0..h_L.");
   }
   std::vector<PerturbationCorrelation> correlations;
   const InFloat64 network(*model, options.precision);

@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <creditlib/detail/expect.hpp>
-#include <creditlib/statistics/bootstrap.hpp>
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/diagnostics/gradients.hpp>
+#include <creditlib/statistics/bootstrap.hpp>
 #include <creditlib/statistics/seeded.hpp>
 #include <cstdint>
 #include <vector>
@@ -54,8 +55,8 @@ struct RidgeOptions {
   /// The values tried for r, in units of the mean of the diagonal of E^T E.
   std::vector<double> regularizations = {1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1, 10};
   std::vector<double> regularisations = {};  ///< deprecated name: used instead if not empty
-  double validation = 0.25;  ///< the share of the training samples on which r is chosen
-  std::uint64_t seed = 0;    ///< of the split
+  double validation = 0.25;                  ///< the share of the training samples on which r is chosen
+  std::uint64_t seed = 0;                    ///< of the split
   Bootstrap bootstrap = {};
 
   /// Throws Error for an invalid value.
@@ -107,7 +108,7 @@ inline std::vector<RidgeFit> ridge_control(const ErrorsAndGradients& training, c
   options.check();
   if (training.gradients.size() != held_out.gradients.size()) {
     detail::fail("ridge_control: gradients at ", training.gradients.size(), " hidden states to fit and at ",
-                            held_out.gradients.size(), " to hold out, expected the same.");
+                 held_out.gradients.size(), " to hold out, expected the same.");
   }
   const std::int64_t n = training.errors.size(0);
   if (n < 2) detail::fail("ridge_control: ", n, " training samples, expected at least 2.");

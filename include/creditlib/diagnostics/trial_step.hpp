@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <creditlib/concepts.hpp>
-#include <creditlib/scope/untouched.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <vector>
 
 namespace creditlib::diagnostics {
@@ -18,8 +19,8 @@ class TrialStep {
   void step(const std::vector<torch::Tensor>& update, double eta) {
     const torch::NoGradGuard no_grad;
     if (update.size() != parameters_.size()) {
-      detail::fail("TrialStep: ", update.size(), " updates, expected one for each of the model's ",
-                              parameters_.size(), " parameters.");
+      detail::fail("TrialStep: ", update.size(), " updates, expected one for each of the model's ", parameters_.size(),
+                   " parameters.");
     }
     for (std::size_t i = 0; i < update.size(); ++i) {
       if (!update[i].defined()) continue;

@@ -1,14 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>
 #include <cmath>
-#include <creditlib/statistics/bootstrap.hpp>
 #include <creditlib/detail/expect.hpp>
 #include <creditlib/diagnostics/cosine.hpp>
-#include <creditlib/diagnostics/parameter_gradients.hpp>
 #include <creditlib/diagnostics/detail/update_trial.hpp>
+#include <creditlib/diagnostics/parameter_gradients.hpp>
 #include <creditlib/diagnostics/trial_step.hpp>
 #include <creditlib/diagnostics/updated_parts.hpp>
+#include <creditlib/statistics/bootstrap.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -31,7 +32,7 @@ struct SnapshotUtility {
   Measured same_1 = {}, held_1 = {}, pur_1 = {};  ///< loss changes after one step on `same`
   Measured same_k = {}, held_k = {}, pur_k = {};  ///< loss changes after one step on each batch of the rollout
   Measured update_cosine = {};                    ///< mean pairwise cosine of the updates on the batches `across`
-  Measured update_variance = {};  ///< their mean_i ||u_i - mean u||^2 (1/n), in units of credit squared
+  Measured update_variance = {};                  ///< their mean_i ||u_i - mean u||^2 (1/n), in units of credit squared
 };
 
 /// Update utility from a single pair of batches, by the best step on one of them.

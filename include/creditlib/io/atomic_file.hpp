@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <fcntl.h>
@@ -126,7 +127,7 @@ inline void check_writable_folder(const std::filesystem::path& path) {
   std::error_code ignored;
   if (!std::filesystem::is_directory(path, ignored)) {
     detail::fail("check_writable_folder: folder ", path, " cannot be created (", error.message(),
-                            "): choose another folder or make the one above it writable.");
+                 "): choose another folder or make the one above it writable.");
   }
   detail::PartialFile(path / "creditlib-writable");
 }

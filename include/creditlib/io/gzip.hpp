@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <creditlib/error.hpp>
@@ -32,13 +33,13 @@ inline std::string gunzip(const std::filesystem::path& path) {
   int status = Z_OK;
   const std::string reason = gzerror(file.get(), &status);
   if (got < 0 || status < 0) {
-    detail::fail("gunzip: ", path, " is truncated or damaged after ", bytes.size(), " unpacked bytes (",
-                            reason, "): download it again.");
+    detail::fail("gunzip: ", path, " is truncated or damaged after ", bytes.size(), " unpacked bytes (", reason,
+                 "): download it again.");
   }
   return bytes;
 #else
   detail::fail("gunzip: ", path, " is gzip and this build has no zlib: unpack it with `gunzip -k ",
-                          path.filename().string(), "`, or build with zlib (Debian package zlib1g-dev).");
+               path.filename().string(), "`, or build with zlib (Debian package zlib1g-dev).");
 #endif
 }
 

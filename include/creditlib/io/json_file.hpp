@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <creditlib/error.hpp>
@@ -30,8 +31,8 @@ inline void write_json(const std::filesystem::path& path, const nlohmann::ordere
   try {
     text = value.dump(2) + "\n";
   } catch (const nlohmann::json::exception& error) {
-    detail::fail("write_json: ", path, " is not written, since a string in it is not UTF-8 (",
-                            detail::reason(error), "): write names and paths in UTF-8.");
+    detail::fail("write_json: ", path, " is not written, since a string in it is not UTF-8 (", detail::reason(error),
+                 "): write names and paths in UTF-8.");
   }
   write_atomically(path, text);
 }

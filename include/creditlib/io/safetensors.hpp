@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/types.h>
@@ -6,8 +7,8 @@
 #include <bit>
 #include <creditlib/error.hpp>
 #include <creditlib/io/atomic_file.hpp>
-#include <creditlib/io/input_file.hpp>
 #include <creditlib/io/detail/safetensors_header.hpp>
+#include <creditlib/io/input_file.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <cstddef>
 #include <cstdint>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/nn/modules/container/modulelist.h>
@@ -7,8 +8,8 @@
 #include <concepts>
 #include <creditlib/closed_form/layer_of.hpp>
 #include <creditlib/detail/describe.hpp>
-#include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/scope/eval_mode.hpp>
 #include <cstdint>
 #include <memory>
 #include <optional>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/nn/modules/activation.h>
@@ -11,8 +12,8 @@
 
 #include <concepts>
 #include <creditlib/detail/describe.hpp>
-#include <creditlib/model/detail/image_layout.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/model/detail/image_layout.hpp>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -45,18 +46,12 @@ class SmallCNNImpl : public torch::nn::Module {
   std::vector<std::int64_t> hidden_shape(std::int64_t l) const {
     const std::int64_t side = options_.image;
     switch (l) {
-      case 0:
-        return {options_.input, side, side};
-      case 1:
-        return {32, side, side};
-      case 2:
-        return {64, side / 2, side / 2};
-      case 3:
-        return {128, side / 4, side / 4};
-      case 4:
-        return {256};
-      default:
-        detail::fail("SmallCNN: there is no h_", l, ", expected 0..", blocks(), ".");
+      case 0: return {options_.input, side, side};
+      case 1: return {32, side, side};
+      case 2: return {64, side / 2, side / 2};
+      case 3: return {128, side / 4, side / 4};
+      case 4: return {256};
+      default: detail::fail("SmallCNN: there is no h_", l, ", expected 0..", blocks(), ".");
     }
   }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/nn/modules/batchnorm.h>
@@ -8,8 +9,8 @@
 
 #include <concepts>
 #include <creditlib/detail/describe.hpp>
-#include <creditlib/model/detail/image_layout.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/model/detail/image_layout.hpp>
 #include <cstdint>
 #include <memory>
 #include <utility>

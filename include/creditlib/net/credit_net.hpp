@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/nn/module.h>
@@ -82,7 +83,7 @@ class CreditNetImpl : public torch::nn::Module {
     }
   }
 
-  static const CreditNetOptions& checked(const CreditNetOptions& options) {
+  static CreditNetOptions checked(const CreditNetOptions& options) {
     namespace expect = detail::expect;
     expect::at_least("CreditNet", "state", options.state, 1);
     expect::at_least("CreditNet", "condition", options.condition, 1);

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/types.h>
 
-#include <creditlib/factored_credit.hpp>
 #include <creditlib/detail/factored_squares.hpp>
+#include <creditlib/factored_credit.hpp>
 
 namespace creditlib {
 

@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/types.h>
 
-#include <creditlib/optim/detail/optimizer_parameters.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/optim/detail/learning_rate.hpp>
+#include <creditlib/optim/detail/optimizer_parameters.hpp>
 #include <vector>
 
 namespace creditlib::optim {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <creditlib/pass/output_gradients.hpp>
@@ -20,7 +21,7 @@ class Pass : public TracedPass {
   /// Runs blocks and readout again, at other states h'_0..h'_L: what a source with local_inputs trains on.
   virtual PassOutputs rerun(const std::vector<torch::Tensor>& states) = 0;
 
-  /// The gradients of these parameters, undefined for one that is frozen or that none reaches. Uses the pass up.
+  /// The gradients of these parameters, undefined for one that is frozen or that none reaches. Consumes the pass.
   virtual std::vector<torch::Tensor> gradients(const OutputGradients& from,
                                                const std::vector<torch::Tensor>& parameters) = 0;
 };

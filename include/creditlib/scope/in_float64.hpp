@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/nn/module.h>
@@ -57,7 +58,7 @@ inline torch::Tensor in_precision(const torch::Tensor& t, Precision precision) {
 }  // namespace creditlib::scope
 
 namespace creditlib::diagnostics {
+using scope::in_precision;
 using scope::InFloat64;
 using scope::Precision;
-using scope::in_precision;
 }  // namespace creditlib::diagnostics

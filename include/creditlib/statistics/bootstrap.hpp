@@ -1,12 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/types.h>
 
 #include <algorithm>
-#include <creditlib/statistics/estimate.hpp>
-#include <creditlib/statistics/seeded.hpp>
 #include <creditlib/detail/expect.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/statistics/estimate.hpp>
+#include <creditlib/statistics/seeded.hpp>
 #include <cstdint>
 #include <optional>
 #include <vector>

@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/types.h>
 
 #include <algorithm>
+#include <creditlib/error.hpp>
 #include <creditlib/statistics/measured.hpp>
 #include <creditlib/statistics/seeded.hpp>
-#include <creditlib/error.hpp>
 #include <cstdint>
 #include <vector>
 

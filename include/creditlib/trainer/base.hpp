@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <creditlib/error.hpp>
@@ -43,7 +44,7 @@ class TrainerBase {
   /// Ends an epoch: advances the learning rate and the schedule.
   void end_epoch() { training_.end_epoch(); }
 
-  /// Writes all state, whole or not at all: model, optimizer, credit source, epoch and step, the trainer's generators.
+  /// Writes all state, completely or not at all: model, optimizer, credit source, epoch and step, the trainer's generators.
   void save(const std::filesystem::path& path) const {
     translated([&] { training_.save(path, derived().own_tensors(), derived().own_generators()); });
   }
@@ -72,7 +73,7 @@ class TrainerBase {
   }
   ~TrainerBase() = default;
 
-  /// Runs `action` on a batch that fits, and puts back everything that a forward pass changes.
+  /// Runs `action` on a batch that fits, and restores everything that a forward pass changes.
   template <class Action>
   auto previewed(const torch::Tensor& x, const torch::Tensor& y, const Action& action) {
     return translated([&] {
@@ -82,7 +83,7 @@ class TrainerBase {
     });
   }
 
-  /// Runs `action`, a step, on a batch that fits. If it fails, running statistics are put back.
+  /// Runs `action`, a step, on a batch that fits. If it fails, running statistics are restored.
   template <class Action>
   StepResult stepped(const torch::Tensor& x, const torch::Tensor& y, const Action& action) {
     return translated([&] {

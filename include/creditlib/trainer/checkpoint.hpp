@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <caffe2/serialize/inline_container.h>
@@ -18,7 +19,7 @@
 
 namespace creditlib::detail {
 
-/// Writes the tensors, whole or not at all, as a tuple of (name, tensor) in LibTorch's own format, which Python reads
+/// Writes the tensors, completely or not at all, as a tuple of (name, tensor) in LibTorch's own format, which Python reads
 /// with `dict(torch.load(path))`.
 inline void save_tensors(const std::filesystem::path& path, const NamedTensors& named) {
   std::set<std::string> names;
@@ -79,13 +80,13 @@ inline void restore_tensors(const std::filesystem::path& path, const NamedTensor
   std::set<std::string> known;
   for (const auto& [name, tensor] : required) {
     known.insert(name);
-    if (!saved.count(name))
+    if (!saved.contains(name))
       fail("Checkpoint ", path.string(), " has no ", name, "; it is of another model or another credit source.");
   }
   for (const auto& [name, tensor] : saved) {
-    if (!known.count(name)) {
+    if (!known.contains(name)) {
       fail("Checkpoint ", path.string(), " has ", name,
-           ", which the trainer has not; it is of another model or another credit source.");
+           ", which the trainer does not have; it is of another model or another credit source.");
     }
   }
   for (const auto& [name, tensor] : required) {

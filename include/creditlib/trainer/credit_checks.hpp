@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <creditlib/concepts.hpp>
@@ -50,8 +51,8 @@ void check_factored_credits(const std::vector<FactoredCredit>& credits, Model& m
     if (!fits(left, batch) || !fits(right, features) || !scales || left.size(1) != right.size(1)) {
       fail("factored_credit gave credit ", l, " as ", tensor_text(left), " times ", tensor_text(right),
            " transposed, scaled by ", scale.defined() ? tensor_text(scale) : "1", "; expected (", batch, ", r), (",
-           features, ", r) and 1 or (", batch, ", 1), ", dtype_text(trace.error.scalar_type()), " on ", trace.error.device(),
-           ".");
+           features, ", r) and 1 or (", batch, ", 1), ", dtype_text(trace.error.scalar_type()), " on ",
+           trace.error.device(), ".");
     }
   }
 }

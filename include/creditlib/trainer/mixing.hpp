@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <array>
@@ -35,8 +36,7 @@ std::array<double, weight_count<Schedule>()> weights_of(const Schedule& schedule
     any = any || weight != 0;
   }
   if (!any) {
-    fail("The schedule gives every credit source the weight 0 in epoch ", now.epoch,
-         "; one must train the network.");
+    fail("The schedule gives every credit source the weight 0 in epoch ", now.epoch, "; one must train the network.");
   }
   return weights;
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <creditlib/closed_form/model.hpp>
@@ -33,9 +34,10 @@ consteval bool model_is_sound() {
                   "creditlib: the model needs `torch::Tensor forward(torch::Tensor x)`, which gives the logits of the "
                   "whole network");
     static_assert(HasClasses<M>, "creditlib: the model needs `std::int64_t classes() const`: the width of the logits");
-    static_assert(HasHiddenShape<M>,
-                  "creditlib: the model needs `std::vector<std::int64_t> hidden_shape(std::int64_t l) const`: the sizes "
-                  "of h_l for one sample, l = 0..blocks()");
+    static_assert(
+        HasHiddenShape<M>,
+        "creditlib: the model needs `std::vector<std::int64_t> hidden_shape(std::int64_t l) const`: the sizes "
+        "of h_l for one sample, l = 0..blocks()");
     static_assert(HasEmbedParameters<M>,
                   "creditlib: the model needs `std::vector<torch::Tensor> embed_parameters() const` (empty if there is "
                   "no embed)");

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <array>
@@ -48,7 +49,7 @@ struct SourceTraits<Mix<First, Second>, Model> {
   };
 
   static consteval bool sound() {
-    if constexpr (A::sound() & B::sound()) {
+    if constexpr (all_of({A::sound(), B::sound()})) {
       constexpr bool both = HasLocalInputs<typename A::State, Model> && HasLocalInputs<typename B::State, Model>;
       static_assert(
           !both,

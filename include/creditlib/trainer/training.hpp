@@ -1,14 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <creditlib/concepts.hpp>
-#include <creditlib/trainer/checkpoint.hpp>
 #include <creditlib/detail/describe.hpp>
-#include <creditlib/network/detail/parameter_parts.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/network/detail/parameter_parts.hpp>
 #include <creditlib/optim/adamw.hpp>
 #include <creditlib/optim/clip.hpp>
 #include <creditlib/optim/rate.hpp>
 #include <creditlib/optim/sgd.hpp>
+#include <creditlib/trainer/checkpoint.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <filesystem>
 #include <numeric>
@@ -18,7 +19,7 @@
 
 namespace creditlib::detail {
 
-/// What local training and back-propagation share: the model and its parts, one optimiser, the rate, epoch and step,
+/// What local training and back-propagation share: the model and its parts, one optimizer, the rate, epoch and step,
 /// checkpoints.
 template <class Model>
 class Training {
@@ -45,7 +46,7 @@ class Training {
   }
   Progress progress() const { return {epoch_, options_.epochs, step_}; }
 
-  /// Throws Error, before anything has happened, for a batch or a model that does not fit.
+  /// Throws Error, before anything is changed, for a batch or a model that does not fit.
   template <class Objective>
   void check_batch(const Objective& objective, const torch::Tensor& x, const torch::Tensor& y) const {
     check_model_unmoved();
@@ -68,11 +69,9 @@ class Training {
   const std::vector<torch::Tensor>& parameters() const { return parts_.all; }
 
   /// The model's buffers: running statistics, which a forward pass in train mode changes.
-  std::vector<torch::Tensor> buffers() const {
-    return has_buffers_ ? model_->buffers() : std::vector<torch::Tensor>{};
-  }
+  std::vector<torch::Tensor> buffers() const { return has_buffers_ ? model_->buffers() : std::vector<torch::Tensor>{}; }
 
-  /// Gradients in that order, undefined where a parameter is frozen or none arrives, clipped as the options say.
+  /// Gradients in that order, undefined if a parameter is frozen or no gradient reaches it, clipped as the options say.
   std::vector<torch::Tensor> clipped(std::vector<torch::Tensor> gradients) const {
     if (options_.clip_norm) {
       for (const auto& group : clip_groups()) optim::clip_norm(gradients, group, *options_.clip_norm);
@@ -80,7 +79,7 @@ class Training {
     return gradients;
   }
 
-  /// One optimiser step with these gradients, which the parameters' .grad() hold afterwards.
+  /// One optimizer step with these gradients, which the parameters' .grad() hold afterwards.
   void apply(std::vector<torch::Tensor> gradients) {
     for (std::size_t i = 0; i < gradients.size(); ++i)
       torch::Tensor(parts_.all[i]).mutable_grad() = std::move(gradients[i]);
@@ -114,7 +113,7 @@ class Training {
   }
 
  private:
-  static const TrainerOptions& checked(const TrainerOptions& options) {
+  static TrainerOptions checked(const TrainerOptions& options) {
     options.check();
     return options;
   }
@@ -124,7 +123,7 @@ class Training {
     std::vector<torch::Tensor> generators;
   };
 
-  /// All that a checkpoint keeps, by name; what is no tensor in the trainer as a tensor of its own.
+  /// A checkpoint's contents by name; numbers are stored as tensors.
   std::pair<NamedTensors, Counters> checkpoint(const NamedTensors& extra,
                                                const std::vector<torch::Generator>& generators) const {
     NamedTensors named;

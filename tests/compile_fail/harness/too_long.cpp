@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expect: a first sentence
 // expect: a second sentence
 // expect-lines: 2

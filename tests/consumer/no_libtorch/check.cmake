@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # cmake -D SOURCE=creditlib -D BINARY=folder -P check.cmake: what CMake says where there is no LibTorch, or one that cannot be used.
 
 file(REMOVE_RECURSE "${BINARY}")

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <creditlib/closed_form/network.hpp>
-#include <creditlib/closed_form/detail/stage.hpp>
-#include <creditlib/pass/pass.hpp>
 #include <creditlib/closed_form/detail/side_by_side.hpp>
+#include <creditlib/closed_form/detail/stage.hpp>
+#include <creditlib/closed_form/network.hpp>
+#include <creditlib/pass/pass.hpp>
 #include <utility>
 #include <vector>
 

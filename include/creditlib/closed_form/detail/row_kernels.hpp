@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <ATen/ops/gelu.h>
@@ -35,8 +36,8 @@ CREDITLIB_DETAIL_INLINE void exp_of_negative(Floats& x) {
 }
 
 CREDITLIB_DETAIL_FOR_EACH_CPU inline void layer_norm(const float* x, const float* weight, const float* bias, float eps,
-                                              std::int64_t count, std::int64_t width, float* normal, float* rstd,
-                                              float* y) {
+                                                     std::int64_t count, std::int64_t width, float* normal, float* rstd,
+                                                     float* y) {
   for (std::int64_t row = 0; row < count; ++row, x += width, normal += width, y += width) {
     Floats total{}, square{};
     in_lanes(width, [&](std::int64_t i, std::int64_t n) CREDITLIB_DETAIL_INLINE_LAMBDA {
@@ -68,9 +69,9 @@ CREDITLIB_DETAIL_FOR_EACH_CPU inline void layer_norm(const float* x, const float
   }
 }
 
-CREDITLIB_DETAIL_FOR_EACH_CPU inline void layer_norm_pullback(const float* gradient, const float* weight, const float* normal,
-                                                       const float* rstd, std::int64_t count, std::int64_t width,
-                                                       float* pulled) {
+CREDITLIB_DETAIL_FOR_EACH_CPU inline void layer_norm_pullback(const float* gradient, const float* weight,
+                                                              const float* normal, const float* rstd,
+                                                              std::int64_t count, std::int64_t width, float* pulled) {
   for (std::int64_t row = 0; row < count; ++row, gradient += width, normal += width, pulled += width) {
     Floats total{}, along{}, g, z, w;
     const auto weighted = [&](std::int64_t i, std::int64_t n) CREDITLIB_DETAIL_INLINE_LAMBDA {

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <creditlib/closed_form/network.hpp>
 #include <creditlib/closed_form/detail/buffer.hpp>
-#include <creditlib/pass/output_gradients.hpp>
 #include <creditlib/closed_form/detail/row_kernels.hpp>
+#include <creditlib/closed_form/network.hpp>
+#include <creditlib/pass/output_gradients.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <unordered_map>
 #include <utility>

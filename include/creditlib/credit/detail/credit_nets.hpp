@@ -1,14 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <torch/csrc/autograd/autograd.h>
 
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/credit_point.hpp>
-#include <creditlib/network/shape.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/net/credit_net.hpp>
+#include <creditlib/network/shape.hpp>
 #include <creditlib/optim/adamw.hpp>
 #include <creditlib/optim/clip.hpp>
 #include <optional>

@@ -1,14 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <ATen/Context.h>
 #include <torch/types.h>
 
 #include <creditlib/cuda/detail/graph_cache.hpp>
-#include <creditlib/cuda/graphable.hpp>
 #include <creditlib/cuda/detail/step_constants.hpp>
-#include <creditlib/trainer/access.hpp>
-#include <creditlib/scope/generators.hpp>
+#include <creditlib/cuda/graphable.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/scope/generators.hpp>
+#include <creditlib/trainer/access.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <cstdint>
 #include <memory>
@@ -33,8 +34,7 @@ class BasicGraphedStep {
   /// One training step on the batch x (B, ...), y (B).
   StepResult step(const torch::Tensor& x, const torch::Tensor& y) {
     auto result = translated([&] {
-      if (!x.defined() || !y.defined())
-        return TrainerAccess::step(*trainer_, x, y);  // which throws the right error
+      if (!x.defined() || !y.defined()) return TrainerAccess::step(*trainer_, x, y);  // which throws the right error
       return cache_.step(
           BatchKind(x, y), constants_.of(*trainer_), [&] { return eager(x, y); }, [&] { return captured(x, y); },
           [&](Captured& step) { return replayed(step, x, y); });
