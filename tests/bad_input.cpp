@@ -317,7 +317,7 @@ TEST_CASE("a checkpoint of another model or rule is refused by the first name th
 
   CHECK(says(message(other), {"saved", "model.embed.weight as (5, 6)", "(8, 6)"}));
   CHECK(says(message(four), {"has no model.blocks.3.ln.weight"}));
-  CHECK(says(message(two), {"credit.feedback.3", "which the trainer has not"}));
+  CHECK(says(message(two), {"credit.feedback.3", "which the trainer does not have"}));
   CHECK(says(message(sgd), {"optimizer."}));
   CHECK(says(message(back), {"credit.feedback", "another credit source"}));
   LocalTrainer noisy(model, LearnedProjection{});

@@ -40,7 +40,7 @@ TEST_CASE("each parameter of a model is in one part, in the order of parameters(
 }
 
 TEST_CASE("a layer that stands twice in a part is refused by its name, with the cure", "[network]") {
-  const std::string cure = "twice: a layer stands twice in this part; use a layer of its own at each place";
+  const std::string cure = "twice: a layer stands twice in this part; use separate layers";
   const auto message = [](const Sequential& embed, const Sequential& block) {
     return error_of([&] {
       SequentialBlocks model({.embed = embed,
