@@ -29,7 +29,7 @@ namespace protocol = creditlib::protocol;
 using audit::Settings;
 using Json = nlohmann::ordered_json;
 
-std::string figure(const protocol::Check& check) {
+std::string figure(const creditlib::audit::Check& check) {
   const std::string value =
       check.value.value ? fmt::format("{:.3g}", *check.value.value) : "null (" + check.value.reason + ")";
   const std::string interval =
@@ -39,7 +39,7 @@ std::string figure(const protocol::Check& check) {
 
 /// A check with the first epoch in which it fired, as text.
 struct Row {
-  protocol::Check check;
+  creditlib::audit::Check check;
   std::string first_fired;
 };
 
@@ -113,9 +113,9 @@ class Audit {
   void measure_depth(const support::Workbench& bench) {
     std::vector<std::string> names{"frozen", "frozen_bp"};
     if (support::has_shallow(s_.arch)) names.push_back("shallow");
-    std::vector<protocol::Baseline> baselines;
+    std::vector<creditlib::audit::Baseline> baselines;
     for (const auto& name : names) {
-      protocol::Baseline baseline{.name = name};
+      creditlib::audit::Baseline baseline{.name = name};
       auto& controls = results_["controls"];
       if (!controls.contains(name)) controls[name] = Json::array();
       for (const auto seed : s_.seeds) {
@@ -124,8 +124,8 @@ class Audit {
       }
       baselines.push_back(baseline);
     }
-    const auto published = protocol::depth_utility(accuracies_, baselines[0].accuracies);
-    const auto over_best = protocol::depth_utility_over_best(accuracies_, baselines);
+    const auto published = creditlib::audit::depth_utility(accuracies_, baselines[0].accuracies);
+    const auto over_best = creditlib::audit::depth_utility_over_best(accuracies_, baselines);
     Json differences = Json::object();
     for (const auto& [name, points] : over_best.differences) differences[name] = audit::json_of(points);
     results_["depth_utility"] = {{"published", audit::json_of(published)},
@@ -137,9 +137,9 @@ class Audit {
   }
 
   void judge() {
-    std::vector<protocol::Check> checks;
+    std::vector<creditlib::audit::Check> checks;
     for (const auto& row : rows_) checks.push_back(row.check);
-    verdict_ = protocol::verdict(checks);
+    verdict_ = creditlib::audit::verdict(checks);
     results_["verdict"] = {{"text", verdict_.text()},
                            {"passed", verdict_.passed},
                            {"fired", verdict_.fired},
@@ -154,7 +154,7 @@ class Audit {
     support::Table table({"check", "value", "fires", "fired", "first in epoch"});
     for (const auto& [check, first_fired] : rows_) {
       table.add({check.name, figure(check),
-                 fmt::format("{} {:.3g}", check.fires == protocol::Fires::Above ? "above" : "below", check.threshold),
+                 fmt::format("{} {:.3g}", check.fires == creditlib::audit::Fires::Above ? "above" : "below", check.threshold),
                  check.fired ? (*check.fired ? "yes" : "no") : "not measured", first_fired});
     }
     fmt::print("\n{} on {}, {}, test accuracy {}\n{}", s_.method, s_.run.dataset, s_.arch,
@@ -185,7 +185,7 @@ class Audit {
   std::vector<Json> runs_;
   std::vector<double> accuracies_;
   std::vector<Row> rows_;
-  protocol::Verdict verdict_;
+  creditlib::audit::Verdict verdict_;
 };
 
 /// Says where an audit is of other settings than the run that saved the weights.

@@ -15,8 +15,8 @@ namespace bench {
 
 /// Runs `body` on the command line's arguments; its exit code, or 2 after an exception.
 inline int run_program(int argc, char** argv, const std::function<int(std::vector<std::string>&)>& body) {
-  creditlib::process::keep_freed_memory();  // as the programs of examples/ do
-  creditlib::process::flush_denormals();
+  creditlib::runtime::keep_freed_memory();  // as the programs of examples/ do
+  creditlib::runtime::flush_denormals();
   std::vector<std::string> arguments(argv + 1, argv + argc);
   try {
     return body(arguments);

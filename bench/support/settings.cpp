@@ -72,8 +72,8 @@ void Settings::apply() const {
                            " cores, and more threads would wait for each other");
   }
   at::set_num_threads(static_cast<int>(threads));
-  creditlib::process::use_matmul(matmul == "onednn" ? creditlib::process::Matmul::OneDNN
-                                                    : creditlib::process::Matmul::Default);
+  creditlib::runtime::use_matmul(matmul == "onednn" ? creditlib::runtime::Matmul::OneDNN
+                                                    : creditlib::runtime::Matmul::Default);
 }
 
 bool take_switch(std::vector<std::string>& arguments, const std::string& flag) {

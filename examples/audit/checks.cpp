@@ -36,20 +36,20 @@ std::vector<diagnostics::Measured> hidden_norms(support::Trainer& trainer, const
   return diagnostics::median_norms(trainer.model().hidden_states(looks.batch.input));
 }
 
-std::vector<protocol::Check> checks_of(support::Trainer& trainer, const Looks& looks,
+std::vector<creditlib::audit::Check> checks_of(support::Trainer& trainer, const Looks& looks,
                                        const std::vector<diagnostics::Measured>& norms_at_init) {
   auto& model = trainer.model();
-  const diagnostics::EvalMode eval(model.module());
+  const diagnostics::EvalMode eval(trainer.module());
   const auto& [x, y] = looks.batch;
   const auto hidden = model.hidden_states(x);
   const auto norms = diagnostics::median_norms(hidden);
   const auto gradients = model.true_gradients(x, y);
-  std::vector<protocol::Check> checks{protocol::scale_growth(norms)};
-  checks.push_back(protocol::scale_growth_since_init(norms, norms_at_init));
-  checks.push_back(protocol::reference_validity(gradients.back()));
-  checks.push_back(protocol::reference_sensitivity(hidden.back(), gradients.back()));
-  checks.push_back(protocol::reference_agreement(model.precision_agreement(x, y)));
-  checks.push_back(protocol::gradient_stability(model.stability(looks.disjoint)));
+  std::vector<creditlib::audit::Check> checks{creditlib::audit::scale_growth(norms)};
+  checks.push_back(creditlib::audit::scale_growth_since_init(norms, norms_at_init));
+  checks.push_back(creditlib::audit::reference_validity(gradients.back()));
+  checks.push_back(creditlib::audit::reference_sensitivity(hidden.back(), gradients.back()));
+  checks.push_back(creditlib::audit::reference_agreement(model.precision_agreement(x, y)));
+  checks.push_back(creditlib::audit::gradient_stability(model.stability(looks.disjoint)));
   return checks;
 }
 
@@ -85,11 +85,11 @@ Json json_of(const diagnostics::Estimate& estimate) {
   return json;
 }
 
-Json json_of(const protocol::Check& check) {
+Json json_of(const creditlib::audit::Check& check) {
   Json json{{"name", check.name},
             {"meaning", check.meaning},
             {"value", support::value(check.value)},
-            {"fires", check.fires == protocol::Fires::Above ? "above" : "below"},
+            {"fires", check.fires == creditlib::audit::Fires::Above ? "above" : "below"},
             {"threshold", check.threshold},
             {"fired", check.fired ? Json(*check.fired) : Json(nullptr)}};
   if (check.interval) json["interval"] = {check.interval->low, check.interval->high};
@@ -97,12 +97,12 @@ Json json_of(const protocol::Check& check) {
   return json;
 }
 
-protocol::Check check_of(const Json& json) {
+creditlib::audit::Check check_of(const Json& json) {
   const bool above = json.at("fires").get<std::string>() == "above";
-  protocol::Check check{.name = json.at("name").get<std::string>(),
+  creditlib::audit::Check check{.name = json.at("name").get<std::string>(),
                         .meaning = json.at("meaning").get<std::string>(),
                         .threshold = json.at("threshold").get<double>(),
-                        .fires = above ? protocol::Fires::Above : protocol::Fires::Below};
+                        .fires = above ? creditlib::audit::Fires::Above : creditlib::audit::Fires::Below};
   if (json.at("value").is_number()) check.value.value = json.at("value").get<double>();
   if (json.contains("reason")) check.value.reason = json.at("reason").get<std::string>();
   if (json.at("fired").is_boolean()) check.fired = json.at("fired").get<bool>();

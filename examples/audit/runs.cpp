@@ -68,10 +68,10 @@ void train(const Settings& s, const support::Workbench& bench, support::Trainer&
 }
 
 /// What was looked at, epoch by epoch, as a history of checks.
-protocol::FiringHistory history_of(const Json& looked) {
-  protocol::FiringHistory history;
+creditlib::audit::FiringHistory history_of(const Json& looked) {
+  creditlib::audit::FiringHistory history;
   for (const auto& look : looked) {
-    std::vector<protocol::Check> checks;
+    std::vector<creditlib::audit::Check> checks;
     for (const auto& check : look.at("checks")) checks.push_back(check_of(check));
     history.record(look.at("epoch").get<std::int64_t>(), std::move(checks));
   }

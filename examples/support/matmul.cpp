@@ -11,7 +11,7 @@
 namespace support {
 
 namespace process = creditlib::process;
-using process::Matmul;
+using creditlib::runtime::Matmul;
 
 namespace {
 bool rounds = false;  // bf16 was asked for, which LibTorch knows as oneDNN
@@ -25,7 +25,7 @@ const std::vector<std::string>& matmul_names() {
 void set_matmul(const std::string& wanted, bool quiet) {
   rounds = wanted == "bf16";
   if (wanted == "auto") {
-    const auto trial = process::choose_matmul();
+    const auto trial = creditlib::runtime::choose_matmul();
     if (quiet) return;
     fmt::print(stderr,
                "matrix products by {}: mkl {:.2f} ms with an error of {:.0e}, onednn {:.2f} ms and {:.0e} (--matmul "
@@ -35,14 +35,14 @@ void set_matmul(const std::string& wanted, bool quiet) {
     return;
   }
   try {
-    process::use_matmul(wanted == "mkl" ? Matmul::Default : wanted == "onednn" ? Matmul::OneDNN : Matmul::BFloat16);
+    creditlib::runtime::use_matmul(wanted == "mkl" ? Matmul::Default : wanted == "onednn" ? Matmul::OneDNN : Matmul::BFloat16);
   } catch (const creditlib::Error& error) {
     throw UsageError(fmt::format("--matmul {}: {}", wanted, error.what()));
   }
 }
 
 std::string matmul_in_use() {
-  if (process::matmul_in_use() == Matmul::Default) return "mkl";
+  if (creditlib::runtime::matmul_in_use() == Matmul::Default) return "mkl";
   return rounds ? "bf16" : "onednn";
 }
 

@@ -101,8 +101,8 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<void()
     std::fprintf(stderr, "%s --help lists the flags.\n", app.get_name().c_str());
     return 2;
   }
-  creditlib::process::keep_freed_memory();
-  creditlib::process::flush_denormals();
+  creditlib::runtime::keep_freed_memory();
+  creditlib::runtime::flush_denormals();
   std::signal(SIGINT, ask_to_stop);
   std::signal(SIGTERM, ask_to_stop);
   try {

@@ -11,7 +11,7 @@ using namespace creditlib;
 namespace {
 
 struct Off {
-  ~Off() { process::flush_denormals(false); }
+  ~Off() { runtime::flush_denormals(false); }
 };
 
 float largest(const torch::Tensor& x) { return x.max().item<float>(); }
@@ -24,7 +24,7 @@ TEST_CASE("numbers below the normal range are 0 once they are flushed, and only 
   CHECK(largest(small * 1e-10F) > 0);
   CHECK(largest(below * 1e20F) > 0);
 
-  if (!process::flush_denormals()) {
+  if (!runtime::flush_denormals()) {
     CHECK(largest(small * 1e-10F) > 0);
     return;
   }
@@ -35,6 +35,6 @@ TEST_CASE("numbers below the normal range are 0 once they are flushed, and only 
   std::thread([&] { on_another_thread = largest(small * 1e-10F); }).join();
   CHECK(on_another_thread == 0);
 
-  process::flush_denormals(false);
+  runtime::flush_denormals(false);
   CHECK(largest(small * 1e-10F) > 0);
 }

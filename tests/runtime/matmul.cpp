@@ -28,37 +28,37 @@ double error_of_a_product() {
 TEST_CASE("the process multiplies as it was told", "[runtime]") {
   const Restored restored;
 
-  process::use_matmul(process::Matmul::BFloat16);
-  CHECK(process::matmul_in_use() == process::Matmul::OneDNN);
-  process::use_matmul(process::Matmul::Default);
-  CHECK(process::matmul_in_use() == process::Matmul::Default);
+  runtime::use_matmul(runtime::Matmul::BFloat16);
+  CHECK(runtime::matmul_in_use() == runtime::Matmul::OneDNN);
+  runtime::use_matmul(runtime::Matmul::Default);
+  CHECK(runtime::matmul_in_use() == runtime::Matmul::Default);
   CHECK(error_of_a_product() < 1e-5);
 }
 
 TEST_CASE("oneDNN is taken only where its products are float32's", "[runtime]") {
   const Restored restored;
-  process::use_matmul(process::Matmul::BFloat16);
+  runtime::use_matmul(runtime::Matmul::BFloat16);
   const bool rounds = error_of_a_product() > 1e-5;
-  process::use_matmul(process::Matmul::Default);
+  runtime::use_matmul(runtime::Matmul::Default);
 
-  const auto said = error_of([] { process::use_matmul(process::Matmul::OneDNN); });
+  const auto said = error_of([] { runtime::use_matmul(runtime::Matmul::OneDNN); });
 
   if (rounds) {
     CHECK(says(said, {"oneDNN rounds float32 matrices to bfloat16", "use LibTorch's own"}));
-    CHECK(process::matmul_in_use() == process::Matmul::Default);
+    CHECK(runtime::matmul_in_use() == runtime::Matmul::Default);
   } else {
     CHECK(said == "(nothing was thrown)");
-    CHECK(process::matmul_in_use() == process::Matmul::OneDNN);
+    CHECK(runtime::matmul_in_use() == runtime::Matmul::OneDNN);
   }
 }
 
 TEST_CASE("a choice by timing is one of the two that it timed, in float32, and is in use then", "[runtime]") {
   const Restored restored;
 
-  const auto trial = process::choose_matmul();
+  const auto trial = runtime::choose_matmul();
 
-  CHECK(trial.chosen != process::Matmul::BFloat16);
-  CHECK(process::matmul_in_use() == trial.chosen);
+  CHECK(trial.chosen != runtime::Matmul::BFloat16);
+  CHECK(runtime::matmul_in_use() == trial.chosen);
   CHECK(trial.default_milliseconds > 0);
   CHECK(trial.onednn_milliseconds > 0);
   CHECK(trial.default_error > 0);

@@ -15,7 +15,7 @@ using namespace creditlib;
 TEST_CASE("freed memory is kept for what comes", "[runtime]") {
   constexpr std::size_t size = std::size_t{64} << 20;
   // Called for good: from here on this process keeps what it frees.
-  process::keep_freed_memory();
+  runtime::keep_freed_memory();
   const auto mapped = mallinfo2().hblkhd;
 
   void* block = std::malloc(size);
