@@ -15,6 +15,6 @@ static std::string verdict_of_parts() {
   trainer.step(x, y);
   const auto rho = creditlib::diagnostics::perturbation_correlation(model, x, y, trainer.raw_credits(x, y));
   const auto norms = creditlib::diagnostics::median_norms(creditlib::diagnostics::hidden_states(model, x));
-  const auto verdict = audit::verdict({audit::scale_growth(norms)});
+  const auto verdict = creditlib::audit::verdict({creditlib::audit::scale_growth(norms)});
   return verdict.text() + ", " + std::to_string(rho.size()) + " hidden states";
 }
