@@ -9,41 +9,46 @@
 /// signature.
 namespace creditlib::detail {
 
+/// A concept's value alone: of a concept itself a compiler explains at length why it does not hold.
+consteval bool holds(bool requirement) { return requirement; }
+
 template <class M>
 consteval bool model_is_sound() {
-  static_assert(HoldsModule<M>,
+  static_assert(holds(HoldsModule<M>),
                 "creditlib: the model needs to be a torch::nn module holder or a std::shared_ptr to a "
                 "torch::nn::Module");
   if constexpr (!HoldsModule<M>) {
     return false;
   } else {
-    static_assert(HasEmbed<M>,
+    static_assert(holds(HasEmbed<M>),
                   "creditlib: the model needs `torch::Tensor embed(torch::Tensor x)`, which gives h_0 (return x if "
                   "there is no embed)");
-    static_assert(HasBlocks<M>, "creditlib: the model needs `std::int64_t blocks() const`: how many blocks there are");
-    static_assert(HasBlock<M>,
+    static_assert(holds(HasBlocks<M>),
+                  "creditlib: the model needs `std::int64_t blocks() const`: how many blocks there are");
+    static_assert(holds(HasBlock<M>),
                   "creditlib: the model needs `torch::Tensor block(std::int64_t l, torch::Tensor h)`, which gives f_l, "
                   "the branch of block l");
-    static_assert(HasJoin<M>,
+    static_assert(holds(HasJoin<M>),
                   "creditlib: the model needs `torch::Tensor join(std::int64_t l, torch::Tensor h, torch::Tensor f)`, "
                   "which gives h_{l+1}: h + f or f");
-    static_assert(HasReadout<M>,
+    static_assert(holds(HasReadout<M>),
                   "creditlib: the model needs `torch::Tensor readout(torch::Tensor h)`, which gives the logits (B, "
                   "classes)");
-    static_assert(HasForward<M>,
+    static_assert(holds(HasForward<M>),
                   "creditlib: the model needs `torch::Tensor forward(torch::Tensor x)`, which gives the logits of the "
                   "whole network");
-    static_assert(HasClasses<M>, "creditlib: the model needs `std::int64_t classes() const`: the width of the logits");
+    static_assert(holds(HasClasses<M>),
+                  "creditlib: the model needs `std::int64_t classes() const`: the width of the logits");
     static_assert(
-        HasHiddenShape<M>,
+        holds(HasHiddenShape<M>),
         "creditlib: the model needs `std::vector<std::int64_t> hidden_shape(std::int64_t l) const`: the sizes "
         "of h_l for one sample, l = 0..blocks()");
-    static_assert(HasEmbedParameters<M>,
+    static_assert(holds(HasEmbedParameters<M>),
                   "creditlib: the model needs `std::vector<torch::Tensor> embed_parameters() const` (empty if there is "
                   "no embed)");
-    static_assert(HasBlockParameters<M>,
+    static_assert(holds(HasBlockParameters<M>),
                   "creditlib: the model needs `std::vector<torch::Tensor> block_parameters(std::int64_t l) const`");
-    static_assert(HasReadoutParameters<M>,
+    static_assert(holds(HasReadoutParameters<M>),
                   "creditlib: the model needs `std::vector<torch::Tensor> readout_parameters() const`");
     constexpr bool closed_form =
         ClosedFormModel<M> || !names_closed_form<std::remove_cvref_t<decltype(*std::declval<M&>())>>;
@@ -56,7 +61,7 @@ consteval bool model_is_sound() {
 
 template <class C, class M>
 consteval bool credit_is_sound() {
-  static_assert(std::copyable<C>,
+  static_assert(holds(std::copyable<C>),
                 "creditlib: a credit source's config must be copyable; run-time state belongs into what bind returns");
   constexpr bool bind = Binds<C, M> || !names_bind<C>;
   static_assert(bind,
@@ -66,7 +71,7 @@ consteval bool credit_is_sound() {
     return false;
   } else {
     using S = CreditState<C, M>;
-    static_assert(GivesCredit<S, M>,
+    static_assert(holds(GivesCredit<S, M>),
                   "creditlib: credit(model, const creditlib::Trace&) of the run state must return "
                   "std::vector<torch::Tensor>, one credit for each of h_0..h_L");
     constexpr bool learn = Learns<S, M> || !names_learn<S>;
@@ -100,7 +105,7 @@ consteval bool credit_is_sound() {
 
 template <class S, std::size_t Sources>
 consteval bool schedule_is_sound() {
-  static_assert(GivesWeights<S>,
+  static_assert(holds(GivesWeights<S>),
                 "creditlib: a schedule needs `std::array<double, N> weights(const creditlib::Progress&) const`, one "
                 "weight per credit source");
   constexpr bool fits = !GivesWeights<S> || weight_count<S>() == Sources;
@@ -116,7 +121,7 @@ consteval bool schedule_is_sound() {
 
 template <class N>
 consteval bool normalizer_is_sound() {
-  static_assert(Normalizer<N>,
+  static_assert(holds(Normalizer<N>),
                 "creditlib: a normalizer must be callable as `torch::Tensor operator()(torch::Tensor a) const`");
   constexpr bool factored = NormalizesFactors<N> || !names_factored<N>;
   static_assert(factored,
@@ -127,7 +132,7 @@ consteval bool normalizer_is_sound() {
 
 template <class L>
 consteval bool local_loss_is_sound() {
-  static_assert(LocalLoss<L>,
+  static_assert(holds(LocalLoss<L>),
                 "creditlib: a local loss must be callable as `torch::Tensor operator()(torch::Tensor f, torch::Tensor "
                 "a) const`, which gives the batch mean");
   constexpr bool output_gradient = HasOutputGradient<L> || !names_output_gradient<L>;
@@ -146,7 +151,7 @@ consteval bool local_loss_is_sound() {
 
 template <class O>
 consteval bool objective_is_sound() {
-  static_assert(Objective<O>,
+  static_assert(holds(Objective<O>),
                 "creditlib: an objective needs `loss(logits, target)` -> (B), `error(logits, target)` -> (B, C) and "
                 "`check(logits, target)`, all const");
   constexpr bool correct = CountsCorrect<O> || !names_correct<O>;
