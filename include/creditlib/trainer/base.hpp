@@ -2,7 +2,6 @@
 #pragma once
 
 #include <creditlib/error.hpp>
-#include <creditlib/scope/restored_on_error.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/trainer/observer.hpp>
 #include <creditlib/trainer/passes.hpp>
@@ -88,7 +87,7 @@ class TrainerBase {
   StepResult stepped(const torch::Tensor& x, const torch::Tensor& y, const Action& action) {
     return translated([&] {
       training_.check_batch(objective_, x, y);
-      const scope::RestoredOnError running_statistics(training_.buffers());
+      const scope::RestoredTensors running_statistics(training_.buffers(), scope::Restore::OnError);
       return action();
     });
   }
