@@ -61,18 +61,6 @@ struct PolicyOf<kind, Default, P, Ps...>
 template <class P, PolicyKind kind>
 constexpr bool fits_place = kind_of<P>() == kind || kind_of<P>() == PolicyKind::None;
 
-template <class P>
-consteval bool fits_a_kind() {
-  constexpr bool fits = kind_of<P>() != PolicyKind::None;
-  static_assert(
-      fits,
-      "creditlib: this policy fits no kind. A schedule has weights(progress), a normalizer is callable as "
-      "Tensor(Tensor), a local loss as Tensor(Tensor f, Tensor a), an objective has loss, error and check, an "
-      "optimizer has bind(std::vector<TrainedParameter>), a rate is callable as double(const Progress&), a "
-      "clip as void(std::vector<Tensor>&, const ParameterParts&); all const");
-  return fits;
-}
-
 /// That an update's policies are what their concepts ask for.
 template <class P>
 consteval bool update_policy_is_sound() {
@@ -96,7 +84,8 @@ consteval bool policies_are_sound() {
   static_assert(holds(count_of<PolicyKind::Optimizer, Ps...> <= 1), "creditlib: there are two optimizers; give one");
   static_assert(holds(count_of<PolicyKind::Rate, Ps...> <= 1), "creditlib: there are two rates; give one");
   static_assert(holds(count_of<PolicyKind::Clip, Ps...> <= 1), "creditlib: there are two clips; give one");
-  return all_of({fits_a_kind<std::remove_cvref_t<Ps>>()..., update_policy_is_sound<std::remove_cvref_t<Ps>>()...});
+  return all_of({fits_a_kind<kind_of<std::remove_cvref_t<Ps>>() != PolicyKind::None>()...,
+                 update_policy_is_sound<std::remove_cvref_t<Ps>>()...});
 }
 
 /// The policy of this kind among `policies`, moved or copied, or a new T.
