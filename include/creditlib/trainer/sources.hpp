@@ -100,6 +100,8 @@ class Sources {
     });
   }
 
+  static constexpr bool sees_updates = Traits::sees_updates;
+
   /// Shows the sources the update that was made.
   void after_step(Model& model, const Trace& trace) {
     each(trace, [&]<class S>(std::size_t, S& state, const Trace& seen) {
