@@ -7,5 +7,6 @@
 
 int main() {
   const creditlib::ResidualMLP model({.input = 8, .width = 4, .classes = 3, .blocks = 2});
-  creditlib::LocalTrainer trainer(model, creditlib::DFA{}, {}, creditlib::Raw{}, creditlib::rate::Constant{}, creditlib::RowRms{});
+  creditlib::LocalTrainer trainer(model, creditlib::DFA{}, {}, creditlib::Raw{}, creditlib::rate::Constant{},
+                                  creditlib::RowRms{});
 }

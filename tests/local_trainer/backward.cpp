@@ -198,7 +198,8 @@ TEST_CASE("calls out of order are refused: nothing is silently lost", "[trainer]
   CHECK(says(error_of([&] { trainer.end_step(); }), {"end_step: there was no backward since the last step"}));
   trainer.save(folder / "before");
   trainer.backward(batch.x, batch.y);
-  CHECK(says(error_of([&] { trainer.step(batch.x, batch.y); }), {"step: backward was called", "call end_step() first"}));
+  CHECK(
+      says(error_of([&] { trainer.step(batch.x, batch.y); }), {"step: backward was called", "call end_step() first"}));
   CHECK(says(error_of([&] { trainer.save(folder / "within"); }), {"save: backward was called"}));
   CHECK_FALSE(std::filesystem::exists(folder / "within"));
   trainer.credits(batch.x, batch.y);  // looking is allowed

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <creditlib/trainer/torch_optimizer.hpp>
-
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/rate/cosine.hpp>
+#include <creditlib/trainer/torch_optimizer.hpp>
 #include <memory>
 #include <vector>
 
@@ -133,7 +132,8 @@ TEST_CASE("a checkpoint of another optimizer is refused, and changes nothing", "
   CHECK(says(error_of([&] { ours.load(folder / "adam"); }), {"has no optimizer.mean.0"}));
   auto third = small_model();
   LocalTrainer one_group(third, DFA{}, {}, torch::optim::Adam(third->parameters(), 1e-2));
-  CHECK(says(error_of([&] { one_group.load(folder / "adam"); }), {"optimizer.serialized, which the trainer cannot read"}));
+  CHECK(says(error_of([&] { one_group.load(folder / "adam"); }),
+             {"optimizer.serialized, which the trainer cannot read"}));
   CHECK(same(copies(other->parameters()), before));
   CHECK(same(copies(third->parameters()), copies(small_model()->parameters())));
   run(one_group, 0, 1);

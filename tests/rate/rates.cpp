@@ -73,7 +73,16 @@ TEST_CASE("rate::WarmupCosine grows by step, then falls by step or by epoch", "[
 
 TEST_CASE("rate::OneCycle has the numbers of torch.optim's OneCycleLR", "[rate]") {
   // OneCycleLR(SGD(lr=1), max_lr=1, total_steps=10).get_last_lr() before each step, PyTorch 2.11
-  const std::vector<double> expected{0.040000000000000036, 0.52, 1.0, 0.9504846320134737, 0.8117456539497631, 0.6112620219362893, 0.38874197806371075, 0.18825834605023697, 0.049519367986526286, 4e-06};
+  const std::vector<double> expected{0.040000000000000036,
+                                     0.52,
+                                     1.0,
+                                     0.9504846320134737,
+                                     0.8117456539497631,
+                                     0.6112620219362893,
+                                     0.38874197806371075,
+                                     0.18825834605023697,
+                                     0.049519367986526286,
+                                     4e-06};
   const rate::OneCycle rate{.total = 10};
 
   for (std::size_t step = 0; step < expected.size(); ++step) {
@@ -93,7 +102,8 @@ TEST_CASE("rate::ReduceOnPlateau does what torch.optim's ReduceLROnPlateau does"
     return factors;
   };
   // ReduceLROnPlateau(SGD(lr=1), ...) after each step(value), PyTorch 2.11
-  CHECK(run({.factor = 0.5, .patience = 1}, {3, 2, 2, 2, 2, 1, 1, 1, 1, 1}) == std::vector<double>{1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.125});
+  CHECK(run({.factor = 0.5, .patience = 1}, {3, 2, 2, 2, 2, 1, 1, 1, 1, 1}) ==
+        std::vector<double>{1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.125});
   CHECK(run({.factor = 0.5, .patience = 0, .cooldown = 2, .least = 0.2}, {1, 2, 2, 2, 2, 2, 2, 2, 2, 2}) ==
         std::vector<double>{1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.2, 0.2, 0.2});
   CHECK(run({.factor = 0.5, .patience = 0, .threshold = 0.1, .maximize = true}, {1, 1.05, 1.2, 1.1, 2}) ==

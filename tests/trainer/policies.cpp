@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <creditlib/trainer/policies.hpp>
-
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/clip/by_value.hpp>
 #include <creditlib/credit/dfa.hpp>
@@ -13,6 +11,7 @@
 #include <creditlib/rate/reduce_on_plateau.hpp>
 #include <creditlib/rate/warmup_cosine.hpp>
 #include <creditlib/schedule/switch_at.hpp>
+#include <creditlib/trainer/policies.hpp>
 #include <functional>
 #include <type_traits>
 #include <vector>
@@ -110,8 +109,7 @@ TEST_CASE("a lambda with captures is taken wherever a callable is, and such a tr
   std::int64_t clipped = 0;
   const auto make = [&] {
     return LocalTrainer(
-        model, DFA{}, {.lr = 0.1},
-        [scale](torch::Tensor a) -> torch::Tensor { return a * scale; },
+        model, DFA{}, {.lr = 0.1}, [scale](torch::Tensor a) -> torch::Tensor { return a * scale; },
         [scale](torch::Tensor f, torch::Tensor a) -> torch::Tensor {
           return scale * (f * a).sum() / static_cast<double>(f.size(0));
         },
@@ -159,12 +157,10 @@ TEST_CASE("lr_factors scale the rate of each part, and norms and biases need not
       return {std::move(parameters)};
     }
   };
-  LocalTrainer trainer(model, DFA{},
-                       {.lr = 0.1,
-                        .weight_decay = 0.2,
-                        .lr_factors = {.embed = 2, .readout = 10},
-                        .decay_norms_and_biases = false},
-                       Spy{&seen});
+  LocalTrainer trainer(
+      model, DFA{},
+      {.lr = 0.1, .weight_decay = 0.2, .lr_factors = {.embed = 2, .readout = 10}, .decay_norms_and_biases = false},
+      Spy{&seen});
 
   const auto named = model->named_parameters();
   REQUIRE(seen.size() == named.size());
@@ -221,12 +217,14 @@ TEST_CASE("invalid policies are refused when the trainer is made", "[trainer][er
   };
 
   CHECK(says(refusal({}, optimizer::SGD{.momentum = -1}), {"optimizer::SGD: momentum is -1, expected"}));
-  CHECK(says(refusal({}, optimizer::AdamW{.beta1 = 1}), {"optimizer::AdamW: beta1 is 1, expected a number >= 0 and < 1"}));
+  CHECK(says(refusal({}, optimizer::AdamW{.beta1 = 1}),
+             {"optimizer::AdamW: beta1 is 1, expected a number >= 0 and < 1"}));
   CHECK(says(refusal({}, clip::ByAll{.norm = 0}), {"clip::ByAll: norm is 0, expected"}));
   CHECK(says(refusal({}, clip::ByValue{.value = -1}), {"clip::ByValue: value is -1, expected"}));
   CHECK(says(refusal({.clip_norm = 1}, clip::ByAll{}), {"clip_norm is given and so is a clip policy"}));
   CHECK(says(refusal({}, rate::OneCycle{}), {"rate::OneCycle: total is 0"}));
-  CHECK(says(refusal({}, rate::WarmupCosine{.steps = 5, .total = 5}), {"rate::WarmupCosine: steps is 5 and total is 5"}));
+  CHECK(
+      says(refusal({}, rate::WarmupCosine{.steps = 5, .total = 5}), {"rate::WarmupCosine: steps is 5 and total is 5"}));
   CHECK(says(refusal({}, rate::ReduceOnPlateau{.factor = 1}), {"rate::ReduceOnPlateau: factor is 1, expected"}));
   CHECK(says(refusal({}, [](const Progress&) { return -1.0; }), {"The rate gives the factor -1 in epoch 0, step 0"}));
   CHECK(says(refusal({.lr_factors = {.readout = -1}}, Raw{}), {"lr_factors.readout is -1"}));

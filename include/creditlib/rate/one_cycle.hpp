@@ -15,10 +15,10 @@ namespace creditlib::rate {
 /// - Throws Error when it is asked, as a trainer does at construction, if total < 2, warm_up is not between 0 and 1, or a
 ///   factor is negative.
 struct OneCycle {
-  std::int64_t total = 0;    ///< how many steps the run has
-  double warm_up = 0.3;      ///< the part of them in which the rate grows
-  double start = 1.0 / 25;   ///< the factor in the first step
-  double end = 1.0 / 250000; ///< the factor in the last step
+  std::int64_t total = 0;     ///< how many steps the run has
+  double warm_up = 0.3;       ///< the part of them in which the rate grows
+  double start = 1.0 / 25;    ///< the factor in the first step
+  double end = 1.0 / 250000;  ///< the factor in the last step
 
   double operator()(const Progress& now) const {
     if (total < 2 || !(warm_up > 0 && warm_up < 1) || !(start >= 0) || !(end >= 0)) {
@@ -31,7 +31,6 @@ struct OneCycle {
     if (step <= top) return along(start, 1, step / top);
     return along(1, end, (step - top) / (last - top));
   }
-
 
   static double along(double from, double to, double done) {
     return to + (from - to) / 2 * (1 + std::cos(std::numbers::pi * done));

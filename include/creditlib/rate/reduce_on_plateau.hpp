@@ -40,7 +40,8 @@ struct ReduceOnPlateau::State {
 
   void report(double value) {
     const double best = at(1);
-    const bool better = options.maximize ? value > best * (1 + options.threshold) : value < best * (1 - options.threshold);
+    const bool better =
+        options.maximize ? value > best * (1 + options.threshold) : value < best * (1 - options.threshold);
     if (better) {
       at(1) = value;
       at(2) = 0;

@@ -64,11 +64,12 @@ constexpr bool fits_place = kind_of<P>() == kind || kind_of<P>() == PolicyKind::
 template <class P>
 consteval bool fits_a_kind() {
   constexpr bool fits = kind_of<P>() != PolicyKind::None;
-  static_assert(fits,
-                "creditlib: this policy fits no kind. A schedule has weights(progress), a normalizer is callable as "
-                "Tensor(Tensor), a local loss as Tensor(Tensor f, Tensor a), an objective has loss, error and check, an "
-                "optimizer has bind(std::vector<TrainedParameter>), a rate is callable as double(const Progress&), a "
-                "clip as void(std::vector<Tensor>&, const ParameterParts&); all const");
+  static_assert(
+      fits,
+      "creditlib: this policy fits no kind. A schedule has weights(progress), a normalizer is callable as "
+      "Tensor(Tensor), a local loss as Tensor(Tensor f, Tensor a), an objective has loss, error and check, an "
+      "optimizer has bind(std::vector<TrainedParameter>), a rate is callable as double(const Progress&), a "
+      "clip as void(std::vector<Tensor>&, const ParameterParts&); all const");
   return fits;
 }
 
@@ -102,8 +103,9 @@ consteval bool policies_are_sound() {
 template <PolicyKind kind, class T, class... Ps>
 T picked(Ps&&... policies) {
   if constexpr (count_of<kind, Ps...> == 0) {
-    static_assert(std::is_default_constructible_v<T>,
-                  "creditlib: the trainer's type has a policy that cannot be made without arguments, so it must be given");
+    static_assert(
+        std::is_default_constructible_v<T>,
+        "creditlib: the trainer's type has a policy that cannot be made without arguments, so it must be given");
     return T{};
   } else {
     using Given = typename PolicyOf<kind, T, Ps...>::type;

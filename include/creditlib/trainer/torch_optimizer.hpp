@@ -42,8 +42,8 @@ inline void check_torch_optimizer(const std::shared_ptr<torch::optim::Optimizer>
         "pass and its gradients need not be those of a loss; use Adam, SGD or another that needs no closure.");
   }
   const TrainerOptions unset;
-  if (options.lr != unset.lr || options.weight_decay != unset.weight_decay || !(options.lr_factors == unset.lr_factors) ||
-      options.decay_norms_and_biases != unset.decay_norms_and_biases) {
+  if (options.lr != unset.lr || options.weight_decay != unset.weight_decay ||
+      !(options.lr_factors == unset.lr_factors) || options.decay_norms_and_biases != unset.decay_norms_and_biases) {
     fail(
         "TrainerOptions: lr, weight_decay, lr_factors or decay_norms_and_biases is set, but the optimizer is one of "
         "torch::optim, whose parameter groups have their own; set them there and leave the options out.");
@@ -55,7 +55,8 @@ inline void check_torch_optimizer(const std::shared_ptr<torch::optim::Optimizer>
   for (std::size_t i = 0; i < parts.all.size(); ++i) {
     if (updated.erase(parts.all[i].unsafeGetTensorImpl()) != 0 || !parts.all[i].requires_grad()) continue;
     fail("Parameter ", parts.names[i],
-         " is in none of the optimizer's parameter groups, so it would never be trained; add it to one, or freeze it with "
+         " is in none of the optimizer's parameter groups, so it would never be trained; add it to one, or freeze it "
+         "with "
          "requires_grad_(false).");
   }
   if (!updated.empty()) {
@@ -109,8 +110,8 @@ class TorchOptimizerState final : public AnyOptimizer {
  private:
   void read(const torch::Tensor& saved) {
     const auto bytes = saved.contiguous();
-    std::istringstream in(std::string(bytes.const_data_ptr<std::uint8_t>(),
-                                      bytes.const_data_ptr<std::uint8_t>() + bytes.numel()));
+    std::istringstream in(
+        std::string(bytes.const_data_ptr<std::uint8_t>(), bytes.const_data_ptr<std::uint8_t>() + bytes.numel()));
     torch::serialize::InputArchive archive;
     archive.load_from(in, parameter_device());
     optimizer_->load(archive);

@@ -166,7 +166,8 @@ inline UpdatePolicies completed(UpdatePolicies policies, const TrainerOptions& o
   if (options.clip_norm) {
     if (policies.clip) {
       fail(
-          "TrainerOptions: clip_norm is given and so is a clip policy; leave one out, since gradients are clipped once.");
+          "TrainerOptions: clip_norm is given and so is a clip policy; leave one out, since gradients are clipped "
+          "once.");
     }
     if (options.clip_scope == ClipScope::Block) {
       set_clip(policies, clip::ByBlock{.norm = *options.clip_norm});
