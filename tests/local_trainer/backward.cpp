@@ -90,6 +90,36 @@ TEST_CASE("so do those of back-propagation", "[trainer]") {
   check_accumulation(trainer, Kind::residual_mlp, how);
 }
 
+TEST_CASE("LibTorch's optimizers zero what backward and step leave in .grad", "[trainer]") {
+  const auto kind = GENERATE(from_range(every_kind));
+  const auto set_to_none = GENERATE(true, false);
+  CAPTURE(name(kind));
+  const auto batch = batch_for(kind);
+  const auto check = [&](auto model) {
+    LocalTrainer trainer(model, DFA{});
+    torch::optim::Adam adam(model->parameters());
+    const auto check_zeroed = [&] {
+      adam.zero_grad(set_to_none);
+      for (const auto& parameter : model->parameters()) {
+        CHECK(parameter.grad().defined() != set_to_none);
+        if (parameter.grad().defined()) CHECK(parameter.grad().count_nonzero().template item<std::int64_t>() == 0);
+      }
+    };
+
+    trainer.backward(batch.x, batch.y);
+    check_zeroed();
+    trainer.end_step();
+    trainer.step(batch.x, batch.y);
+    check_zeroed();
+  };
+
+  if (kind == Kind::residual_mlp) {
+    check(residual_mlp());
+  } else {
+    check(stages(kind));
+  }
+}
+
 TEST_CASE("backward adds to what .grad holds, updates nothing, and moves running statistics as a step does",
           "[trainer]") {
   auto model = stages(Kind::batch_norm), stepped = stages(Kind::batch_norm);

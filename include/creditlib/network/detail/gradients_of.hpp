@@ -36,7 +36,10 @@ inline std::vector<torch::Tensor> gradients_of(const std::vector<torch::Tensor>&
   auto found = torch::autograd::grad(roots, trainable, root_seeds, /*retain_graph=*/false, /*create_graph=*/false,
                                      /*allow_unused=*/true);
   for (std::size_t i = 0, next = 0; i < parameters.size(); ++i) {
-    if (parameters[i].requires_grad()) gradients[i] = std::move(found[next++]);
+    if (!parameters[i].requires_grad()) continue;
+    // Some are views, such as the transpose of a product; LibTorch's zero_grad refuses those as a .grad().
+    if (found[next].defined()) gradients[i] = found[next].detach();
+    ++next;
   }
   return gradients;
 }
