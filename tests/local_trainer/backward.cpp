@@ -270,3 +270,32 @@ TEST_CASE("looking at credits between two backwards leaves what has accumulated"
   CHECK(same(gradients_of(*model), gradients));
   for (const auto& gradient : gradients) CHECK(gradient.defined());
 }
+
+TEST_CASE("parameters that are added have gradients of their own, which accumulate apart", "[trainer]") {
+  /// Scales by the sum of two weights: both get one and the same gradient.
+  struct SumImpl : torch::nn::Module {
+    SumImpl()
+        : first(register_parameter("first", torch::full({6}, 0.5))),
+          second(register_parameter("second", torch::full({6}, 0.5))) {}
+    torch::Tensor forward(const torch::Tensor& h) { return h * (first + second); }
+    torch::Tensor first, second;
+  };
+  using namespace torch::nn;
+  torch::manual_seed(1);
+  const auto weights = std::make_shared<SumImpl>();
+  SequentialBlocks model({.blocks = {Sequential(weights), Sequential(Linear(6, 6), GELU())},
+                          .readout = Sequential(Linear(6, small_classes)),
+                          .example = torch::zeros({1, 6})});
+  model->to(torch::kFloat64);
+  LocalTrainer trainer(model, DFA{}, {.lr = 0});
+  const auto batch = small_batch(torch::kFloat64);
+  trainer.step(batch.x, batch.y);
+  const auto once = weights->first.grad().clone();
+  REQUIRE(once.norm().item<double>() > 0);
+
+  model->zero_grad(/*set_to_none=*/false);
+  for (int i = 0; i < 3; ++i) trainer.backward(batch.x, batch.y);
+
+  CHECK(distance(weights->first.grad(), 3 * once) < 1e-12);
+  CHECK(distance(weights->second.grad(), 3 * once) < 1e-12);
+}
