@@ -166,16 +166,14 @@ class BlockModule : public torch::nn::Module {
   auto register_embed(const std::string& name, const Held& module) {
     return registered(embed_part_, name, module);
   }
-  torch::Tensor register_embed(const std::string& name, const torch::Tensor& parameter,
-                               bool requires_grad = true) {
+  torch::Tensor register_embed(const std::string& name, const torch::Tensor& parameter, bool requires_grad = true) {
     return registered(embed_part_, name, parameter, requires_grad);
   }
   template <detail::HeldModule Held>
   auto register_readout(const std::string& name, const Held& module) {
     return registered(readout_part_, name, module);
   }
-  torch::Tensor register_readout(const std::string& name, const torch::Tensor& parameter,
-                                 bool requires_grad = true) {
+  torch::Tensor register_readout(const std::string& name, const torch::Tensor& parameter, bool requires_grad = true) {
     return registered(readout_part_, name, parameter, requires_grad);
   }
 
@@ -256,8 +254,8 @@ class BlockModule : public torch::nn::Module {
       const torch::nn::Module &original = *this, &made = *copy;
       if (typeid(made) != typeid(original)) {
         const auto subclass = detail::model_name(typeid(original));
-        detail::fail(subclass, ": clone() would make a ", detail::model_name(typeid(made)), " of it; override clone(device) in ",
-                     subclass, ", by clone_of.");
+        detail::fail(subclass, ": clone() would make a ", detail::model_name(typeid(made)),
+                     " of it; override clone(device) in ", subclass, ", by clone_of.");
       }
       detail::copy_state(own_name(), original, *copy, device);
       return copy;
@@ -318,8 +316,7 @@ class BlockModule : public torch::nn::Module {
     part.emplace_back(std::shared_ptr<torch::nn::Module>(pointer));
     return pointer;
   }
-  torch::Tensor registered(Part& part, const std::string& name, const torch::Tensor& parameter,
-                           bool requires_grad) {
+  torch::Tensor registered(Part& part, const std::string& name, const torch::Tensor& parameter, bool requires_grad) {
     if (!parameter.defined()) detail::fail(own_name(), ": \"", name, "\" is registered as an undefined tensor.");
     check_open(name);
     auto kept = detail::translated([&] { return this->register_parameter(name, parameter, requires_grad); });
@@ -374,7 +371,8 @@ class BlockModule : public torch::nn::Module {
     }
     const auto logits = run(names.readout, h, [&] { return self().readout(h); });
     if (!logits.defined() || logits.dim() != 2) {
-      detail::fail(own_name(), ": the readout gives ", logits.defined() ? detail::shape_text(logits.sizes()) : "undefined",
+      detail::fail(own_name(), ": the readout gives ",
+                   logits.defined() ? detail::shape_text(logits.sizes()) : "undefined",
                    ", expected logits (B, classes).");
     }
     hidden_shapes_ = std::move(shapes);
@@ -387,13 +385,15 @@ class BlockModule : public torch::nn::Module {
     return std::static_pointer_cast<Derived>(copy);
   }
   std::shared_ptr<Derived> made_again() const {
-    if constexpr (std::constructible_from<Derived, const Options&>) {
+    if constexpr (!std::same_as<Options, NoOptions> && std::constructible_from<Derived, const Options&>) {
       return std::make_shared<Derived>(options_);
     } else if constexpr (std::default_initializable<Derived>) {
       return std::make_shared<Derived>();
     } else {
-      detail::fail(own_name(), ": clone() makes the copy from options, which the class does not have; derive it from "
-                   "BlockModule<", own_name(), "Impl, Options>, or override clone(device), by clone_of.");
+      detail::fail(own_name(),
+                   ": clone() makes the copy from options, which the class does not have; derive it from "
+                   "BlockModule<",
+                   own_name(), "Impl, Options>, or override clone(device), by clone_of.");
     }
   }
   /// How torch::nn::Cloneable copies a child of its own into the child that a new parent has made.
