@@ -9,6 +9,7 @@
 # Searched in this order, the first that is there and new enough is taken:
 #   CREDITLIB_LIBTORCH            variable or environment: the folder that has include/ and lib/; nothing else is looked at
 #   Torch_DIR                     variable or environment: .../share/cmake/Torch; nothing else is looked at
+#   this build folder's           what it was configured with before, unless CMAKE_PREFIX_PATH has changed since
 #   CMAKE_PREFIX_PATH             variable or environment
 #   the active Python             VIRTUAL_ENV, CONDA_PREFIX, then python3 and python of the PATH
 #   CREDITLIB_LIBTORCH_VENVS      virtual environments, the project's own .venv
@@ -141,6 +142,10 @@ function(_creditlib_find_libtorch)
       _creditlib_consider("$ENV{${name}}" "named by the environment's ${name}" TRUE)
     endif()
   endforeach()
+  # A build runs CMake again when its files change, in any shell: what the environment said at first must not be needed then.
+  if(_creditlib_kept_libtorch AND _creditlib_kept_prefixes STREQUAL "${CMAKE_PREFIX_PATH}")
+    _creditlib_consider("${_creditlib_kept_libtorch}" "as configured before" FALSE)
+  endif()
   foreach(prefix IN LISTS CMAKE_PREFIX_PATH)
     _creditlib_consider("${prefix}" "in CMAKE_PREFIX_PATH" FALSE)
   endforeach()
@@ -180,6 +185,12 @@ function(_creditlib_find_libtorch)
   if(NOT found)
     message(FATAL_ERROR "creditlib needs LibTorch ${CREDITLIB_LIBTORCH_MINIMUM} or newer and found none. Looked at:${looked}\n"
                         "${_creditlib_how_to_get_libtorch}")
+  endif()
+  if(origin MATCHES "^named by (CREDITLIB_LIBTORCH|Torch_DIR)$") # the cache has the name itself
+    unset(_creditlib_kept_libtorch CACHE)
+  else()
+    set(_creditlib_kept_libtorch "${found}" CACHE INTERNAL "The LibTorch that this build folder uses")
+    set(_creditlib_kept_prefixes "${CMAKE_PREFIX_PATH}" CACHE INTERNAL "CMAKE_PREFIX_PATH when it was found")
   endif()
   _creditlib_libtorch_version("${found}" version)
   set(CREDITLIB_LIBTORCH_FOLDER "${found}" PARENT_SCOPE)

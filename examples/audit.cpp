@@ -153,9 +153,10 @@ class Audit {
   void report() const {
     support::Table table({"check", "value", "fires", "fired", "first in epoch"});
     for (const auto& [check, first_fired] : rows_) {
-      table.add({check.name, figure(check),
-                 fmt::format("{} {:.3g}", check.fires == creditlib::audit::Fires::Above ? "above" : "below", check.threshold),
-                 check.fired ? (*check.fired ? "yes" : "no") : "not measured", first_fired});
+      table.add(
+          {check.name, figure(check),
+           fmt::format("{} {:.3g}", check.fires == creditlib::audit::Fires::Above ? "above" : "below", check.threshold),
+           check.fired ? (*check.fired ? "yes" : "no") : "not measured", first_fired});
     }
     fmt::print("\n{} on {}, {}, test accuracy {}\n{}", s_.method, s_.run.dataset, s_.arch,
                support::mean_and_deviation(accuracies_, 4), table.text());

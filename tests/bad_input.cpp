@@ -319,7 +319,7 @@ TEST_CASE("a checkpoint of another model or rule is refused by the first name th
   CHECK(says(message(four), {"has no model.blocks.3.ln.weight"}));
   CHECK(says(message(two), {"credit.feedback.3", "which the trainer does not have"}));
   CHECK(says(message(sgd), {"optimizer."}));
-  CHECK(says(message(back), {"credit.feedback", "another credit source"}));
+  CHECK(says(message(back), {"credit.feedback", "another model, credit source"}));
   LocalTrainer noisy(model, LearnedProjection{});
   CHECK(says(message(noisy), {"credit."}));
   CHECK(message(trainer) == "(nothing was thrown)");

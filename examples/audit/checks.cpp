@@ -37,7 +37,7 @@ std::vector<diagnostics::Measured> hidden_norms(support::Trainer& trainer, const
 }
 
 std::vector<creditlib::audit::Check> checks_of(support::Trainer& trainer, const Looks& looks,
-                                       const std::vector<diagnostics::Measured>& norms_at_init) {
+                                               const std::vector<diagnostics::Measured>& norms_at_init) {
   auto& model = trainer.model();
   const diagnostics::EvalMode eval(trainer.module());
   const auto& [x, y] = looks.batch;
@@ -100,9 +100,9 @@ Json json_of(const creditlib::audit::Check& check) {
 creditlib::audit::Check check_of(const Json& json) {
   const bool above = json.at("fires").get<std::string>() == "above";
   creditlib::audit::Check check{.name = json.at("name").get<std::string>(),
-                        .meaning = json.at("meaning").get<std::string>(),
-                        .threshold = json.at("threshold").get<double>(),
-                        .fires = above ? creditlib::audit::Fires::Above : creditlib::audit::Fires::Below};
+                                .meaning = json.at("meaning").get<std::string>(),
+                                .threshold = json.at("threshold").get<double>(),
+                                .fires = above ? creditlib::audit::Fires::Above : creditlib::audit::Fires::Below};
   if (json.at("value").is_number()) check.value.value = json.at("value").get<double>();
   if (json.contains("reason")) check.value.reason = json.at("reason").get<std::string>();
   if (json.at("fired").is_boolean()) check.fired = json.at("fired").get<bool>();

@@ -25,7 +25,7 @@ std::vector<creditlib::diagnostics::Measured> hidden_norms(support::Trainer& tra
 
 /// D1, D2 and stability, as published and as they should be, in eval mode.
 std::vector<creditlib::audit::Check> checks_of(support::Trainer& trainer, const Looks& looks,
-                                                  const std::vector<creditlib::diagnostics::Measured>& norms_at_init);
+                                               const std::vector<creditlib::diagnostics::Measured>& norms_at_init);
 
 /// Gamma of the rule at each block's output, beside what fresh feedback would give.
 nlohmann::ordered_json fresh_feedback(support::Trainer& trainer, const creditlib::data::Batch& batch,

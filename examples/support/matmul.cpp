@@ -35,7 +35,9 @@ void set_matmul(const std::string& wanted, bool quiet) {
     return;
   }
   try {
-    creditlib::runtime::use_matmul(wanted == "mkl" ? Matmul::Default : wanted == "onednn" ? Matmul::OneDNN : Matmul::BFloat16);
+    creditlib::runtime::use_matmul(wanted == "mkl"      ? Matmul::Default
+                                   : wanted == "onednn" ? Matmul::OneDNN
+                                                        : Matmul::BFloat16);
   } catch (const creditlib::Error& error) {
     throw UsageError(fmt::format("--matmul {}: {}", wanted, error.what()));
   }

@@ -27,10 +27,9 @@ struct MyRule {
     template <class Model>
     std::vector<torch::Tensor> credit(Model& model, const creditlib::Trace& trace) const {
       std::vector<torch::Tensor> credits;
-      for (const auto& B : feedback) {
-        const auto l = static_cast<std::int64_t>(credits.size());
+      for (std::int64_t l = 0; const auto& B : feedback) {
         const auto a = -B.index_select(1, trace.target).t();  // minus the columns of the samples' classes
-        credits.push_back(creditlib::spread(a, model->hidden_shape(l)));
+        credits.push_back(creditlib::spread(a, model->hidden_shape(l++)));
       }
       return credits;
     }

@@ -55,8 +55,7 @@ double train(const char* name, Trainer trainer) {
 int main() {
   // The rule's credit does not shrink as the loss does, so a penalty bounds the blocks' outputs.
   const creditlib::PenalizedInnerProduct loss{.lambda = 0.1};
-  const creditlib::TrainerOptions options{.epochs = 20};
-  const auto accuracy = train("MyRule", creditlib::LocalTrainer(network(), MyRule{}, options, {}, {}, loss));
-  train("back-propagation", creditlib::BackpropTrainer(network(), options));
+  const auto accuracy = train("MyRule", creditlib::LocalTrainer(network(), MyRule{}, {.epochs = 20}, loss));
+  train("back-propagation", creditlib::BackpropTrainer(network(), {.epochs = 20}));
   return accuracy > 0.5 ? 0 : 1;
 }

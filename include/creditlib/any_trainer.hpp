@@ -27,7 +27,10 @@ concept Trains = requires(T& trainer, const T& same, const torch::Tensor& x) {
   { trainer.raw_credits(x, x) } -> GivesTensors;
   { trainer.gradients(x, x) } -> GivesTensors;
   trainer.learn(x, x);
+  { trainer.backward(x, x) } -> std::same_as<StepResult>;
+  trainer.end_step();
   trainer.end_epoch();
+  trainer.report(1.0);
   same.save(std::filesystem::path());
   trainer.load(std::filesystem::path());
   requires HoldsModule<std::remove_cvref_t<decltype(trainer.model())>>;
@@ -79,10 +82,15 @@ class AnyTrainer {
 
   /// One training step on the batch x (B, ...), y (B).
   StepResult step(const torch::Tensor& x, const torch::Tensor& y) { return held().step(x, y); }
+  /// A step without its update, which adds the step's gradients to .grad(); then, after your update, end_step.
+  StepResult backward(const torch::Tensor& x, const torch::Tensor& y) { return held().backward(x, y); }
+  void end_step() { held().end_step(); }
   /// The sources' own learning alone.
   void learn(const torch::Tensor& x, const torch::Tensor& y) { held().learn(x, y); }
   /// Ends an epoch: advances the learning rate and the schedule.
   void end_epoch() { held().end_epoch(); }
+  /// Tells the rate how training goes.
+  void report(double value) { held().report(value); }
 
   // ---- What a step on this batch would use; nothing is changed ----
 
@@ -109,7 +117,7 @@ class AnyTrainer {
   const TrainerOptions& options() const { return held().options(); }
   std::int64_t epoch() const { return held().epoch(); }
   std::int64_t steps() const { return held().steps(); }
-  /// The learning rate of the present epoch.
+  /// The learning rate of the next step.
   double rate() const { return held().rate(); }
   /// How steps are computed: Path::ClosedForm or Path::Generic.
   Path path() const { return held().path(); }
@@ -155,8 +163,11 @@ class AnyTrainer {
   struct Held {
     virtual ~Held() = default;
     virtual StepResult step(const torch::Tensor& x, const torch::Tensor& y) = 0;
+    virtual StepResult backward(const torch::Tensor& x, const torch::Tensor& y) = 0;
+    virtual void end_step() = 0;
     virtual void learn(const torch::Tensor& x, const torch::Tensor& y) = 0;
     virtual void end_epoch() = 0;
+    virtual void report(double value) = 0;
     virtual std::vector<torch::Tensor> credits(const torch::Tensor& x, const torch::Tensor& y) = 0;
     virtual std::vector<torch::Tensor> raw_credits(const torch::Tensor& x, const torch::Tensor& y) = 0;
     virtual std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) = 0;
@@ -180,7 +191,10 @@ class AnyTrainer {
 
     StepResult step(const torch::Tensor& x, const torch::Tensor& y) override { return trainer.step(x, y); }
     void learn(const torch::Tensor& x, const torch::Tensor& y) override { trainer.learn(x, y); }
+    StepResult backward(const torch::Tensor& x, const torch::Tensor& y) override { return trainer.backward(x, y); }
+    void end_step() override { trainer.end_step(); }
     void end_epoch() override { trainer.end_epoch(); }
+    void report(double value) override { trainer.report(value); }
     std::vector<torch::Tensor> credits(const torch::Tensor& x, const torch::Tensor& y) override {
       return trainer.credits(x, y);
     }

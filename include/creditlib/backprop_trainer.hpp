@@ -8,6 +8,7 @@
 #include <creditlib/network/shape.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/trainer/base.hpp>
+#include <creditlib/trainer/policies.hpp>
 #include <creditlib/trainer/requirements.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <memory>
@@ -20,8 +21,8 @@ namespace creditlib {
 ///
 /// clip_norm scales each block's gradients as it does there. With `branch_penalty` the loss is the objective's batch
 /// mean plus branch_penalty times the sum over blocks of the batch mean of ||f_l||^2, the counterpart of
-/// PenalizedInnerProduct. step, observe, end_epoch, save, load, model, options, epoch, steps, rate and path are those
-/// of every trainer (trainer/base.hpp).
+/// PenalizedInnerProduct. step, backward, end_step, observe, end_epoch, report, norms, save, load, model, options, epoch,
+/// steps, rate and path are those of every trainer (trainer/base.hpp).
 ///
 /// Throws Error for every failure, before the parameters change.
 template <class Model, class Objective = CrossEntropy>
@@ -30,27 +31,37 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
                 "creditlib: BackpropTrainer cannot be made of these parts; the sentence above says why");
 
   using Base = detail::TrainerBase<BackpropTrainer, Model, Objective>;
-  using Base::objective_, Base::passes_, Base::previewed, Base::stepped, Base::summary, Base::training_;
+  using Kind = detail::PolicyKind;
+  using Base::objective_, Base::passes_, Base::previewed, Base::summary, Base::training_;
 
  public:
   explicit BackpropTrainer(Model model, TrainerOptions options = {}, Objective objective = {},
                            double branch_penalty = 0)
-      : Base(std::move(model), options, std::move(objective)), branch_penalty_(branch_penalty) {
-    if (options.memory == Memory::Constant) {
-      detail::fail(
-          "TrainerOptions: memory is Constant, but back-propagation needs the activations of all blocks; use "
-          "Memory::Activations.");
-    }
-    if (!(branch_penalty >= 0) || std::isinf(branch_penalty)) {
-      detail::fail("BackpropTrainer: branch_penalty is ", branch_penalty, ", expected a finite number >= 0.");
-    }
+    requires(detail::fits_place<Objective, Kind::Objective>)
+      : BackpropTrainer(detail::UpdatePolicies{}, std::move(model), options, std::move(objective), branch_penalty) {}
+
+  /// The same with policies in any order: an objective, an optimizer, a rate, a clip, at most one of each.
+  template <class... Policies>
+    requires(sizeof...(Policies) > 0)
+  BackpropTrainer(Model model, TrainerOptions options, Policies&&... policies)
+      : BackpropTrainer(detail::update_policies(std::forward<Policies>(policies)...), std::move(model), options,
+                        detail::picked<Kind::Objective, Objective>(std::forward<Policies>(policies)...), 0) {
+    static_assert(detail::policies_are_sound<Policies...>(),
+                  "creditlib: BackpropTrainer cannot take these policies; the sentence above says why");
+    constexpr bool local = detail::count_of<Kind::Schedule, Policies...> +
+                               detail::count_of<Kind::Normalizer, Policies...> +
+                               detail::count_of<Kind::LocalLoss, Policies...> >
+                           0;
+    static_assert(!local,
+                  "creditlib: back-propagation has no schedule, normalizer or local loss; give BackpropTrainer an "
+                  "objective, an optimizer, a rate or a clip");
   }
 
   /// dloss_i/dh_l, l = 0..L, per sample: the oracle's credits, raw; that of h_0 is undefined if the model has no embed
   /// parameters. Nothing is changed.
   std::vector<torch::Tensor> credits(const torch::Tensor& x, const torch::Tensor& y) {
     return previewed(x, y, [&] {
-      auto credits = detail::hidden_gradients(this->model(), objective_, x, y);
+      auto credits = detail::hidden_gradients(this->model(), *objective_, x, y);
       if (!has_embed(this->model())) credits[0].reset();
       return credits;
     });
@@ -62,13 +73,13 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
     return previewed(x, y, [&] {
       const auto& by_formula = passes_.by_formula();
-      return training_.clipped((by_formula ? backward(*by_formula->fresh(), x, y) : backward(x, y)).gradients);
+      return training_.clipped((by_formula ? propagated(*by_formula->fresh(), x, y) : propagated(x, y)).gradients);
     });
   }
 
   /// Back-propagation has nothing of its own to learn.
   void learn(const torch::Tensor& x, const torch::Tensor& y) {
-    detail::translated([&] { training_.check_batch(objective_, x, y); });
+    detail::translated([&] { training_.check_batch(*objective_, x, y); });
   }
 
  private:
@@ -80,21 +91,32 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
     torch::Tensor loss, logits;
   };
 
-  StepResult unobserved_step(const torch::Tensor& x, const torch::Tensor& y) {
-    return stepped(x, y, [&] {
-      auto& by_formula = passes_.by_formula();
-      auto [gradients, loss, logits] = by_formula ? backward(*by_formula->for_step(), x, y) : backward(x, y);
-      auto result = summary(loss, logits, y);
-      training_.apply(training_.clipped(std::move(gradients)));
-      return result;
-    });
+  BackpropTrainer(detail::UpdatePolicies update, Model model, const TrainerOptions& options, Objective objective,
+                  double branch_penalty)
+      : Base(std::move(model), options, std::move(update), std::move(objective)), branch_penalty_(branch_penalty) {
+    if (options.memory == Memory::Constant) {
+      detail::fail(
+          "TrainerOptions: memory is Constant, but back-propagation needs the activations of all blocks; use "
+          "Memory::Activations.");
+    }
+    if (!(branch_penalty >= 0) || std::isinf(branch_penalty)) {
+      detail::fail("BackpropTrainer: branch_penalty is ", branch_penalty, ", expected a finite number >= 0.");
+    }
   }
 
+  /// A step until the update.
+  detail::BatchOutcome outcome_of(const torch::Tensor& x, const torch::Tensor& y) {
+    auto& by_formula = passes_.by_formula();
+    auto [gradients, loss, logits] = by_formula ? propagated(*by_formula->for_step(), x, y) : propagated(x, y);
+    return {summary(loss, logits, y), std::move(gradients)};
+  }
+  void after_update(const Trace&) {}
+
   /// By autograd.
-  Backward backward(const torch::Tensor& x, const torch::Tensor& y) {
+  Backward propagated(const torch::Tensor& x, const torch::Tensor& y) {
     const torch::AutoGradMode grad(true);
     const auto pass = detail::forward_whole(this->model(), x, /*from_h0=*/false);
-    const auto loss = objective_.loss(pass.logits, y).mean();
+    const auto loss = objective_->loss(pass.logits, y).mean();
     std::vector<torch::Tensor> losses{loss};
     if (branch_penalty_ != 0) {
       for (const auto& f : pass.branch) {
@@ -106,11 +128,11 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   }
 
   /// By formula.
-  Backward backward(detail::ClosedFormPass& pass, const torch::Tensor& x, const torch::Tensor& y) {
+  Backward propagated(detail::ClosedFormPass& pass, const torch::Tensor& x, const torch::Tensor& y) {
     const torch::NoGradGuard no_grad;
     const auto logits = pass.forward(passes_.by_formula()->input(this->model(), x)).logits;
-    const auto loss = objective_.loss(logits, y).mean();
-    const auto error = objective_.error(logits, y) / static_cast<double>(x.size(0));
+    const auto loss = objective_->loss(logits, y).mean();
+    const auto error = objective_->error(logits, y) / static_cast<double>(x.size(0));
     return {pass.backpropagate(error, branch_penalty_, training_.parameters()), loss, logits};
   }
 
@@ -119,5 +141,12 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
 
   double branch_penalty_;
 };
+
+/// The objective from policies in any order.
+template <class Model, class... Policies>
+  requires(sizeof...(Policies) > 0)
+BackpropTrainer(Model, TrainerOptions, Policies&&...)
+    -> BackpropTrainer<Model,
+                       typename detail::PolicyOf<detail::PolicyKind::Objective, CrossEntropy, Policies...>::type>;
 
 }  // namespace creditlib

@@ -70,7 +70,7 @@ concept CreditSource = BlockModel<M> && std::copyable<C> && detail::GivesCredit<
 /// Optional members:
 /// - `FactoredCredit factored(const FactoredCredit& a) const`: the same for credit that is kept as factors.
 template <class N>
-concept Normalizer = std::copyable<N> && detail::Normalizes<N>;
+concept Normalizer = std::copy_constructible<N> && detail::Normalizes<N>;
 
 /// `torch::Tensor operator()(torch::Tensor f, torch::Tensor a) const`: a scalar, the batch mean, whose gradient in f
 /// trains the block. a is detached and has the shape of f or broadcasts to it.
@@ -82,7 +82,7 @@ concept Normalizer = std::copyable<N> && detail::Normalizes<N>;
 ///   for every f of these sizes, std::nullopt if there is none.
 /// - `InnerProduct embed_loss() const`: the loss that the embed is trained with, otherwise InnerProduct{}.
 template <class L>
-concept LocalLoss = std::copyable<L> && detail::GivesLocalLoss<L>;
+concept LocalLoss = std::copy_constructible<L> && detail::GivesLocalLoss<L>;
 
 /// What the network is trained for.
 ///
@@ -95,7 +95,8 @@ concept LocalLoss = std::copyable<L> && detail::GivesLocalLoss<L>;
 /// - `torch::Tensor correct(logits, target) const`: a scalar that counts the right samples; without it
 ///   StepResult::correct is 0.
 template <class O>
-concept Objective = std::copyable<O> && detail::GivesLoss<O> && detail::GivesError<O> && detail::ChecksTarget<O>;
+concept Objective =
+    std::copy_constructible<O> && detail::GivesLoss<O> && detail::GivesError<O> && detail::ChecksTarget<O>;
 
 /// `std::array<double, N> weights(const Progress&) const`: one weight per source, not all of them 0. If one source has a
 /// weight other than 0, its credit is used as it is. If several have, the credit is the sum of weight times credit, each
@@ -105,6 +106,39 @@ concept Objective = std::copyable<O> && detail::GivesLoss<O> && detail::GivesErr
 /// - `std::array<bool, N> learns(const Progress&) const`: which sources learn; without it those with a weight other than
 ///   0.
 template <class S>
-concept Schedule = std::copyable<S> && detail::GivesWeights<S>;
+concept Schedule = std::copy_constructible<S> && detail::GivesWeights<S>;
+
+/// How parameters are updated: a config whose `bind(std::vector<TrainedParameter>) const` returns the run state of an
+/// optimizer over these parameters, in the order of the model's parameters(). The state has
+///
+/// - `void step()`: one update with each parameter's .grad(); one without a gradient is left unchanged.
+/// - `void set_rate(double factor)`: from now on each parameter's rate is its `lr` times this factor. A trainer calls it
+///   before a step when the factor has changed.
+/// - `NamedTensors named_tensors() const`: what a checkpoint keeps: the state's own tensors; loading copies into them.
+///
+/// Optional members:
+/// - `static constexpr bool graphable = true` of the state: step changes nothing on the host, so that CUDA graphs can
+///   hold it.
+///
+/// A torch::optim::Optimizer over the model's parameters is one too, moved into the trainer or in a std::shared_ptr: its
+/// groups keep their own rates, which a rate policy multiplies.
+template <class O>
+concept OptimizerPolicy = (std::copy_constructible<O> && detail::GivesOptimizer<O>) || detail::TorchOptimizer<O>;
+
+/// The learning rate over a run: `double operator()(const Progress&) const`, a factor >= 0 on lr, asked before every
+/// step. A rate with a state of its own is a config whose `bind() const` returns such a callable.
+///
+/// Optional members of the callable:
+/// - `void report(double value)`: what trainer.report(value) calls.
+/// - `NamedTensors named_tensors() const`: what a checkpoint keeps.
+template <class R>
+concept RatePolicy = std::copy_constructible<R> && (detail::GivesFactor<R> || detail::BindsRate<R>);
+
+/// What is done to a step's gradients before the update:
+/// `void operator()(std::vector<torch::Tensor>& gradients, const ParameterParts& parts) const` replaces entries of
+/// `gradients`, which are in the order of the model's parameters(), undefined if there is none. It leaves the tensors
+/// that they held as they were.
+template <class C>
+concept ClipPolicy = std::copy_constructible<C> && detail::ClipsGradients<C>;
 
 }  // namespace creditlib

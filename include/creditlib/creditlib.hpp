@@ -12,6 +12,9 @@
 #include <creditlib/audit/verdict.hpp>
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/bind_context.hpp>
+#include <creditlib/clip/by_all.hpp>
+#include <creditlib/clip/by_block.hpp>
+#include <creditlib/clip/by_value.hpp>
 #include <creditlib/closed_form/layer_of.hpp>
 #include <creditlib/closed_form/model.hpp>
 #include <creditlib/closed_form/network.hpp>
@@ -61,6 +64,8 @@
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/loss/inner_product.hpp>
 #include <creditlib/loss/penalized_inner_product.hpp>
+#include <creditlib/model/block_module.hpp>
+#include <creditlib/model/model_holder.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/model/sequential_blocks.hpp>
 #include <creditlib/model/small_cnn.hpp>
@@ -78,7 +83,15 @@
 #include <creditlib/optim/clip.hpp>
 #include <creditlib/optim/rate.hpp>
 #include <creditlib/optim/sgd.hpp>
+#include <creditlib/optimizer/adamw.hpp>
+#include <creditlib/optimizer/sgd.hpp>
+#include <creditlib/parameter_parts.hpp>
 #include <creditlib/progress.hpp>
+#include <creditlib/rate/constant.hpp>
+#include <creditlib/rate/cosine.hpp>
+#include <creditlib/rate/one_cycle.hpp>
+#include <creditlib/rate/reduce_on_plateau.hpp>
+#include <creditlib/rate/warmup_cosine.hpp>
 #include <creditlib/runtime/denormals.hpp>
 #include <creditlib/runtime/matmul.hpp>
 #include <creditlib/runtime/memory.hpp>
@@ -98,6 +111,7 @@
 #include <creditlib/statistics/permutation.hpp>
 #include <creditlib/statistics/seeded.hpp>
 #include <creditlib/trace.hpp>
+#include <creditlib/trained_parameter.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <creditlib/version.hpp>
 

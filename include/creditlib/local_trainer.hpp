@@ -10,6 +10,7 @@
 #include <creditlib/schedule/always.hpp>
 #include <creditlib/trainer/base.hpp>
 #include <creditlib/trainer/local_losses.hpp>
+#include <creditlib/trainer/policies.hpp>
 #include <creditlib/trainer/requirements.hpp>
 #include <creditlib/trainer/sources.hpp>
 #include <creditlib/trainer_options.hpp>
@@ -29,9 +30,10 @@ namespace creditlib {
 ///
 /// Nothing in it waits for the device. A trainer does not change the model's train/eval mode.
 ///
-/// Model is a module holder or shared_ptr (BlockModel); the trainer shares it. All arguments after the first two may be
-/// left out, or skipped with {}; the template arguments are deduced. Trainers move and are not copied. step, observe,
-/// end_epoch, save, load, model, options, epoch, steps, rate and path are those of every trainer (trainer/base.hpp).
+/// Model is a module holder or shared_ptr (BlockModel); the trainer shares it. Policies come after the options, in any
+/// order, and are told apart by their concepts; the template arguments are deduced. Trainers move and are not copied.
+/// step, backward, end_step, observe, end_epoch, report, norms, save, load, model, options, epoch, steps, rate and path
+/// are those of every trainer (trainer/base.hpp).
 ///
 /// Throws Error for every failure, before the parameters change; only a source's after_step sees the change.
 template <class Model, class Credit, class Schedule = Always, class Normalizer = RowRms, class LocalLoss = InnerProduct,
@@ -53,25 +55,30 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   using Base = detail::TrainerBase<LocalTrainer, Model, Objective>;
   using Sources = detail::Sources<Credit, Model>;
   using Mixing = detail::Mixing<Sources::count>;
+  using Kind = detail::PolicyKind;
   using States = std::optional<std::vector<torch::Tensor>>;
-  using Base::objective_, Base::passes_, Base::previewed, Base::stepped, Base::summary, Base::training_;
+  using Base::objective_, Base::passes_, Base::previewed, Base::summary, Base::training_;
 
  public:
   explicit LocalTrainer(Model model, const Credit& credit = {}, TrainerOptions options = {}, Schedule schedule = {},
-                        Normalizer normalizer = {}, LocalLoss loss = {}, Objective objective = {}) try
-      : Base(with_blocks(std::move(model)), options, std::move(objective)),
-        sources_(credit, this->model(), training_.device(), training_.dtype(), options.seed),
-        schedule_(std::move(schedule)),
-        local_(std::move(normalizer), std::move(loss)) {
-    weights();  // an invalid schedule is refused now
-    if (options.memory == Memory::Constant && !(keeps_factors && Sources::Traits::reads_error_only)) {
-      detail::fail(
-          "TrainerOptions: memory is Constant, which requires credit computed from the output error alone (its state "
-          "says so: reads_error_only) and kept as factors (DFA under RowRms or Raw, and InnerProduct); use "
-          "Memory::Activations.");
-    }
-  } catch (...) {
-    detail::rethrow_translated();
+                        Normalizer normalizer = {}, LocalLoss loss = {}, Objective objective = {})
+    requires(detail::fits_place<Schedule, Kind::Schedule> && detail::fits_place<Normalizer, Kind::Normalizer> &&
+             detail::fits_place<LocalLoss, Kind::LocalLoss> && detail::fits_place<Objective, Kind::Objective>)
+      : LocalTrainer(detail::UpdatePolicies{}, std::move(model), credit, options, std::move(schedule),
+                     std::move(normalizer), std::move(loss), std::move(objective)) {}
+
+  /// The same with policies in any order: a schedule, a normalizer, a local loss, an objective, an optimizer, a rate, a
+  /// clip, at most one of each.
+  template <class... Policies>
+    requires(sizeof...(Policies) > 0)
+  LocalTrainer(Model model, const Credit& credit, TrainerOptions options, Policies&&... policies)
+      : LocalTrainer(detail::update_policies(std::forward<Policies>(policies)...), std::move(model), credit, options,
+                     detail::picked<Kind::Schedule, Schedule>(std::forward<Policies>(policies)...),
+                     detail::picked<Kind::Normalizer, Normalizer>(std::forward<Policies>(policies)...),
+                     detail::picked<Kind::LocalLoss, LocalLoss>(std::forward<Policies>(policies)...),
+                     detail::picked<Kind::Objective, Objective>(std::forward<Policies>(policies)...)) {
+    static_assert(detail::policies_are_sound<Policies...>(),
+                  "creditlib: LocalTrainer cannot take these policies; the sentence above says why");
   }
 
   /// The normalized credits a_0..a_L that a step on this batch would use; a_0 is undefined if the model has no embed
@@ -93,21 +100,21 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
     return preview(x, y, [&](const Trace& trace, detail::Pass& pass, const Mixing& now) {
       const auto credit = credit_of(trace, now);
-      return gradients_of(credit, trace, pass, sources_.local_inputs(this->model(), trace, now));
+      return training_.clipped(gradients_of(credit, trace, pass, sources_.local_inputs(this->model(), trace, now)));
     });
   }
 
   /// The sources' own learning alone, of those that the schedule lets learn now; the model is not changed.
   void learn(const torch::Tensor& x, const torch::Tensor& y) {
     previewed(x, y, [&] {
-      const auto now = detail::mixing_of(schedule_, training_.progress());
-      const auto [trace, pass] = passes_.preview(this->model(), objective_, x, y, Sources::pull_back(now));
+      const auto now = detail::mixing_of(*schedule_, training_.progress());
+      const auto [trace, pass] = passes_.preview(this->model(), *objective_, x, y, Sources::pull_back(now));
       sources_.learn(this->model(), trace, now);
     });
   }
 
   /// The schedule's weight of each source in the present epoch and step.
-  std::array<double, Sources::count> weights() const { return detail::weights_of(schedule_, training_.progress()); }
+  std::array<double, Sources::count> weights() const { return detail::weights_of(*schedule_, training_.progress()); }
 
   /// The credit source's run state; of a Mix `.first` and `.second`.
   auto& state() { return sources_.state(); }
@@ -119,6 +126,23 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
 
   static constexpr bool keeps_factors = Sources::factors && detail::LocalLosses<Normalizer, LocalLoss>::accept_factors;
 
+  LocalTrainer(detail::UpdatePolicies update, Model model, const Credit& credit, const TrainerOptions& options,
+               Schedule schedule, Normalizer normalizer, LocalLoss loss, Objective objective) try
+      : Base(with_blocks(std::move(model)), options, std::move(update), std::move(objective)),
+        sources_(credit, this->model(), training_.device(), training_.dtype(), options.seed),
+        schedule_(std::move(schedule)),
+        local_(std::move(normalizer), std::move(loss)) {
+    weights();  // an invalid schedule is refused now
+    if (options.memory == Memory::Constant && !(keeps_factors && Sources::Traits::reads_error_only)) {
+      detail::fail(
+          "TrainerOptions: memory is Constant, which requires credit computed from the output error alone (its state "
+          "says so: reads_error_only) and kept as factors (DFA under RowRms or Raw, and InnerProduct); use "
+          "Memory::Activations.");
+    }
+  } catch (...) {
+    detail::rethrow_translated();
+  }
+
   static Model with_blocks(Model model) {
     if (model && model->blocks() < 1) {
       detail::fail("LocalTrainer: the model has no blocks, so there is nothing to train locally; use BackpropTrainer.");
@@ -126,20 +150,19 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
     return model;
   }
 
-  StepResult unobserved_step(const torch::Tensor& x, const torch::Tensor& y) {
-    return stepped(x, y, [&] {
-      const auto now = detail::mixing_of(schedule_, training_.progress());
-      const auto [trace, pass] = passes_.step(this->model(), objective_, x, y, Sources::pull_back(now));
-      const auto credit = credit_of(trace, now);
-      const auto elsewhere = sources_.local_inputs(this->model(), trace, now);
-      sources_.learn(this->model(), trace, now);
-      auto gradients = gradients_of(credit, trace, *pass, elsewhere);
-      auto result = summary(objective_.loss(trace.logits, trace.target).mean(), trace.logits, trace.target);
-      training_.apply(std::move(gradients));
-      sources_.after_step(this->model(), trace);
-      return result;
-    });
+  /// A step until the update.
+  detail::BatchOutcome outcome_of(const torch::Tensor& x, const torch::Tensor& y) {
+    const auto now = detail::mixing_of(*schedule_, training_.progress());
+    auto [trace, pass] = passes_.step(this->model(), *objective_, x, y, Sources::pull_back(now));
+    const auto credit = credit_of(trace, now);
+    const auto elsewhere = sources_.local_inputs(this->model(), trace, now);
+    sources_.learn(this->model(), trace, now);
+    auto gradients = gradients_of(credit, trace, *pass, elsewhere);
+    auto result = summary(objective_->loss(trace.logits, trace.target).mean(), trace.logits, trace.target);
+    if constexpr (!Sources::sees_updates) trace = {};  // nobody will ask, and its buffers are the next step's
+    return {std::move(result), std::move(gradients), std::move(trace)};
   }
+  void after_update(const Trace& trace) { sources_.after_step(this->model(), trace); }
 
   /// Runs `action` on a forward pass of the batch and puts everything back.
   template <class Action>
@@ -147,8 +170,8 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
     return previewed(x, y, [&] {
       const scope::RestoredGenerators generators(sources_.generators());
       const scope::RestoredTensors state(sources_.tensors_that_credit_may_change());
-      const auto now = detail::mixing_of(schedule_, training_.progress());
-      const auto [trace, pass] = passes_.preview(this->model(), objective_, x, y, Sources::pull_back(now));
+      const auto now = detail::mixing_of(*schedule_, training_.progress());
+      const auto [trace, pass] = passes_.preview(this->model(), *objective_, x, y, Sources::pull_back(now));
       return action(trace, *pass, now);
     });
   }
@@ -194,7 +217,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
 
   // ---- Gradients ----
 
-  /// The parameters' gradients, clipped: of the local losses and the objective, at the trace's own states or at others.
+  /// The parameters' gradients: of the local losses and the objective, at the trace's own states or at others.
   std::vector<torch::Tensor> gradients_of(const detail::StepCredit& credit, const Trace& trace, detail::Pass& pass,
                                           const States& elsewhere) {
     const torch::NoGradGuard no_grad;
@@ -205,11 +228,11 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
       const scope::Untouched untouched(*this->model(), training_.device());
       auto outputs = pass.rerun(*elsewhere);
       branch = std::move(outputs.branch);
-      error = objective_.error(outputs.logits, trace.target);
+      error = objective_->error(outputs.logits, trace.target);
     }
     auto from = local_.gradients(credit, trace.hidden, branch, this->options().memory == Memory::Constant);
     from.readout = error / static_cast<double>(error.size(0));
-    return training_.clipped(pass.gradients(from, training_.parameters()));
+    return pass.gradients(from, training_.parameters());
   }
 
   // ---- What a checkpoint keeps of the sources ----
@@ -218,8 +241,17 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   std::vector<torch::Generator> own_generators() const { return sources_.generators(); }
 
   Sources sources_;
-  Schedule schedule_;
+  detail::Assignable<Schedule> schedule_;
   detail::LocalLosses<Normalizer, LocalLoss> local_;
 };
+
+/// The template arguments from policies in any order.
+template <class Model, class Credit, class... Policies>
+  requires(sizeof...(Policies) > 0)
+LocalTrainer(Model, const Credit&, TrainerOptions, Policies&&...)
+    -> LocalTrainer<Model, Credit, typename detail::PolicyOf<detail::PolicyKind::Schedule, Always, Policies...>::type,
+                    typename detail::PolicyOf<detail::PolicyKind::Normalizer, RowRms, Policies...>::type,
+                    typename detail::PolicyOf<detail::PolicyKind::LocalLoss, InnerProduct, Policies...>::type,
+                    typename detail::PolicyOf<detail::PolicyKind::Objective, CrossEntropy, Policies...>::type>;
 
 }  // namespace creditlib

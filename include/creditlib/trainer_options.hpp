@@ -9,14 +9,14 @@
 
 namespace creditlib {
 
-/// Which optimizer a trainer runs over all parameters.
+/// Shorthand for optimizer::AdamW{} and optimizer::SGD{}.
 enum class Optimizer { AdamW, SGD };
 
-/// How the learning rate changes over the epochs.
+/// Shorthand for rate::Cosine{} and rate::Constant{}.
 enum class Rate { Cosine, Constant };
 
-/// Which gradients clip_norm scales together: each block's separately (embed and readout are never clipped), or all
-/// trainable parameters', embed and readout included.
+/// What clip_norm is shorthand for: clip::ByBlock, which scales each block's gradients separately (embed and readout are
+/// never clipped), or clip::ByAll, which scales all gradients together.
 enum class ClipScope { Block, All };
 
 /// How a trainer computes a step; all paths give the same numbers, to rounding.
@@ -42,6 +42,15 @@ enum class Memory {
                 ///< DFA's; an Error for others
 };
 
+/// Factors on the learning rate of each part of a model.
+struct LrFactors {
+  double embed = 1;
+  double blocks = 1;
+  double readout = 1;
+
+  bool operator==(const LrFactors&) const = default;
+};
+
 /// Options of a trainer.
 struct TrainerOptions {
   double lr = 1e-3;
@@ -55,12 +64,16 @@ struct TrainerOptions {
   std::int64_t seed = 42;
   Optimizer optimizer = Optimizer::AdamW;
   Rate rate = Rate::Cosine;
-  /// Used by SGD alone.
+  /// Of Optimizer::SGD. Use the policy optimizer::SGD{.momentum = ...} instead: this goes with 0.2.
   double momentum = 0.9;
   ClipScope clip_scope = ClipScope::Block;
   Path path = Path::Auto;
   Memory memory = Memory::Activations;
   MatmulPrecision precision = MatmulPrecision::Float32;
+  /// .readout = 10 trains the readout with 10 lr.
+  LrFactors lr_factors = {};
+  /// Whether weight_decay applies to parameters with fewer than two dimensions too: biases, and norms' weights.
+  bool decay_norms_and_biases = true;
 
   /// Throws Error for an invalid value.
   void check() const {
@@ -71,6 +84,9 @@ struct TrainerOptions {
     expect::that(!clip_norm || *clip_norm > 0, "TrainerOptions", "clip_norm", clip_norm.value_or(0),
                  "a number > 0, or std::nullopt for no clipping");
     expect::at_least("TrainerOptions", "epochs", epochs, 1);
+    expect::not_negative("TrainerOptions", "lr_factors.embed", lr_factors.embed);
+    expect::not_negative("TrainerOptions", "lr_factors.blocks", lr_factors.blocks);
+    expect::not_negative("TrainerOptions", "lr_factors.readout", lr_factors.readout);
   }
 };
 
@@ -78,6 +94,13 @@ struct TrainerOptions {
 struct StepResult {
   torch::Tensor loss;     ///< mean loss of the batch before the step, a scalar
   torch::Tensor correct;  ///< the number of correctly classified samples before the step, a scalar
+};
+
+/// Euclidean norms of a step's gradients before and after clipping, on the model's device: of the embed, of blocks
+/// 0..L-1, of the readout, (L+2); 0 for a part without gradients.
+struct GradientNorms {
+  torch::Tensor unscaled;
+  torch::Tensor scaled;
 };
 
 }  // namespace creditlib

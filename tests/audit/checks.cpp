@@ -11,8 +11,8 @@
 
 using namespace creditlib;
 using namespace creditlib::test;
-using diagnostics::Measured;
 using audit::Check;
+using diagnostics::Measured;
 
 static std::vector<Measured> norms(const std::vector<double>& values) {
   std::vector<Measured> made;
@@ -149,8 +149,8 @@ TEST_CASE("D3 fails below two points above frozen blocks", "[audit]") {
 
 TEST_CASE("D3 against the best takes the best baseline, seed by seed, with Student's interval", "[audit]") {
   const std::vector<audit::Baseline> baselines{{"frozen, embed by DFA", {0.349, 0.352, 0.346}},
-                                                  {"frozen, embed by back-propagation", {0.372, 0.375, 0.369}},
-                                                  {"shallow", {0.36, 0.36, 0.36}}};
+                                               {"frozen, embed by back-propagation", {0.372, 0.375, 0.369}},
+                                               {"shallow", {0.36, 0.36, 0.36}}};
 
   const auto found = audit::depth_utility_over_best({0.401, 0.41, 0.392}, baselines);
 

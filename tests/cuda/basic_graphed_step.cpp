@@ -8,6 +8,7 @@
 #include <creditlib/credit/vec.hpp>
 #include <creditlib/cuda/detail/basic_graphed_step.hpp>
 #include <creditlib/local_trainer.hpp>
+#include <creditlib/rate/warmup_cosine.hpp>
 #include <creditlib/schedule/switch_at.hpp>
 #include <functional>
 #include <memory>
@@ -195,6 +196,37 @@ TEST_CASE("a run with graphs is the run without: a schedule that switches", "[cu
   check_same_run(
       Kind::residual_mlp,
       [] { return LocalTrainer(residual_mlp(), Mix{DFA{}, FA{}}, {.epochs = 5}, SwitchAt{.epoch = 2}); }, 2);
+}
+
+TEST_CASE("a run with graphs is the run without: a rate that changes with every step, rates of parts, clips",
+          "[cuda]") {
+  check_same_run(
+      Kind::residual_mlp,
+      [] {
+        return LocalTrainer(residual_mlp(), DFA{}, {.lr = 1e-2, .epochs = 5, .lr_factors = {.readout = 10}},
+                            rate::WarmupCosine{.steps = 8, .total = 20}, clip::ByAll{.norm = 0.1});
+      },
+      2);
+}
+
+TEST_CASE("a graph refuses what it could not repeat, and a step that is not finished", "[cuda][errors]") {
+  const auto [x, y] = small_batch();
+  auto model = small_model();
+  LocalTrainer adam(model, DFA{}, {}, torch::optim::Adam(model->parameters(), 1e-3));
+  Graphed graphed_adam(adam);
+  CHECK(says(error_of([&] { graphed_adam.step(x, y); }),
+             {"cuda::GraphedStep", "its optimizer does not declare", "graphable"}));
+
+  LocalTrainer trainer(model, DFA{});
+  Graphed graphed(trainer);
+  trainer.track_norms();
+  CHECK(says(error_of([&] { graphed.step(x, y); }), {"tracks norms"}));
+  trainer.track_norms(false);
+  trainer.backward(x, y);
+  CHECK(says(error_of([&] { graphed.step(x, y); }), {"backward was called"}));
+  trainer.end_step();
+  graphed.step(x, y);
+  CHECK(trainer.steps() == 2);
 }
 
 TEST_CASE("a change between train and eval mode makes new graphs", "[cuda]") {

@@ -15,8 +15,9 @@ import sys
 # Lowest first. "vocabulary" and "face" are files of creditlib/ itself.
 LAYERS = [
     ["vocabulary"],
-    ["io", "loss", "net", "network", "normalizer", "objective", "optim", "runtime", "schedule", "scope", "statistics"],
-    ["credit", "data", "diagnostics", "pass"],
+    ["io", "loss", "net", "network", "normalizer", "objective", "optim", "rate", "runtime", "schedule", "scope",
+     "statistics"],
+    ["clip", "credit", "data", "diagnostics", "optimizer", "pass"],
     ["audit", "closed_form"],
     ["model", "trainer"],
     ["face"],
@@ -24,8 +25,8 @@ LAYERS = [
     ["protocol", "process", "umbrella"],  # old names, and what includes everything
 ]
 FILES = {
-    "vocabulary": ["bind_context", "concepts", "error", "factored_credit", "named_tensors", "progress", "trace",
-                   "trainer_options", "version"],
+    "vocabulary": ["bind_context", "concepts", "error", "factored_credit", "named_tensors", "parameter_parts",
+                   "progress", "trace", "trained_parameter", "trainer_options", "version"],
     "face": ["local_trainer", "backprop_trainer", "any_trainer"],
     "umbrella": ["creditlib"],
 }

@@ -15,7 +15,7 @@ mkdir -p "$clone/examples" "$clone/bench" "$clone/.venv" "$build/examples" "$bui
 cp -R "$source/run" "$source/tools" "$clone/"
 touch "$clone/examples/train_methods.cpp" "$clone/bench/steps.cpp"
 # As ./run leaves it once it has installed what the tests need of Python.
-eval "$(grep '^python_packages=' "$clone/run")"
+eval "$(grep '^python_packages=' "$clone/tools/setup.bash")"
 # shellcheck disable=SC2154 # python_packages is set by the line above
 printf '%s\n' "${python_packages[*]}" >"$clone/.venv/.creditlib-python"
 

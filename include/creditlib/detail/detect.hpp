@@ -10,13 +10,20 @@
 #include <creditlib/detail/members.hpp>
 #include <creditlib/factored_credit.hpp>
 #include <creditlib/named_tensors.hpp>
+#include <creditlib/parameter_parts.hpp>
 #include <creditlib/progress.hpp>
 #include <creditlib/trace.hpp>
+#include <creditlib/trained_parameter.hpp>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+namespace torch::optim {
+class Optimizer;
+}
 
 /// What the public concepts and the compiler's sentences are both made of: a concept per requirement.
 namespace creditlib::detail {
@@ -209,5 +216,56 @@ template <class S>
 concept SaysWhatLearns = requires(const S& schedule) {
   { schedule.learns(Progress{}) } -> std::same_as<std::array<bool, weight_count<S>()>>;
 };
+
+// ---- Optimizer: its config O, its run state S ----
+
+template <class O>
+concept BindsOptimizer =
+    requires(const O& optimizer, std::vector<TrainedParameter> parameters) { optimizer.bind(parameters); };
+template <class S>
+concept SetsRate = requires(S& state) { state.set_rate(1.0); };
+template <class S>
+concept StepsParameters = requires(S& state) { state.step(); };
+template <class O>
+concept GivesOptimizer = BindsOptimizer<O> && requires(const O& optimizer, std::vector<TrainedParameter> parameters) {
+  { optimizer.bind(parameters) } -> SetsRate;
+  { optimizer.bind(parameters) } -> StepsParameters;
+  { optimizer.bind(parameters) } -> HasNamedTensors;
+};
+/// Whether a CUDA graph can hold the steps of an optimizer: none of them changes anything on the host.
+template <class S>
+concept DeclaresGraphable = requires { typename std::bool_constant<S::graphable>; } && S::graphable;
+
+/// LibTorch's own optimizers, moved or shared.
+template <class O>
+struct IsTorchOptimizer : std::is_base_of<torch::optim::Optimizer, O> {};
+template <class O>
+struct IsTorchOptimizer<std::shared_ptr<O>> : std::is_base_of<torch::optim::Optimizer, O> {};
+template <class O>
+concept TorchOptimizer = std::is_class_v<O> && IsTorchOptimizer<O>::value;
+
+// ---- Rate: a callable, or a config whose bind() gives one ----
+
+template <class R>
+concept GivesFactor = requires(const R& rate, const Progress& now) {
+  { rate(now) } -> std::convertible_to<double>;
+};
+template <class R>
+concept BindsRate = requires(const R& rate) {
+  { rate.bind() } -> GivesFactor;
+};
+template <class R>
+concept TakesReports = requires(R& rate) { rate.report(1.0); };
+
+// ---- Clip ----
+
+template <class C>
+concept ClipsGradients = requires(const C& clip, std::vector<torch::Tensor>& gradients, const ParameterParts& parts) {
+  { clip(gradients, parts) } -> std::same_as<void>;
+};
+
+/// A policy that checks its own options.
+template <class P>
+concept ChecksItself = requires(const P& policy) { policy.check(); };
 
 }  // namespace creditlib::detail

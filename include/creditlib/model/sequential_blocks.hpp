@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <torch/nn/modules/container/modulelist.h>
+#include <torch/nn/modules/container/any.h>
 #include <torch/nn/modules/container/sequential.h>
-#include <torch/nn/pimpl.h>
 
-#include <concepts>
 #include <creditlib/closed_form/layer_of.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
-#include <creditlib/scope/eval_mode.hpp>
+#include <creditlib/model/block_module.hpp>
+#include <creditlib/model/detail/copied_state.hpp>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -28,10 +29,38 @@ struct SequentialBlocksOptions {
   torch::Tensor example = {};  ///< an input, (1, ...); it is run once, in eval mode, to find the shapes
 };
 
-class SequentialBlocksImpl : public torch::nn::Module {
+namespace detail {
+
+/// A stage's deep copy. torch::nn::Sequential's own forgets the layers' names. Throws Error, with `where` the stage is,
+/// for a layer that does not copy itself.
+inline torch::nn::Sequential copied_stage(const torch::nn::SequentialImpl& stage, const std::string& where) {
+  torch::nn::Sequential copy;
+  auto names = stage.named_children().keys();
+  for (std::size_t i = 0; i < stage.size(); ++i) {
+    const auto& layer = *(stage.begin() + static_cast<std::ptrdiff_t>(i));
+    const torch::nn::Module& original = *layer.ptr();
+    torch::nn::AnyModule copied;
+    try {
+      copied = layer.clone();
+    } catch (const c10::Error&) {  // the class has no clone()
+    }
+    // A subclass that inherits its base's clone() is copied as that base, or as null.
+    const auto made = copied.is_empty() ? nullptr : copied.ptr();
+    const auto* same = made.get();
+    if (!same || typeid(*same) != typeid(original)) {
+      fail("SequentialBlocks: layer ", names[i], " (", model_name(typeid(original)), ") of ", where,
+           " cannot be cloned; derive its class from torch::nn::Cloneable, or override clone().");
+    }
+    copy->push_back(std::move(names[i]), std::move(copied));
+  }
+  return copy;
+}
+
+}  // namespace detail
+
+class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, SequentialBlocksOptions> {
  public:
-  explicit SequentialBlocksImpl(const SequentialBlocksOptions& options)
-      : embed_(options.embed), residual_(options.residual) {
+  explicit SequentialBlocksImpl(const SequentialBlocksOptions& options) : BlockModule(without_example(options)) {
     if (options.blocks.empty())
       detail::fail("SequentialBlocks: no blocks were given, expected at least one stage in .blocks.");
     if (!options.readout || options.readout->is_empty()) {
@@ -41,44 +70,30 @@ class SequentialBlocksImpl : public torch::nn::Module {
       detail::fail("SequentialBlocks: .example is ", detail::tensor_text(options.example),
                    ", expected an input such as torch::zeros({1, 64}).");
     }
-    if (has_embed()) register_module("embed", embed_);
-    blocks_ = register_module("blocks", torch::nn::ModuleList());
-    for (std::size_t l = 0; l < options.blocks.size(); ++l) {
-      if (!options.blocks[l] || options.blocks[l]->is_empty())
-        detail::fail("SequentialBlocks: block ", l, " is empty, expected at least one layer.");
-      blocks_->push_back(options.blocks[l]);
-    }
-    readout_ = register_module("readout", options.readout);
-    detail::translated([&] { find_shapes(options.example); });
-  }
-
-  std::int64_t blocks() const { return static_cast<std::int64_t>(shapes_.size()) - 1; }
-  std::int64_t classes() const { return classes_; }
-  std::vector<std::int64_t> hidden_shape(std::int64_t l) const {
-    if (l < 0 || l > blocks()) detail::fail("SequentialBlocks: there is no h_", l, ", expected 0..", blocks(), ".");
-    return shapes_[static_cast<std::size_t>(l)];
+    register_stages();
+    find_shapes(options.example, {.embed = ".embed", .readout = ".readout"});
   }
 
   torch::Tensor embed(const torch::Tensor& x) { return has_embed() ? embed_->forward(x) : x; }
-  torch::Tensor block(std::int64_t l, const torch::Tensor& h) {
-    return blocks_[static_cast<std::size_t>(l)]->as<torch::nn::SequentialImpl>()->forward(h);
+  torch::Tensor join(std::int64_t l, const torch::Tensor& h, const torch::Tensor& f) {
+    if (!options().residual) return f;
+    if (f.sizes() != h.sizes()) {
+      detail::fail("SequentialBlocks: block ", l, " turns ", detail::shape_text(h.sizes()), " into ",
+                   detail::shape_text(f.sizes()),
+                   ", but with .residual = true its output is added to its input and must have the same shape.");
+    }
+    return h + f;
   }
-  torch::Tensor join(std::int64_t, const torch::Tensor& h, const torch::Tensor& f) { return residual_ ? h + f : f; }
   torch::Tensor readout(const torch::Tensor& h) { return readout_->forward(h); }
-  /// The logits, (B, C).
-  torch::Tensor forward(const torch::Tensor& x) {
-    auto h = embed(x);
-    for (std::int64_t l = 0; l < blocks(); ++l) h = join(l, h, block(l, h));
-    return readout(h);
-  }
 
   /// If all hidden states are (B, d) and all layers have a closed form (see closed_form::layer_of; the embed may begin
   /// with a Flatten), trainers compute gradients by formula; not for a subclass, whose blocks may differ.
   std::optional<closed_form::Network> closed_form() {
     if (!closed_form::exactly<SequentialBlocksImpl>(*this)) return std::nullopt;
-    closed_form::Network network{.embed = {}, .blocks = {}, .readout = {}, .residual = residual_, .flatten = false};
-    for (const auto& shape : shapes_) {
-      if (shape.size() != 1) return std::nullopt;
+    closed_form::Network network{
+        .embed = {}, .blocks = {}, .readout = {}, .residual = options().residual, .flatten = false};
+    for (std::int64_t l = 0; l <= blocks(); ++l) {
+      if (hidden_shape(l).size() != 1) return std::nullopt;
     }
     const auto describe = [](const torch::nn::SequentialImpl& modules, closed_form::Stage& stage,
                              std::size_t first = 0) {
@@ -90,64 +105,58 @@ class SequentialBlocksImpl : public torch::nn::Module {
       network.flatten = closed_form::flattens_first(*embed_);
       if (!describe(*embed_, network.embed, network.flatten ? 1 : 0)) return std::nullopt;
     }
-    for (std::size_t l = 0; l < blocks_->size(); ++l) {
-      if (!describe(*blocks_[l]->as<torch::nn::SequentialImpl>(), network.blocks.emplace_back())) return std::nullopt;
+    for (const auto& block : options().blocks) {
+      if (!describe(*block, network.blocks.emplace_back())) return std::nullopt;
     }
     if (!describe(*readout_, network.readout)) return std::nullopt;
     return network;
   }
 
-  std::vector<torch::Tensor> embed_parameters() const {
-    return has_embed() ? embed_->parameters() : std::vector<torch::Tensor>{};
+  using BlockModule::clone;
+  /// Of the stages too. Throws Error for a layer whose class does not copy itself (torch::nn::Cloneable).
+  std::shared_ptr<torch::nn::Module> clone(const std::optional<torch::Device>& device) const override {
+    const auto copied = [this] {
+      auto stages = options();
+      if (has_embed()) stages.embed = detail::copied_stage(*stages.embed, ".embed");
+      for (std::size_t l = 0; l < stages.blocks.size(); ++l) {
+        stages.blocks[l] = detail::copied_stage(*stages.blocks[l], "block " + std::to_string(l));
+      }
+      stages.readout = detail::copied_stage(*stages.readout, ".readout");
+      return std::shared_ptr<SequentialBlocksImpl>(new SequentialBlocksImpl(stages, *this));
+    };
+    return clone_of(copied, device);
   }
-  std::vector<torch::Tensor> block_parameters(std::int64_t l) const {
-    return blocks_->ptr(static_cast<std::size_t>(l))->parameters();
-  }
-  std::vector<torch::Tensor> readout_parameters() const { return readout_->parameters(); }
 
  private:
-  bool has_embed() const { return embed_ && !embed_->is_empty(); }
-
-  void find_shapes(const torch::Tensor& example) {
-    const torch::NoGradGuard no_grad;
-    const diagnostics::EvalMode eval(*this);
-    const auto sizes = [&](const torch::Tensor& h) {
-      shapes_.emplace_back(h.sizes().begin() + 1, h.sizes().end());
-      return h;
-    };
-    const auto run = [&](const std::string& stage, const torch::Tensor& input, const auto& action) -> torch::Tensor {
-      try {
-        return action();
-      } catch (const c10::Error& error) {
-        detail::fail("SequentialBlocks: ", stage, " cannot take the input ", detail::shape_text(input.sizes()),
-                     " that results from the example: ", error.what_without_backtrace());
-      }
-    };
-    auto h = sizes(run(".embed", example, [&] { return embed(example); }));
-    for (std::size_t l = 0; l < blocks_->size(); ++l) {
-      const auto at = static_cast<std::int64_t>(l);
-      const auto f = run("block " + std::to_string(l), h, [&] { return block(at, h); });
-      if (residual_ && f.sizes() != h.sizes()) {
-        detail::fail("SequentialBlocks: block ", l, " turns ", detail::shape_text(h.sizes()), " into ",
-                     detail::shape_text(f.sizes()),
-                     ", but with .residual = true its output is added to its input and must have the same shape.");
-      }
-      h = sizes(join(at, h, f));
-    }
-    const auto logits = run(".readout", h, [&] { return readout(h); });
-    if (logits.dim() != 2) {
-      detail::fail("SequentialBlocks: the readout gives ", detail::shape_text(logits.sizes()),
-                   ", expected logits (B, classes).");
-    }
-    classes_ = logits.size(1);
+  /// Other stages of the same shapes.
+  SequentialBlocksImpl(const SequentialBlocksOptions& stages, const SequentialBlocksImpl& same) : BlockModule(stages) {
+    register_stages();
+    Shapes shapes;
+    for (std::int64_t l = 0; l <= same.blocks(); ++l) shapes.push_back(same.hidden_shape(l));
+    set_shapes(std::move(shapes), same.classes());
   }
 
-  torch::nn::Sequential embed_ = nullptr;
-  torch::nn::ModuleList blocks_ = nullptr;
-  torch::nn::Sequential readout_ = nullptr;
-  bool residual_;
-  std::vector<std::vector<std::int64_t>> shapes_;
-  std::int64_t classes_ = 0;
+  void register_stages() {
+    embed_ = options().embed;
+    readout_ = options().readout;
+    if (has_embed()) register_embed("embed", embed_);
+    for (std::size_t l = 0; l < options().blocks.size(); ++l) {
+      const auto& block = options().blocks[l];
+      if (!block || block->is_empty())
+        detail::fail("SequentialBlocks: block ", l, " is empty, expected at least one layer.");
+      register_block(block);
+    }
+    register_readout("readout", readout_);
+  }
+
+  bool has_embed() const { return embed_ && !embed_->is_empty(); }
+
+  static SequentialBlocksOptions without_example(SequentialBlocksOptions options) {
+    options.example.reset();
+    return options;
+  }
+
+  torch::nn::Sequential embed_ = nullptr, readout_ = nullptr;
 };
 
 /// A network of your own torch::nn::Sequential stages, which any credit rule can train.
@@ -158,13 +167,6 @@ class SequentialBlocksImpl : public torch::nn::Module {
 /// - The stages are shared, not copied. Parameters: embed.*, blocks.<l>.*, readout.*.
 /// - Throws Error if there are no blocks or no readout, a stage is empty, or the stages do not fit together on the
 ///   example.
-class SequentialBlocks : public torch::nn::ModuleHolder<SequentialBlocksImpl> {
- public:
-  explicit SequentialBlocks(const SequentialBlocksOptions& options)
-      : ModuleHolder(std::make_shared<SequentialBlocksImpl>(options)) {}
-  /// Holds `module`, or none for nullptr. A template, because otherwise SequentialBlocks({}) would hold no module.
-  template <std::convertible_to<std::shared_ptr<SequentialBlocksImpl>> Pointer>
-  SequentialBlocks(Pointer module) : ModuleHolder(std::shared_ptr<SequentialBlocksImpl>(std::move(module))) {}
-};
+using SequentialBlocks = ModelHolder<SequentialBlocksImpl>;
 
 }  // namespace creditlib

@@ -3,21 +3,16 @@
 
 #include <torch/nn/modules/activation.h>
 #include <torch/nn/modules/batchnorm.h>
-#include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/pooling.h>
-#include <torch/nn/pimpl.h>
 
-#include <concepts>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/model/block_module.hpp>
 #include <creditlib/model/detail/image_layout.hpp>
 #include <cstdint>
-#include <memory>
-#include <utility>
-#include <vector>
 
 namespace creditlib {
 
@@ -27,60 +22,35 @@ struct SmallCNNOptions {
   std::int64_t image = 32;    ///< height and width of an image, a multiple of 4
 };
 
-class SmallCNNImpl : public torch::nn::Module {
+class SmallCNNImpl : public BlockModule<SmallCNNImpl, SmallCNNOptions> {
  public:
-  explicit SmallCNNImpl(const SmallCNNOptions& options) : options_(checked(options)) {
+  explicit SmallCNNImpl(const SmallCNNOptions& options) : BlockModule(checked(options)) {
     using namespace torch::nn;
     const auto conv = [](std::int64_t from, std::int64_t to) { return Conv2d(Conv2dOptions(from, to, 3).padding(1)); };
-    blocks_ = register_module("blocks", ModuleList());
-    blocks_->push_back(Sequential(conv(options.input, 32), BatchNorm2d(32), ReLU()));
-    blocks_->push_back(Sequential(conv(32, 64), BatchNorm2d(64), ReLU(), MaxPool2d(2)));
-    blocks_->push_back(Sequential(conv(64, 128), BatchNorm2d(128), ReLU(), MaxPool2d(2)));
-    blocks_->push_back(Sequential(Linear(128 * (options.image / 4) * (options.image / 4), 256), ReLU()));
-    out_head_ = register_module("out_head", Linear(256, options.classes));
-  }
-
-  const SmallCNNOptions& options() const { return options_; }
-  std::int64_t blocks() const { return 4; }
-  std::int64_t classes() const { return options_.classes; }
-  std::vector<std::int64_t> hidden_shape(std::int64_t l) const {
-    const std::int64_t side = options_.image;
-    switch (l) {
-      case 0: return {options_.input, side, side};
-      case 1: return {32, side, side};
-      case 2: return {64, side / 2, side / 2};
-      case 3: return {128, side / 4, side / 4};
-      case 4: return {256};
-      default: detail::fail("SmallCNN: there is no h_", l, ", expected 0..", blocks(), ".");
-    }
+    const auto side = options.image;
+    register_block(Sequential(conv(options.input, 32), BatchNorm2d(32), ReLU()));
+    register_block(Sequential(conv(32, 64), BatchNorm2d(64), ReLU(), MaxPool2d(2)));
+    register_block(Sequential(conv(64, 128), BatchNorm2d(128), ReLU(), MaxPool2d(2)));
+    register_block(Sequential(Linear(128 * (side / 4) * (side / 4), 256), ReLU()));
+    out_head_ = register_readout("out_head", Linear(256, options.classes));
+    set_shapes(
+        {{options.input, side, side}, {32, side, side}, {64, side / 2, side / 2}, {128, side / 4, side / 4}, {256}},
+        options.classes);
   }
 
   /// The images themselves, (B, input, image, image).
   torch::Tensor embed(const torch::Tensor& x) {
-    if (x.dim() != 4 || x.size(1) != options_.input || x.size(2) != options_.image || x.size(3) != options_.image) {
-      detail::fail("SmallCNN: the input is ", detail::shape_text(x.sizes()), ", expected (B, ", options_.input, ", ",
-                   options_.image, ", ", options_.image, ") (SmallCNNOptions::input and ::image).");
+    const auto input = options().input, image = options().image;
+    if (x.dim() != 4 || x.size(1) != input || x.size(2) != image || x.size(3) != image) {
+      detail::fail("SmallCNN: the input is ", detail::shape_text(x.sizes()), ", expected (B, ", input, ", ", image,
+                   ", ", image, ") (SmallCNNOptions::input and ::image).");
     }
     return detail::convolution_layout(x);
   }
   torch::Tensor block(std::int64_t l, const torch::Tensor& h) {
-    auto* stage = blocks_[static_cast<std::size_t>(l)]->as<torch::nn::SequentialImpl>();
-    return stage->forward(l == 3 ? h.flatten(1) : h);
+    return BlockModule::block(l, l == 3 ? h.flatten(1) : h);
   }
-  torch::Tensor join(std::int64_t, const torch::Tensor&, const torch::Tensor& f) { return f; }
   torch::Tensor readout(const torch::Tensor& h) { return out_head_(h); }
-  /// The logits, (B, C).
-  torch::Tensor forward(const torch::Tensor& x) {
-    auto h = embed(x);
-    for (std::int64_t l = 0; l < blocks(); ++l) h = block(l, h);
-    return readout(h);
-  }
-
-  std::vector<torch::Tensor> embed_parameters() const { return {}; }
-  std::vector<torch::Tensor> block_parameters(std::int64_t l) const {
-    return blocks_->ptr(static_cast<std::size_t>(l))->parameters();
-  }
-  std::vector<torch::Tensor> readout_parameters() const { return out_head_->parameters(); }
 
  private:
   static SmallCNNOptions checked(const SmallCNNOptions& options) {
@@ -92,8 +62,6 @@ class SmallCNNImpl : public torch::nn::Module {
     return options;
   }
 
-  SmallCNNOptions options_;
-  torch::nn::ModuleList blocks_ = nullptr;
   torch::nn::Linear out_head_ = nullptr;
 };
 
@@ -109,12 +77,6 @@ class SmallCNNImpl : public torch::nn::Module {
 /// - Initialization: as in LibTorch, from its global generator.
 /// - Parameters, 2.2 million: blocks.<l>.0.* (convolution, FC), blocks.<l>.1.* (BatchNorm), out_head.*.
 /// - Throws Error for fewer than 2 classes, an image size that is not a multiple of 4, and an input of another shape.
-class SmallCNN : public torch::nn::ModuleHolder<SmallCNNImpl> {
- public:
-  explicit SmallCNN(const SmallCNNOptions& options) : ModuleHolder(std::make_shared<SmallCNNImpl>(options)) {}
-  /// Holds `module`, or none for nullptr. A template, because otherwise SmallCNN({}) would hold no module.
-  template <std::convertible_to<std::shared_ptr<SmallCNNImpl>> Pointer>
-  SmallCNN(Pointer module) : ModuleHolder(std::shared_ptr<SmallCNNImpl>(std::move(module))) {}
-};
+using SmallCNN = ModelHolder<SmallCNNImpl>;
 
 }  // namespace creditlib

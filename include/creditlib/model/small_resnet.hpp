@@ -2,19 +2,16 @@
 #pragma once
 
 #include <torch/nn/modules/batchnorm.h>
-#include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/pimpl.h>
 
-#include <concepts>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/model/block_module.hpp>
 #include <creditlib/model/detail/image_layout.hpp>
+#include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <utility>
-#include <vector>
 
 namespace creditlib {
 
@@ -52,52 +49,28 @@ class SmallResNetBlockImpl : public torch::nn::Module {
 };
 TORCH_MODULE(SmallResNetBlock);
 
-class SmallResNetImpl : public torch::nn::Module {
+class SmallResNetImpl : public BlockModule<SmallResNetImpl, SmallResNetOptions> {
  public:
-  explicit SmallResNetImpl(const SmallResNetOptions& options) : options_(checked(options)) {
-    stem_conv_ = register_module("stem_conv", SmallResNetBlockImpl::convolution(options.input, options.channels));
-    stem_bn_ = register_module("stem_bn", torch::nn::BatchNorm2d(options.channels));
-    blocks_ = register_module("blocks", torch::nn::ModuleList());
-    for (std::int64_t l = 0; l < options.blocks; ++l) blocks_->push_back(SmallResNetBlock(options.channels));
-    out_head_ = register_module("out_head", torch::nn::Linear(options.channels, options.classes));
-  }
-
-  const SmallResNetOptions& options() const { return options_; }
-  std::int64_t blocks() const { return options_.blocks; }
-  std::int64_t classes() const { return options_.classes; }
-  std::vector<std::int64_t> hidden_shape(std::int64_t) const {
-    return {options_.channels, options_.image, options_.image};
+  explicit SmallResNetImpl(const SmallResNetOptions& options) : BlockModule(checked(options)) {
+    stem_conv_ = register_embed("stem_conv", SmallResNetBlockImpl::convolution(options.input, options.channels));
+    stem_bn_ = register_embed("stem_bn", torch::nn::BatchNorm2d(options.channels));
+    for (std::int64_t l = 0; l < options.blocks; ++l) register_block(SmallResNetBlock(options.channels));
+    out_head_ = register_readout("out_head", torch::nn::Linear(options.channels, options.classes));
+    set_shapes(Shapes(static_cast<std::size_t>(options.blocks) + 1, {options.channels, options.image, options.image}),
+               options.classes);
   }
 
   /// Maps images (B, input, image, image) to (B, channels, image, image).
   torch::Tensor embed(const torch::Tensor& x) {
-    if (x.dim() != 4 || x.size(1) != options_.input || x.size(2) != options_.image || x.size(3) != options_.image) {
-      detail::fail("SmallResNet: the input is ", detail::shape_text(x.sizes()), ", expected (B, ", options_.input, ", ",
-                   options_.image, ", ", options_.image, ") (SmallResNetOptions::input and ::image).");
+    const auto input = options().input, image = options().image;
+    if (x.dim() != 4 || x.size(1) != input || x.size(2) != image || x.size(3) != image) {
+      detail::fail("SmallResNet: the input is ", detail::shape_text(x.sizes()), ", expected (B, ", input, ", ", image,
+                   ", ", image, ") (SmallResNetOptions::input and ::image).");
     }
     return at::relu(stem_bn_(stem_conv_(detail::convolution_layout(x))));
   }
-  torch::Tensor block(std::int64_t l, const torch::Tensor& h) {
-    return blocks_[static_cast<std::size_t>(l)]->as<SmallResNetBlockImpl>()->forward(h);
-  }
   torch::Tensor join(std::int64_t, const torch::Tensor& h, const torch::Tensor& f) { return h + f; }
   torch::Tensor readout(const torch::Tensor& h) { return out_head_(h.mean({2, 3})); }
-  /// The logits, (B, C).
-  torch::Tensor forward(const torch::Tensor& x) {
-    auto h = embed(x);
-    for (std::int64_t l = 0; l < options_.blocks; ++l) h = join(l, h, block(l, h));
-    return readout(h);
-  }
-
-  std::vector<torch::Tensor> embed_parameters() const {
-    auto parameters = stem_conv_->parameters();
-    for (auto& parameter : stem_bn_->parameters()) parameters.push_back(parameter);
-    return parameters;
-  }
-  std::vector<torch::Tensor> block_parameters(std::int64_t l) const {
-    return blocks_->ptr(static_cast<std::size_t>(l))->parameters();
-  }
-  std::vector<torch::Tensor> readout_parameters() const { return out_head_->parameters(); }
 
  private:
   static SmallResNetOptions checked(const SmallResNetOptions& options) {
@@ -109,10 +82,8 @@ class SmallResNetImpl : public torch::nn::Module {
     return options;
   }
 
-  SmallResNetOptions options_;
   torch::nn::Conv2d stem_conv_ = nullptr;
   torch::nn::BatchNorm2d stem_bn_ = nullptr;
-  torch::nn::ModuleList blocks_ = nullptr;
   torch::nn::Linear out_head_ = nullptr;
 };
 
@@ -127,12 +98,6 @@ class SmallResNetImpl : public torch::nn::Module {
 /// - Initialization: as in LibTorch, from its global generator.
 /// - Parameters: stem_conv.*, stem_bn.*, blocks.<l>.{conv1,bn1,conv2,bn2}.*, out_head.*.
 /// - Throws Error for invalid sizes and for an input of another shape.
-class SmallResNet : public torch::nn::ModuleHolder<SmallResNetImpl> {
- public:
-  explicit SmallResNet(const SmallResNetOptions& options) : ModuleHolder(std::make_shared<SmallResNetImpl>(options)) {}
-  /// Holds `module`, or none for nullptr. A template, because otherwise SmallResNet({}) would hold no module.
-  template <std::convertible_to<std::shared_ptr<SmallResNetImpl>> Pointer>
-  SmallResNet(Pointer module) : ModuleHolder(std::shared_ptr<SmallResNetImpl>(std::move(module))) {}
-};
+using SmallResNet = ModelHolder<SmallResNetImpl>;
 
 }  // namespace creditlib

@@ -3,20 +3,17 @@
 
 #include <torch/nn/init.h>
 #include <torch/nn/modules/activation.h>
-#include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
 #include <torch/nn/pimpl.h>
 
-#include <concepts>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/model/block_module.hpp>
+#include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <utility>
-#include <vector>
 
 namespace creditlib {
 
@@ -90,62 +87,34 @@ class ViTMiniBlockImpl : public torch::nn::Module {
 };
 TORCH_MODULE(ViTMiniBlock);
 
-class ViTMiniImpl : public torch::nn::Module {
+class ViTMiniImpl : public BlockModule<ViTMiniImpl, ViTMiniOptions> {
  public:
-  explicit ViTMiniImpl(const ViTMiniOptions& options)
-      : options_(checked(options)), tokens_(1 + (options.image / options.patch) * (options.image / options.patch)) {
+  explicit ViTMiniImpl(const ViTMiniOptions& options) : BlockModule(checked(options)) {
     using namespace torch::nn;
-    patch_embed_ = register_module(
+    const auto tokens = 1 + (options.image / options.patch) * (options.image / options.patch);
+    patch_embed_ = register_embed(
         "patch_embed", Conv2d(Conv2dOptions(options.channels, options.width, options.patch).stride(options.patch)));
-    cls_token_ = register_parameter("cls_token", torch::empty({1, 1, options.width}).normal_(0, 0.02));
-    pos_embed_ = register_parameter("pos_embed", torch::empty({1, tokens_, options.width}).normal_(0, 0.02));
-    blocks_ = register_module("blocks", ModuleList());
-    for (std::int64_t l = 0; l < options.blocks; ++l) blocks_->push_back(ViTMiniBlock(options));
-    out_ln_ = register_module("out_ln", LayerNorm(LayerNormOptions({options.width})));
-    out_head_ = register_module("out_head", Linear(options.width, options.classes));
+    cls_token_ = register_embed("cls_token", torch::empty({1, 1, options.width}).normal_(0, 0.02));
+    pos_embed_ = register_embed("pos_embed", torch::empty({1, tokens, options.width}).normal_(0, 0.02));
+    for (std::int64_t l = 0; l < options.blocks; ++l) register_block(ViTMiniBlock(options));
+    out_ln_ = register_readout("out_ln", LayerNorm(LayerNormOptions({options.width})));
+    out_head_ = register_readout("out_head", Linear(options.width, options.classes));
+    set_shapes(Shapes(static_cast<std::size_t>(options.blocks) + 1, {tokens, options.width}), options.classes);
   }
-
-  const ViTMiniOptions& options() const { return options_; }
-  std::int64_t blocks() const { return options_.blocks; }
-  std::int64_t classes() const { return options_.classes; }
-  std::vector<std::int64_t> hidden_shape(std::int64_t) const { return {tokens_, options_.width}; }
 
   /// Maps images (B, channels, image, image) to tokens (B, N, d): the class token, then the patches row by row, with
   /// positions added.
   torch::Tensor embed(const torch::Tensor& x) {
-    if (x.dim() != 4 || x.size(1) != options_.channels || x.size(2) != options_.image || x.size(3) != options_.image) {
-      detail::fail("ViTMini: the input is ", detail::shape_text(x.sizes()), ", expected (B, ", options_.channels, ", ",
-                   options_.image, ", ", options_.image, ") (ViTMiniOptions::channels and ::image).");
+    const auto channels = options().channels, image = options().image;
+    if (x.dim() != 4 || x.size(1) != channels || x.size(2) != image || x.size(3) != image) {
+      detail::fail("ViTMini: the input is ", detail::shape_text(x.sizes()), ", expected (B, ", channels, ", ", image,
+                   ", ", image, ") (ViTMiniOptions::channels and ::image).");
     }
     const auto patches = patch_embed_(x).flatten(2).transpose(1, 2);
     return at::cat({cls_token_.expand({x.size(0), -1, -1}), patches}, 1) + pos_embed_;
   }
-  torch::Tensor block(std::int64_t l, const torch::Tensor& h) {
-    return blocks_[static_cast<std::size_t>(l)]->as<ViTMiniBlockImpl>()->forward(h);
-  }
   torch::Tensor join(std::int64_t, const torch::Tensor& h, const torch::Tensor& f) { return h + f; }
   torch::Tensor readout(const torch::Tensor& h) { return out_head_(out_ln_(h.select(1, 0))); }
-  /// The logits, (B, C).
-  torch::Tensor forward(const torch::Tensor& x) {
-    auto h = embed(x);
-    for (std::int64_t l = 0; l < options_.blocks; ++l) h = join(l, h, block(l, h));
-    return readout(h);
-  }
-
-  std::vector<torch::Tensor> embed_parameters() const {
-    auto parameters = patch_embed_->parameters();
-    parameters.push_back(cls_token_);
-    parameters.push_back(pos_embed_);
-    return parameters;
-  }
-  std::vector<torch::Tensor> block_parameters(std::int64_t l) const {
-    return blocks_->ptr(static_cast<std::size_t>(l))->parameters();
-  }
-  std::vector<torch::Tensor> readout_parameters() const {
-    auto parameters = out_ln_->parameters();
-    for (auto& parameter : out_head_->parameters()) parameters.push_back(parameter);
-    return parameters;
-  }
 
  private:
   static ViTMiniOptions checked(const ViTMiniOptions& options) {
@@ -167,11 +136,8 @@ class ViTMiniImpl : public torch::nn::Module {
     return options;
   }
 
-  ViTMiniOptions options_;
-  std::int64_t tokens_;
   torch::nn::Conv2d patch_embed_ = nullptr;
   torch::Tensor cls_token_, pos_embed_;
-  torch::nn::ModuleList blocks_ = nullptr;
   torch::nn::LayerNorm out_ln_ = nullptr;
   torch::nn::Linear out_head_ = nullptr;
 };
@@ -190,12 +156,6 @@ class ViTMiniImpl : public torch::nn::Module {
 ///   out_head.*.
 /// - Throws Error for invalid sizes (such as heads that do not divide the width, or patches that do not tile the image)
 ///   and for an input of another shape.
-class ViTMini : public torch::nn::ModuleHolder<ViTMiniImpl> {
- public:
-  explicit ViTMini(const ViTMiniOptions& options) : ModuleHolder(std::make_shared<ViTMiniImpl>(options)) {}
-  /// Holds `module`, or none for nullptr. A template, because otherwise ViTMini({}) would hold no module.
-  template <std::convertible_to<std::shared_ptr<ViTMiniImpl>> Pointer>
-  ViTMini(Pointer module) : ModuleHolder(std::shared_ptr<ViTMiniImpl>(std::move(module))) {}
-};
+using ViTMini = ModelHolder<ViTMiniImpl>;
 
 }  // namespace creditlib

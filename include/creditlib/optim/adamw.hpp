@@ -5,8 +5,9 @@
 
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
-#include <creditlib/optim/detail/learning_rate.hpp>
+#include <creditlib/optim/detail/buckets.hpp>
 #include <creditlib/optim/detail/optimizer_parameters.hpp>
+#include <utility>
 #include <vector>
 
 namespace creditlib::optim {
@@ -24,20 +25,32 @@ class AdamW {
     /// Keeps the rate in a float32 tensor on the CPU too, as always on CUDA: for comparisons with CUDA.
     bool lr_in_tensor = false;
   };
+  static constexpr bool graphable = true;  ///< a CUDA graph can hold step()
 
-  AdamW(std::vector<torch::Tensor> parameters, const Options& options)
-      : parameters_(std::move(parameters)),
+  AdamW(const std::vector<torch::Tensor>& parameters, const Options& options)
+      : AdamW(detail::alike(parameters, options.lr, options.weight_decay), options) {}
+  explicit AdamW(const std::vector<torch::Tensor>& parameters) : AdamW(parameters, Options{}) {}
+  /// With a rate and a decay per parameter, instead of those of the options.
+  AdamW(const std::vector<TrainedParameter>& parameters, const Options& options)
+      : parameters_(detail::tensors_of(parameters)),
         options_(options),
-        lr_(options.lr, parameters_, options.lr_in_tensor),
+        buckets_(detail::make_buckets(parameters, options.lr_in_tensor)),
         means_(detail::zeros_like(parameters_)),
         squares_(detail::zeros_like(parameters_)) {
     for (const auto& parameter : parameters_)
       steps_.push_back(torch::zeros({}, parameter.options().dtype(torch::kFloat32)));
   }
-  explicit AdamW(std::vector<torch::Tensor> parameters) : AdamW(std::move(parameters), Options{}) {}
 
-  void set_lr(double lr) { lr_.set(lr); }
-  double lr() const { return lr_.value(); }
+  /// The rate of every parameter.
+  void set_lr(double lr) {
+    for (auto& bucket : buckets_) bucket.lr.set(lr);
+  }
+  /// Each parameter's own rate times this factor.
+  void set_rate(double factor) {
+    for (auto& bucket : buckets_) bucket.lr.set(bucket.base_lr * factor);
+  }
+  /// The rate of the first parameter.
+  double lr() const { return buckets_.empty() ? options_.lr : buckets_.front().lr.value(); }
 
   /// One step with each parameter's .grad(); a parameter without one is left unchanged. Does not wait for the device.
   ///
@@ -45,22 +58,8 @@ class AdamW {
   void step() {
     detail::translated([&] {
       const torch::NoGradGuard no_grad;
-      std::vector<torch::Tensor> parameters, gradients, means, squares, steps;
-      for (std::size_t i = 0; i < parameters_.size(); ++i) {
-        auto gradient = detail::aligned_gradient(parameters_[i]);
-        if (!gradient.defined()) continue;
-        parameters.push_back(parameters_[i]);
-        gradients.push_back(std::move(gradient));
-        means.push_back(means_[i]);
-        squares.push_back(squares_[i]);
-        steps.push_back(steps_[i]);
-      }
-      if (parameters.empty()) return;
-      count(steps);
-      lr_.pass_to([&](const auto& lr) {
-        at::_fused_adamw_(parameters, gradients, means, squares, {}, steps, lr, options_.beta1, options_.beta2,
-                          options_.weight_decay, options_.eps, /*amsgrad=*/false, /*maximize=*/false);
-      });
+      const auto gradients = detail::aligned_gradients(parameters_);
+      for (const auto& bucket : buckets_) update(bucket, gradients);
     });
   }
 
@@ -74,6 +73,24 @@ class AdamW {
   }
 
  private:
+  void update(const detail::Bucket& bucket, const std::vector<torch::Tensor>& all_gradients) {
+    std::vector<torch::Tensor> parameters, gradients, means, squares, steps;
+    for (const auto i : bucket.members) {
+      if (!all_gradients[i].defined()) continue;
+      parameters.push_back(parameters_[i]);
+      gradients.push_back(all_gradients[i]);
+      means.push_back(means_[i]);
+      squares.push_back(squares_[i]);
+      steps.push_back(steps_[i]);
+    }
+    if (parameters.empty()) return;
+    count(steps);
+    bucket.lr.pass_to([&](const auto& lr) {
+      at::_fused_adamw_(parameters, gradients, means, squares, {}, steps, lr, options_.beta1, options_.beta2,
+                        bucket.weight_decay, options_.eps, /*amsgrad=*/false, /*maximize=*/false);
+    });
+  }
+
   /// Adds 1 to each; on the CPU without LibTorch's dispatch, which would take a tenth of the update's time.
   static void count(std::vector<torch::Tensor>& steps) {
     if (!steps.front().is_cpu()) return at::_foreach_add_(steps, 1);
@@ -82,7 +99,7 @@ class AdamW {
 
   std::vector<torch::Tensor> parameters_;
   Options options_;
-  detail::LearningRate lr_;
+  std::vector<detail::Bucket> buckets_;
   std::vector<torch::Tensor> means_, squares_, steps_;
 };
 

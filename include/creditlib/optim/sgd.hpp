@@ -5,8 +5,9 @@
 
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
-#include <creditlib/optim/detail/learning_rate.hpp>
+#include <creditlib/optim/detail/buckets.hpp>
 #include <creditlib/optim/detail/optimizer_parameters.hpp>
+#include <utility>
 #include <vector>
 
 namespace creditlib::optim {
@@ -22,16 +23,28 @@ class SGD {
     /// Keeps the rate in a float32 tensor on the CPU too, as always on CUDA: for comparisons with CUDA.
     bool lr_in_tensor = false;
   };
+  static constexpr bool graphable = true;  ///< a CUDA graph can hold step()
 
-  SGD(std::vector<torch::Tensor> parameters, const Options& options)
-      : parameters_(std::move(parameters)),
+  SGD(const std::vector<torch::Tensor>& parameters, const Options& options)
+      : SGD(detail::alike(parameters, options.lr, options.weight_decay), options) {}
+  explicit SGD(const std::vector<torch::Tensor>& parameters) : SGD(parameters, Options{}) {}
+  /// With a rate and a decay per parameter, instead of those of the options.
+  SGD(const std::vector<TrainedParameter>& parameters, const Options& options)
+      : parameters_(detail::tensors_of(parameters)),
         options_(options),
-        lr_(options.lr, parameters_, options.lr_in_tensor),
+        buckets_(detail::make_buckets(parameters, options.lr_in_tensor)),
         velocities_(detail::zeros_like(parameters_)) {}
-  explicit SGD(std::vector<torch::Tensor> parameters) : SGD(std::move(parameters), Options{}) {}
 
-  void set_lr(double lr) { lr_.set(lr); }
-  double lr() const { return lr_.value(); }
+  /// The rate of every parameter.
+  void set_lr(double lr) {
+    for (auto& bucket : buckets_) bucket.lr.set(lr);
+  }
+  /// Each parameter's own rate times this factor.
+  void set_rate(double factor) {
+    for (auto& bucket : buckets_) bucket.lr.set(bucket.base_lr * factor);
+  }
+  /// The rate of the first parameter.
+  double lr() const { return buckets_.empty() ? options_.lr : buckets_.front().lr.value(); }
 
   /// One step with each parameter's .grad(); a parameter without one is left unchanged. Does not wait for the device.
   ///
@@ -39,21 +52,8 @@ class SGD {
   void step() {
     detail::translated([&] {
       const torch::NoGradGuard no_grad;
-      std::vector<torch::Tensor> parameters, gradients, velocities;
-      for (std::size_t i = 0; i < parameters_.size(); ++i) {
-        auto gradient = detail::aligned_gradient(parameters_[i]);
-        if (!gradient.defined()) continue;
-        parameters.push_back(parameters_[i]);
-        gradients.push_back(std::move(gradient));
-        if (options_.momentum != 0) velocities.push_back(velocities_[i]);  // without momentum the kernel takes none
-      }
-      if (parameters.empty()) return;
-      // Velocities start at 0, so the first step needs no special case.
-      lr_.pass_to([&](const auto& lr) {
-        at::_fused_sgd_(parameters, gradients, velocities, options_.weight_decay, options_.momentum, lr,
-                        /*dampening=*/0,
-                        /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false);
-      });
+      const auto gradients = detail::aligned_gradients(parameters_);
+      for (const auto& bucket : buckets_) update(bucket, gradients);
     });
   }
 
@@ -61,9 +61,25 @@ class SGD {
   NamedTensors named_tensors() const { return numbered("velocity", velocities_); }
 
  private:
+  void update(const detail::Bucket& bucket, const std::vector<torch::Tensor>& all_gradients) {
+    std::vector<torch::Tensor> parameters, gradients, velocities;
+    for (const auto i : bucket.members) {
+      if (!all_gradients[i].defined()) continue;
+      parameters.push_back(parameters_[i]);
+      gradients.push_back(all_gradients[i]);
+      if (options_.momentum != 0) velocities.push_back(velocities_[i]);  // without momentum the kernel takes none
+    }
+    if (parameters.empty()) return;
+    // Velocities start at 0, so the first step needs no special case.
+    bucket.lr.pass_to([&](const auto& lr) {
+      at::_fused_sgd_(parameters, gradients, velocities, bucket.weight_decay, options_.momentum, lr, /*dampening=*/0,
+                      /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false);
+    });
+  }
+
   std::vector<torch::Tensor> parameters_;
   Options options_;
-  detail::LearningRate lr_;
+  std::vector<detail::Bucket> buckets_;
   std::vector<torch::Tensor> velocities_;
 };
 

@@ -3,15 +3,20 @@
 
 #include <torch/types.h>
 
+#include <creditlib/progress.hpp>
 #include <creditlib/trainer_options.hpp>
-#include <cstdint>
 #include <vector>
 
 namespace creditlib::detail {
 
 /// What a graphed step needs of a trainer's inside; a friend of the trainers.
 struct TrainerAccess {
-  /// A step without the observer.
+  /// What must happen on the host before a step.
+  template <class Trainer>
+  static void begin_step(Trainer& trainer) {
+    trainer.begin_step();
+  }
+  /// A step without that and the observer.
   template <class Trainer>
   static StepResult step(Trainer& trainer, const torch::Tensor& x, const torch::Tensor& y) {
     return trainer.unobserved_step(x, y);
@@ -21,8 +26,20 @@ struct TrainerAccess {
     trainer.observer_.after_step(trainer, x, y);
   }
   template <class Trainer>
-  static void set_steps(Trainer& trainer, std::int64_t steps) {
-    trainer.training_.set_steps(steps);
+  static const Progress& progress(const Trainer& trainer) {
+    return trainer.training_.progress();
+  }
+  template <class Trainer>
+  static void set_progress(Trainer& trainer, const Progress& progress) {
+    trainer.training_.set_progress(progress);
+  }
+  template <class Trainer>
+  static void count_step(Trainer& trainer) {
+    trainer.training_.count_step();
+  }
+  template <class Trainer>
+  static bool graphable(const Trainer& trainer) {
+    return trainer.training_.graphable();
   }
   /// The next step makes its buffers anew.
   template <class Trainer>

@@ -1,23 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <creditlib/detail/assignable.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/scope/untouched.hpp>
+#include <creditlib/trace.hpp>
 #include <creditlib/trainer/observer.hpp>
 #include <creditlib/trainer/passes.hpp>
 #include <creditlib/trainer/training.hpp>
+#include <creditlib/trainer/update.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <utility>
+#include <vector>
 
 namespace creditlib::detail {
 
 struct TrainerAccess;  // creditlib/trainer/access.hpp
 
-/// What LocalTrainer and BackpropTrainer share. Derived, the trainer, has the algorithm: `unobserved_step(x, y)`; and
-/// what a checkpoint keeps beyond the model and its optimizer: `own_tensors()` and `own_generators()`.
+/// What one batch comes to, before the update.
+struct BatchOutcome {
+  StepResult result;
+  std::vector<torch::Tensor> gradients;  ///< in the order of the model's parameters(), not clipped
+  Trace trace = {};                      ///< what after_update is to see
+};
+
+/// What LocalTrainer and BackpropTrainer share. Derived, the trainer, has the algorithm, `outcome_of(x, y)` and
+/// `after_update(trace)`, and what a checkpoint keeps beyond the model and its optimizer: `own_tensors()` and
+/// `own_generators()`.
 template <class Derived, class Model, class Objective>
 class TrainerBase {
  public:
@@ -28,9 +41,41 @@ class TrainerBase {
 
   /// One training step on the batch x (B, ...), y (B).
   StepResult step(const torch::Tensor& x, const torch::Tensor& y) {
-    auto result = derived().unobserved_step(x, y);
+    begin_step();
+    auto result = unobserved_step(x, y);
     observer_.after_step(derived(), x, y);
     return result;
+  }
+
+  // ---- A loop of your own: backward as often as you like, your optimizer's step, end_step ----
+
+  /// A step without its update: forward, credit and the sources' learning. Adds the step's gradients to the parameters'
+  /// .grad(), as loss.backward() does; running statistics move. Each call's gradients are clipped on their own.
+  StepResult backward(const torch::Tensor& x, const torch::Tensor& y) {
+    return stepped(x, y, [&] {
+      auto taken = training_.take_gradients();
+      try {
+        auto outcome = derived().outcome_of(x, y);
+        training_.accumulate(taken, std::move(outcome.gradients));
+        pending_ = {x, y, std::move(outcome.trace)};
+        return outcome.result;
+      } catch (...) {
+        training_.put_back(std::move(taken));
+        throw;
+      }
+    });
+  }
+  /// The parameters have been updated: counts the step, and shows the update to the credit source, with the trace of the
+  /// last backward.
+  void end_step() {
+    const auto last = translated([&] {
+      if (!pending_) fail("end_step: there was no backward since the last step; call backward(x, y) first.");
+      auto pending = *std::exchange(pending_, std::nullopt);
+      training_.count_step();
+      derived().after_update(pending.trace);
+      return pending;
+    });
+    observer_.after_step(derived(), last.x, last.y);
   }
 
   /// Calls `look(trainer, x, y)` after every `every`-th step of the run with that step's batch: for diagnostics. Its
@@ -42,29 +87,49 @@ class TrainerBase {
 
   /// Ends an epoch: advances the learning rate and the schedule.
   void end_epoch() { training_.end_epoch(); }
+  /// Tells a rate such as rate::ReduceOnPlateau how training goes: a validation loss, say. Throws Error if the rate takes
+  /// no reports.
+  void report(double value) {
+    translated([&] { training_.report(value); });
+  }
 
-  /// Writes all state, completely or not at all: model, optimizer, credit source, epoch and step, the trainer's generators.
+  /// From now on norms() has the norms of the last step's gradients, before and after clipping.
+  void track_norms(bool on = true) { training_.track_norms(on); }
+  /// Throws Error if they are not tracked, or there was no step since.
+  const GradientNorms& norms() const {
+    if (!training_.norms()) fail("norms: there are none; call track_norms() before the step.");
+    return *training_.norms();
+  }
+
+  /// Writes all state, completely or not at all: model, optimizer, rate, credit source, epoch and step, the trainer's
+  /// generators. Throws Error between backward and end_step: .grad() is not in a checkpoint.
   void save(const std::filesystem::path& path) const {
-    translated([&] { training_.save(path, derived().own_tensors(), derived().own_generators()); });
+    translated([&] {
+      refuse_pending("save");
+      training_.save(path, derived().own_tensors(), derived().own_generators());
+    });
   }
   /// Reads what save wrote for a trainer of the same model and kinds of parts; the options stay this trainer's.
   void load(const std::filesystem::path& path) {
-    translated([&] { training_.load(path, derived().own_tensors(), derived().own_generators()); });
+    translated([&] {
+      training_.load(path, derived().own_tensors(), derived().own_generators());
+      pending_.reset();
+    });
   }
 
   Model& model() { return training_.model(); }
   const Model& model() const { return training_.model(); }
   const TrainerOptions& options() const { return training_.options(); }
-  std::int64_t epoch() const { return training_.epoch(); }
-  std::int64_t steps() const { return training_.steps(); }
-  /// The learning rate of the present epoch.
+  std::int64_t epoch() const { return training_.progress().epoch; }
+  std::int64_t steps() const { return training_.progress().step; }
+  /// The learning rate of the next step; with factors per part or group, that of a factor of 1 or of the first group.
   double rate() const { return training_.rate(); }
   /// How steps are computed: Path::ClosedForm or Path::Generic.
   Path path() const { return passes_.path(); }
 
  protected:
-  TrainerBase(Model model, const TrainerOptions& options, Objective objective) try
-      : training_(std::move(model), options),
+  TrainerBase(Model model, const TrainerOptions& options, UpdatePolicies policies, Objective objective) try
+      : training_(std::move(model), options, std::move(policies)),
         passes_(training_.model(), options, training_.parameters()),
         objective_(std::move(objective)) {
   } catch (...) {
@@ -76,7 +141,7 @@ class TrainerBase {
   template <class Action>
   auto previewed(const torch::Tensor& x, const torch::Tensor& y, const Action& action) {
     return translated([&] {
-      training_.check_batch(objective_, x, y);
+      training_.check_batch(*objective_, x, y);
       const scope::Untouched untouched(*model(), training_.device());
       return action();
     });
@@ -86,7 +151,7 @@ class TrainerBase {
   template <class Action>
   StepResult stepped(const torch::Tensor& x, const torch::Tensor& y, const Action& action) {
     return translated([&] {
-      training_.check_batch(objective_, x, y);
+      training_.check_batch(*objective_, x, y);
       const scope::RestoredTensors running_statistics(training_.buffers(), scope::Restore::OnError);
       return action();
     });
@@ -95,21 +160,47 @@ class TrainerBase {
   StepResult summary(const torch::Tensor& loss, const torch::Tensor& logits, const torch::Tensor& target) const {
     const torch::NoGradGuard no_grad;
     StepResult result{loss.detach(), torch::zeros({}, logits.options().dtype(torch::kInt64))};
-    if constexpr (CountsCorrect<Objective>) result.correct = objective_.correct(logits.detach(), target);
+    if constexpr (CountsCorrect<Objective>) result.correct = objective_->correct(logits.detach(), target);
     return result;
   }
 
   Training<Model> training_;
   Passes<Model> passes_;
-  Objective objective_;
+  Assignable<Objective> objective_;
 
  private:
   friend struct TrainerAccess;
+
+  /// A backward that waits for its end_step.
+  struct Pending {
+    torch::Tensor x, y;
+    Trace trace;
+  };
+
+  void refuse_pending(const char* what) const {
+    if (pending_) fail(what, ": backward was called; update the parameters and call end_step() first.");
+  }
+  /// What a step does on the host alone.
+  void begin_step() {
+    translated([&] {
+      refuse_pending("step");
+      training_.begin_step();
+    });
+  }
+  StepResult unobserved_step(const torch::Tensor& x, const torch::Tensor& y) {
+    return stepped(x, y, [&] {
+      auto outcome = derived().outcome_of(x, y);
+      training_.apply(std::move(outcome.gradients));
+      derived().after_update(outcome.trace);
+      return outcome.result;
+    });
+  }
 
   Derived& derived() { return static_cast<Derived&>(*this); }
   const Derived& derived() const { return static_cast<const Derived&>(*this); }
 
   Observer<Derived> observer_;
+  std::optional<Pending> pending_;
 };
 
 }  // namespace creditlib::detail

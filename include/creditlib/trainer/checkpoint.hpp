@@ -11,7 +11,9 @@
 #include <creditlib/named_tensors.hpp>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -73,35 +75,65 @@ inline std::map<std::string, torch::Tensor> load_tensors(const std::filesystem::
   return named;
 }
 
+/// A state that is read as a whole, not copied into: `read` throws, and has changed nothing, if it cannot.
+struct SerializedState {
+  std::string name;
+  std::function<void(const torch::Tensor&)> read;
+};
+
 /// Copies a checkpoint's tensors in place into a trainer's, after it has made sure that all of them fit: nothing is
-/// half done. `required` are matched by name and shape, and nothing else may be in the file.
-inline void restore_tensors(const std::filesystem::path& path, const NamedTensors& required) {
+/// half done. `required` are matched by name and shape, and nothing else may be in the file but `added`, which earlier
+/// versions did not write: they become 0 if they are missing; and `state`, if there is one.
+inline void restore_tensors(const std::filesystem::path& path, const NamedTensors& required,
+                            const NamedTensors& added = {}, const std::optional<SerializedState>& state = {}) {
+  const char* const other = "; it is of another model, credit source, optimizer or rate.";
   const auto saved = load_tensors(path);
   std::set<std::string> known;
-  for (const auto& [name, tensor] : required) {
+  const auto require = [&](const std::string& name) {
     known.insert(name);
-    if (!saved.contains(name))
-      fail("Checkpoint ", path.string(), " has no ", name, "; it is of another model or another credit source.");
-  }
+    if (!saved.contains(name)) fail("Checkpoint ", path.string(), " has no ", name, other);
+  };
+  for (const auto& [name, tensor] : required) require(name);
+  for (const auto& [name, tensor] : added) known.insert(name);
+  if (state) require(state->name);
   for (const auto& [name, tensor] : saved) {
     if (!known.contains(name)) {
-      fail("Checkpoint ", path.string(), " has ", name,
-           ", which the trainer does not have; it is of another model or another credit source.");
+      fail("Checkpoint ", path.string(), " has ", name, ", which the trainer does not have", other);
     }
   }
-  for (const auto& [name, tensor] : required) {
+  const auto check_fit = [&](const std::string& name, const torch::Tensor& tensor) {
     const auto& found = saved.at(name);
     if (found.sizes() != tensor.sizes()) {
       fail("Checkpoint ", path.string(), " has ", name, " as ", shape_text(found.sizes()), ", the trainer as ",
-           shape_text(tensor.sizes()), "; it is of another model or another credit source.");
+           shape_text(tensor.sizes()), other);
     }
     if (found.is_floating_point() != tensor.is_floating_point()) {
       fail("Checkpoint ", path.string(), " has ", name, " as ", tensor_text(found), ", the trainer as ",
            tensor_text(tensor), ".");
     }
+  };
+  for (const auto& [name, tensor] : required) check_fit(name, tensor);
+  for (const auto& [name, tensor] : added) {
+    if (saved.contains(name)) check_fit(name, tensor);
+  }
+  if (state) {
+    try {
+      state->read(saved.at(state->name));
+    } catch (const std::exception& error) {
+      const std::string reason = error.what();
+      fail("Checkpoint ", path.string(), " has ", state->name, ", which the trainer cannot read", other, " (",
+           reason.substr(0, reason.find('\n')), ")");
+    }
   }
   const torch::NoGradGuard no_grad;
   for (const auto& [name, tensor] : required) torch::Tensor(tensor).copy_(saved.at(name));
+  for (const auto& [name, tensor] : added) {
+    if (saved.contains(name)) {
+      torch::Tensor(tensor).copy_(saved.at(name));
+    } else {
+      torch::Tensor(tensor).zero_();
+    }
+  }
 }
 
 }  // namespace creditlib::detail

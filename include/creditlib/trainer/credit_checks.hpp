@@ -12,15 +12,16 @@
 /// Checks of what credit sources return.
 namespace creditlib::detail {
 
-/// Throws Error, naming the source, unless there is one credit per hidden state, each of a shape, dtype and device that fit. a_0 may be
-/// undefined.
-inline void check_credits(const std::string& source, const std::vector<torch::Tensor>& credits, const Trace& trace) {
+/// Throws Error, naming the source, unless there is one credit per hidden state, each of a shape, dtype and device that
+/// fit. a_0 may be undefined; without an embed it may be anything, as it is not read.
+inline void check_credits(const std::string& source, const std::vector<torch::Tensor>& credits, const Trace& trace,
+                          bool embed) {
   if (credits.size() != trace.hidden.size()) {
     fail(source, " gave ", credits.size(), " credits, expected ", trace.hidden.size(), ": one for each of h_0..h_L.");
   }
   for (std::size_t l = 0; l < credits.size(); ++l) {
     const auto &a = credits[l], &output = l == 0 ? trace.hidden[0] : trace.branch[l - 1];
-    if (l == 0 && !a.defined()) continue;
+    if (l == 0 && (!embed || !a.defined())) continue;
     bool fits = a.defined() && a.dim() == output.dim() && a.size(0) == output.size(0) &&
                 a.scalar_type() == output.scalar_type() && a.device() == output.device();
     for (std::int64_t d = 1; fits && d < a.dim(); ++d) fits = a.size(d) == output.size(d) || a.size(d) == 1;
@@ -41,7 +42,7 @@ void check_factored_credits(const std::vector<FactoredCredit>& credits, Model& m
   const auto batch = trace.error.size(0);
   for (std::size_t l = 0; l < states; ++l) {
     const auto& [left, right, scale] = credits[l];
-    if (l == 0 && !left.defined()) continue;
+    if (l == 0 && (!left.defined() || !has_embed(model))) continue;
     const auto features = elements(model->hidden_shape(static_cast<std::int64_t>(l)));
     const auto fits = [&](const torch::Tensor& factor, std::int64_t rows) {
       return factor.defined() && factor.dim() == 2 && factor.size(0) == rows &&

@@ -3,6 +3,7 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
+#include <creditlib/detail/assignable.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/factored_credit.hpp>
@@ -33,7 +34,7 @@ class LocalLosses {
   std::vector<torch::Tensor> normalized(std::vector<torch::Tensor> credits) const {
     const torch::NoGradGuard no_grad;
     for (auto& a : credits) {
-      if (a.defined()) a = normalizer_(a).detach();
+      if (a.defined()) a = (*normalizer_)(a).detach();
     }
     return credits;
   }
@@ -69,8 +70,8 @@ class LocalLosses {
   OutputGradients from_factors(const std::vector<FactoredCredit>& credits, bool only_factors) const {
     const auto sizes = [](const FactoredCredit& a) { return std::vector{a.left.size(0), a.right.size(0)}; };
     const auto gradient = [&](const FactoredCredit& a, double multiple) -> OutputGradient {
-      if (a.saves_work() || only_factors) return {{}, normalizer_.factored(a).scaled(multiple)};
-      return {normalizer_(a.dense()) * multiple, {}};
+      if (a.saves_work() || only_factors) return {{}, normalizer_->factored(a).scaled(multiple)};
+      return {(*normalizer_)(a.dense()) * multiple, {}};
     };
     OutputGradients from;
     if (credits[0].defined()) {
@@ -85,11 +86,11 @@ class LocalLosses {
   /// dL/df of the local loss, shape of f.
   torch::Tensor output_gradient(const torch::Tensor& f, const torch::Tensor& a) const {
     if constexpr (HasOutputGradient<LocalLoss>) {
-      return loss_.output_gradient(f, a);
+      return loss_->output_gradient(f, a);
     } else {
       const torch::AutoGradMode grad(true);
       const auto leaf = f.detach().requires_grad_();
-      const torch::Tensor loss = loss_(leaf, a);
+      const torch::Tensor loss = (*loss_)(leaf, a);
       if (loss.dim() != 0) {
         fail("The local loss is ", tensor_text(loss), ", expected a scalar: the mean over the batch.");
       }
@@ -100,22 +101,22 @@ class LocalLosses {
 
   std::optional<double> multiple_of_credit(const std::vector<std::int64_t>& sizes) const {
     if constexpr (MultipleOfCreditFromSizes<LocalLoss>) {
-      return loss_.multiple_of_credit(torch::IntArrayRef(sizes));
+      return loss_->multiple_of_credit(torch::IntArrayRef(sizes));
     } else {  // the deprecated form, which takes f for its sizes
-      return loss_.multiple_of_credit(torch::empty(sizes, torch::TensorOptions(torch::kMeta)));
+      return loss_->multiple_of_credit(torch::empty(sizes, torch::TensorOptions(torch::kMeta)));
     }
   }
 
   InnerProduct embed_loss() const {
     if constexpr (HasEmbedLoss<LocalLoss>) {
-      return loss_.embed_loss();
+      return loss_->embed_loss();
     } else {
       return {};
     }
   }
 
-  Normalizer normalizer_;
-  LocalLoss loss_;
+  Assignable<Normalizer> normalizer_;
+  Assignable<LocalLoss> loss_;
 };
 
 }  // namespace creditlib::detail

@@ -103,9 +103,21 @@ consteval bool credit_is_sound() {
   }
 }
 
+template <bool fits>
+consteval bool fits_a_kind() {
+  static_assert(
+      fits,
+      "creditlib: this policy fits no kind. A schedule has weights(progress), a normalizer is callable as "
+      "Tensor(Tensor), a local loss as Tensor(Tensor f, Tensor a), an objective has loss, error and check, an "
+      "optimizer has bind(std::vector<TrainedParameter>), a rate is callable as double(const Progress&), a "
+      "clip as void(std::vector<Tensor>&, const ParameterParts&); all const");
+  return fits;
+}
+
 template <class S, std::size_t Sources>
 consteval bool schedule_is_sound() {
-  static_assert(holds(GivesWeights<S>),
+  constexpr bool meant = fits_a_kind < GivesWeights<S> || names_weights < S >> ();  // the first place takes any policy
+  static_assert(holds(GivesWeights<S>) || !meant,
                 "creditlib: a schedule needs `std::array<double, N> weights(const creditlib::Progress&) const`, one "
                 "weight per credit source");
   constexpr bool fits = !GivesWeights<S> || weight_count<S>() == Sources;

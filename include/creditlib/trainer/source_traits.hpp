@@ -17,6 +17,7 @@ struct SourceTraits {
   static constexpr std::size_t count = 1;
   using State = CreditState<Credit, Model>;
   static constexpr bool gives_factors = GivesFactors<State, Model>;
+  static constexpr bool sees_updates = SeesUpdates<State, Model>;
   static constexpr bool reads_error_only =
       gives_factors && ReadsErrorOnly<State> && !Learns<State, Model> && !SeesUpdates<State, Model>;
 
@@ -42,6 +43,7 @@ struct SourceTraits<Mix<First, Second>, Model> {
   using B = SourceTraits<Second, Model>;
   static constexpr std::size_t count = 2;
   static constexpr bool gives_factors = A::gives_factors || B::gives_factors;
+  static constexpr bool sees_updates = A::sees_updates || B::sees_updates;
   static constexpr bool reads_error_only = A::reads_error_only && B::reads_error_only;
   struct State {
     typename A::State first;

@@ -41,15 +41,16 @@ class Sources {
     return any;
   }
 
-  /// The mixed credits of the sources that have a weight, before the normalizer.
+  /// The mixed credits of the sources that have a weight, before the normalizer; a_0 only if there is an embed to train.
   std::vector<torch::Tensor> credit(Model& model, const Trace& trace, const Mixing<count>& now) {
     const torch::NoGradGuard no_grad;
     std::vector<torch::Tensor> mixed;
-    const bool alone = now.active() == 1;
+    const bool alone = now.active() == 1, embed = has_embed(model);
     each(trace, [&](std::size_t i, auto& state, const Trace& seen) {
       if (now.weights[i] == 0) return;
       auto credits = state.credit(model, seen);
-      check_credits(name(i), credits, trace);
+      check_credits(name(i), credits, trace, embed);
+      if (!embed) credits[0].reset();
       if (alone) {
         mixed = std::move(credits);
       } else {
@@ -99,6 +100,8 @@ class Sources {
       }
     });
   }
+
+  static constexpr bool sees_updates = Traits::sees_updates;
 
   /// Shows the sources the update that was made.
   void after_step(Model& model, const Trace& trace) {

@@ -1,35 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cmath>
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/network/detail/parameter_parts.hpp>
-#include <creditlib/optim/adamw.hpp>
-#include <creditlib/optim/clip.hpp>
-#include <creditlib/optim/rate.hpp>
-#include <creditlib/optim/sgd.hpp>
 #include <creditlib/trainer/checkpoint.hpp>
+#include <creditlib/trainer/update.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <filesystem>
-#include <numeric>
+#include <limits>
+#include <memory>
+#include <optional>
 #include <utility>
-#include <variant>
 #include <vector>
 
 namespace creditlib::detail {
 
-/// What local training and back-propagation share: the model and its parts, one optimizer, the rate, epoch and step,
-/// checkpoints.
+/// What local training and back-propagation share: the model and its parts, the optimizer, the rate and the clip, epoch
+/// and step, checkpoints.
 template <class Model>
 class Training {
  public:
-  Training(Model model, const TrainerOptions& options)
-      : options_(checked(options)),
-        model_(std::move(model)),
-        parts_(parameter_parts(model_)),
-        optimizer_(make_optimizer()) {
-    set_rate();
+  Training(Model model, const TrainerOptions& options, UpdatePolicies policies)
+      : options_(checked(options)), model_(std::move(model)), parts_(parameter_parts(model_)) {
+    policies = completed(std::move(policies), options_);
+    rate_ = policies.rate();
+    optimizer_ = policies.optimizer(parts_, options_);
+    clip_ = std::move(policies.clip);
+    progress_.epochs = options_.epochs;
+    factor();  // an invalid rate is refused now
   }
 
   Model& model() { return model_; }
@@ -37,14 +38,12 @@ class Training {
   const TrainerOptions& options() const { return options_; }
   torch::Device device() const { return device_; }
   torch::Dtype dtype() const { return dtype_; }
-  std::int64_t epoch() const { return epoch_; }
-  std::int64_t steps() const { return step_; }
+  const Progress& progress() const { return progress_; }
   /// For steps that the device took without the host: CUDA graphs.
-  void set_steps(std::int64_t steps) { step_ = steps; }
-  double rate() const {
-    return std::visit([](const auto& optimizer) { return optimizer.lr(); }, optimizer_);
-  }
-  Progress progress() const { return {epoch_, options_.epochs, step_}; }
+  void set_progress(const Progress& progress) { progress_ = progress; }
+  double rate() const { return optimizer_->lr() * factor(); }
+  void report(double value) { rate_->report(value); }
+  bool graphable() const { return optimizer_->graphable() && !tracks_norms_; }
 
   /// Throws Error, before anything is changed, for a batch or a model that does not fit.
   template <class Objective>
@@ -71,88 +70,172 @@ class Training {
   /// The model's buffers: running statistics, which a forward pass in train mode changes.
   std::vector<torch::Tensor> buffers() const { return has_buffers_ ? model_->buffers() : std::vector<torch::Tensor>{}; }
 
-  /// Gradients in that order, undefined if a parameter is frozen or no gradient reaches it, clipped as the options say.
+  /// Gradients in that order, undefined if a parameter is frozen or no gradient reaches it, clipped.
   std::vector<torch::Tensor> clipped(std::vector<torch::Tensor> gradients) const {
-    if (options_.clip_norm) {
-      for (const auto& group : clip_groups()) optim::clip_norm(gradients, group, *options_.clip_norm);
-    }
+    if (clip_) clip_(gradients, parts_);
     return gradients;
+  }
+
+  /// From now on the norms of each step's gradients are kept, or no longer.
+  void track_norms(bool on) {
+    tracks_norms_ = on;
+    norms_.reset();
+  }
+  const std::optional<GradientNorms>& norms() const { return norms_; }
+
+  /// Sets the rate of the step that comes.
+  void begin_step() {
+    const double now = factor();
+    if (now == 0 && progress_.step > 0 && !said_that_rate_is_0_) {
+      said_that_rate_is_0_ = true;
+      TORCH_WARN("creditlib: the learning rate is 0 in epoch ", progress_.epoch, ", step ", progress_.step,
+                 ", so steps change no parameter (TrainerOptions::epochs is ", progress_.epochs,
+                 "); train for fewer epochs, or give the trainer more of them or another rate.");
+    }
+    if (now != set_factor_) optimizer_->set_rate(now);
+    set_factor_ = now;
   }
 
   /// One optimizer step with these gradients, which the parameters' .grad() hold afterwards.
   void apply(std::vector<torch::Tensor> gradients) {
-    for (std::size_t i = 0; i < gradients.size(); ++i)
-      torch::Tensor(parts_.all[i]).mutable_grad() = std::move(gradients[i]);
-    std::visit([](auto& optimizer) { optimizer.step(); }, optimizer_);
-    ++step_;
+    gradients = recorded(std::move(gradients));
+    for (std::size_t i = 0; i < gradients.size(); ++i) gradient(i) = std::move(gradients[i]);
+    optimizer_->step();
+    count_step();
+  }
+  void count_step() {
+    ++progress_.step;
+    ++progress_.epoch_step;
+  }
+
+  /// What the parameters' .grad() hold; they hold nothing afterwards, so that no pass writes into it.
+  std::vector<torch::Tensor> take_gradients() {
+    std::vector<torch::Tensor> taken;
+    for (std::size_t i = 0; i < parts_.all.size(); ++i) taken.push_back(std::exchange(gradient(i), {}));
+    return taken;
+  }
+  void put_back(std::vector<torch::Tensor> taken) {
+    for (std::size_t i = 0; i < taken.size(); ++i) gradient(i) = std::move(taken[i]);
+  }
+  /// Adds a step's gradients to what was taken.
+  void accumulate(std::vector<torch::Tensor> taken, std::vector<torch::Tensor> gradients) {
+    const torch::NoGradGuard no_grad;
+    gradients = recorded(std::move(gradients));
+    for (std::size_t i = 0; i < taken.size(); ++i) {
+      if (!taken[i].defined()) {
+        taken[i] = std::move(gradients[i]);
+      } else if (gradients[i].defined()) {
+        taken[i].add_(gradients[i]);
+      }
+    }
+    put_back(std::move(taken));
   }
 
   void end_epoch() {
-    ++epoch_;
-    set_rate();
+    ++progress_.epoch;
+    progress_.epoch_step = 0;
   }
 
   /// `extra` and `generators` are the credit source's.
   void save(const std::filesystem::path& path, const NamedTensors& extra,
             const std::vector<torch::Generator>& generators) const {
-    auto [named, counters] = checkpoint(extra, generators);
+    auto [named, added, counters] = checkpoint(extra, generators);
+    named.insert(named.end(), added.begin(), added.end());
+    if (const auto state = optimizer_->serialized(); state.defined()) named.emplace_back(serialized_name, state);
     save_tensors(path, named);
   }
 
   void load(const std::filesystem::path& path, const NamedTensors& extra, std::vector<torch::Generator> generators) {
     check_model_unmoved();
-    auto [named, counters] = checkpoint(extra, generators);
-    restore_tensors(path, named);
-    epoch_ = counters.epoch.template item<std::int64_t>();
-    step_ = counters.step.template item<std::int64_t>();
+    auto [named, added, counters] = checkpoint(extra, generators);
+    std::optional<SerializedState> state;
+    if (optimizer_->serialized().defined()) {
+      state = {serialized_name, [&](const torch::Tensor& saved) { optimizer_->deserialize(saved); }};
+    }
+    restore_tensors(path, named, added, state);
+    progress_.epoch = counters.epoch.template item<std::int64_t>();
+    progress_.step = counters.step.template item<std::int64_t>();
+    progress_.epoch_step = counters.epoch_step.template item<std::int64_t>();
     for (std::size_t i = 0; i < generators.size(); ++i) {
       const std::lock_guard<std::mutex> lock(generators[i].mutex());
       generators[i].set_state(counters.generators[i]);
     }
-    set_rate();
+    set_factor_ = unset;
   }
 
  private:
+  static constexpr double unset = -1;
+  static constexpr const char* serialized_name = "optimizer.serialized";
+
   static TrainerOptions checked(const TrainerOptions& options) {
     options.check();
     return options;
   }
 
   struct Counters {
-    torch::Tensor epoch, step;
+    torch::Tensor epoch, step, epoch_step;
     std::vector<torch::Tensor> generators;
   };
 
   /// A checkpoint's contents by name; numbers are stored as tensors.
-  std::pair<NamedTensors, Counters> checkpoint(const NamedTensors& extra,
-                                               const std::vector<torch::Generator>& generators) const {
+  struct Contents {
+    NamedTensors named;
+    NamedTensors added;  ///< what earlier versions did not write
+    Counters counters;
+  };
+  Contents checkpoint(const NamedTensors& extra, const std::vector<torch::Generator>& generators) const {
     NamedTensors named;
     for (std::size_t i = 0; i < parts_.all.size(); ++i) named.emplace_back("model." + parts_.names[i], parts_.all[i]);
     for (const auto& buffer : model_->named_buffers()) {
       if (buffer.value().defined()) named.emplace_back("model." + buffer.key(), buffer.value());
     }
-    const auto moments = std::visit([](const auto& optimizer) { return optimizer.named_tensors(); }, optimizer_);
-    for (auto& entry : prefixed("optimizer", moments)) named.push_back(std::move(entry));
+    for (auto& entry : prefixed("optimizer", optimizer_->named_tensors())) named.push_back(std::move(entry));
+    for (auto& entry : prefixed("rate", rate_->named_tensors())) named.push_back(std::move(entry));
     named.insert(named.end(), extra.begin(), extra.end());
-    Counters counters{torch::full({}, epoch_, torch::kInt64), torch::full({}, step_, torch::kInt64), {}};
+    const auto number = [](std::int64_t value) { return torch::full({}, value, torch::kInt64); };
+    Counters counters{number(progress_.epoch), number(progress_.step), number(progress_.epoch_step), {}};
     for (const auto& generator : generators) counters.generators.push_back(generator.get_state());
     named.emplace_back("trainer.epoch", counters.epoch);
     named.emplace_back("trainer.step", counters.step);
     for (auto& entry : numbered("trainer.generator", counters.generators)) named.push_back(std::move(entry));
-    return {std::move(named), std::move(counters)};
+    return {std::move(named), {{"trainer.epoch_step", counters.epoch_step}}, std::move(counters)};
   }
 
-  std::variant<optim::AdamW, optim::SGD> make_optimizer() {
-    if (options_.optimizer == Optimizer::SGD) {
-      return optim::SGD(parts_.all,
-                        {.lr = options_.lr, .weight_decay = options_.weight_decay, .momentum = options_.momentum});
+  torch::Tensor& gradient(std::size_t i) { return torch::Tensor(parts_.all[i]).mutable_grad(); }
+
+  /// What the rate says now.
+  double factor() const {
+    const double factor = rate_->factor(progress_);
+    if (!(factor >= 0) || std::isinf(factor)) {
+      fail("The rate gives the factor ", factor, " in epoch ", progress_.epoch, ", step ", progress_.step,
+           "; expected a finite number >= 0.");
     }
-    return optim::AdamW(parts_.all, {.lr = options_.lr, .weight_decay = options_.weight_decay});
+    return factor;
   }
 
-  void set_rate() {
-    const double lr = optim::rate_at(options_.rate, options_.lr, epoch_, options_.epochs);
-    std::visit([lr](auto& optimizer) { optimizer.set_lr(lr); }, optimizer_);
+  /// Clipped, with norms kept if they are asked for.
+  std::vector<torch::Tensor> recorded(std::vector<torch::Tensor> gradients) {
+    if (!tracks_norms_) return clipped(std::move(gradients));
+    auto unscaled = norms_of(gradients);
+    gradients = clipped(std::move(gradients));
+    norms_ = {std::move(unscaled), norms_of(gradients)};
+    return gradients;
+  }
+  torch::Tensor norms_of(const std::vector<torch::Tensor>& gradients) const {
+    const torch::NoGradGuard no_grad;
+    std::vector<torch::Tensor> norms;
+    const auto add = [&](const std::vector<std::size_t>& positions) {
+      std::vector<torch::Tensor> own;
+      for (const auto i : positions) {
+        if (gradients[i].defined()) own.push_back(gradients[i]);
+      }
+      norms.push_back(own.empty() ? torch::zeros({}, parts_.all[0].options().requires_grad(false))
+                                  : at::linalg_vector_norm(at::stack(at::_foreach_norm(own))));
+    };
+    add(parts_.embed);
+    for (const auto& block : parts_.blocks) add(block);
+    add(parts_.readout);
+    return at::stack(norms);
   }
 
   void check_model_unmoved() const {
@@ -163,22 +246,20 @@ class Training {
     }
   }
 
-  /// Positions of the parameters whose gradients are clipped together.
-  std::vector<std::vector<std::size_t>> clip_groups() const {
-    if (options_.clip_scope == ClipScope::Block) return parts_.blocks;
-    std::vector<std::size_t> all(parts_.all.size());
-    std::iota(all.begin(), all.end(), std::size_t{0});
-    return {all};
-  }
-
   TrainerOptions options_;
   Model model_;
   ParameterParts parts_;
   torch::Device device_ = parts_.all[0].device();
   torch::Dtype dtype_ = parts_.all[0].scalar_type();
-  std::variant<optim::AdamW, optim::SGD> optimizer_;
+  std::unique_ptr<AnyRate> rate_;
+  std::unique_ptr<AnyOptimizer> optimizer_;
+  std::function<void(std::vector<torch::Tensor>&, const ParameterParts&)> clip_;
   bool has_buffers_ = !model_->buffers().empty();
-  std::int64_t epoch_ = 0, step_ = 0;
+  Progress progress_;
+  double set_factor_ = unset;  ///< what the optimizer was told last
+  bool said_that_rate_is_0_ = false;
+  bool tracks_norms_ = false;
+  std::optional<GradientNorms> norms_;
 };
 
 }  // namespace creditlib::detail

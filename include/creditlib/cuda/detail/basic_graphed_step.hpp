@@ -34,6 +34,12 @@ class BasicGraphedStep {
   /// One training step on the batch x (B, ...), y (B).
   StepResult step(const torch::Tensor& x, const torch::Tensor& y) {
     auto result = translated([&] {
+      TrainerAccess::begin_step(*trainer_);  // the rate too, which a replay reads
+      if (!TrainerAccess::graphable(*trainer_)) {
+        fail(
+            "cuda::GraphedStep: the trainer tracks norms, or its optimizer does not declare `static constexpr bool "
+            "graphable = true`: a CUDA graph would not repeat what it does on the host; use trainer.step.");
+      }
       if (!x.defined() || !y.defined()) return TrainerAccess::step(*trainer_, x, y);  // which throws the right error
       return cache_.step(
           BatchKind(x, y), constants_.of(*trainer_), [&] { return eager(x, y); }, [&] { return captured(x, y); },
@@ -80,11 +86,11 @@ class BasicGraphedStep {
     auto* const step = owned.get();
     step->x = x.detach().clone();
     step->y = y.detach().clone();
-    const auto steps = trainer_->steps();
+    const auto progress = TrainerAccess::progress(*trainer_);
     const auto gradients = present_gradients();
     const auto as_before = [&] {
       TrainerAccess::forget_buffers(*trainer_);
-      TrainerAccess::set_steps(*trainer_, steps);
+      TrainerAccess::set_progress(*trainer_, progress);
       set_gradients(gradients);
     };
     const HostDraws draws(generators());
@@ -103,12 +109,13 @@ class BasicGraphedStep {
 
   StepResult replayed(Captured& step, const torch::Tensor& x, const torch::Tensor& y) {
     const torch::NoGradGuard no_grad;
-    const auto steps = trainer_->steps();
+    const auto before = TrainerAccess::progress(*trainer_);
     step.x.copy_(x, /*non_blocking=*/true);
     step.y.copy_(y, /*non_blocking=*/true);
     step.graph->replay();
     set_gradients(step.gradients);
-    TrainerAccess::set_steps(*trainer_, steps + 1);
+    TrainerAccess::set_progress(*trainer_, before);
+    TrainerAccess::count_step(*trainer_);
     return step.result;
   }
 

@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -35,8 +36,15 @@ inline std::vector<torch::Tensor> gradients_of(const std::vector<torch::Tensor>&
   if (roots.empty() || trainable.empty()) return gradients;
   auto found = torch::autograd::grad(roots, trainable, root_seeds, /*retain_graph=*/false, /*create_graph=*/false,
                                      /*allow_unused=*/true);
+  // Each is to be a .grad() of its own, which others write into: not a view, such as the transpose of a product, which
+  // LibTorch's zero_grad refuses; nor one tensor for two parameters, such as the gradient of a sum; nor one expanded.
+  std::unordered_set<const void*> storages;
   for (std::size_t i = 0, next = 0; i < parameters.size(); ++i) {
-    if (parameters[i].requires_grad()) gradients[i] = std::move(found[next++]);
+    if (!parameters[i].requires_grad()) continue;
+    if (const auto& gradient = found[next++]; gradient.defined()) {
+      const bool own = storages.insert(gradient.storage().unsafeGetStorageImpl()).second;
+      gradients[i] = own && gradient.is_non_overlapping_and_dense() ? gradient.detach() : gradient.clone().detach();
+    }
   }
   return gradients;
 }

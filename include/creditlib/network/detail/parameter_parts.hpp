@@ -4,22 +4,15 @@
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/parameter_parts.hpp>
 #include <map>
 #include <string>
 #include <vector>
 
 namespace creditlib::detail {
 
-/// A model's parameters in the order of parameters(), and which of them belong to each part.
-struct ParameterParts {
-  std::vector<std::string> names;
-  std::vector<torch::Tensor> all;
-  /// Positions in `all`.
-  std::vector<std::size_t> embed;
-  std::vector<std::vector<std::size_t>> blocks;
-  std::vector<std::size_t> readout;
-};
-
+/// A model's parameters by part.
+///
 /// Throws Error if a parameter belongs to two parts of the model or to none, and for mixed dtypes or devices.
 template <BlockModel Model>
 ParameterParts parameter_parts(Model& model) {

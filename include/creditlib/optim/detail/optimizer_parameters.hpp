@@ -23,6 +23,14 @@ inline torch::Tensor aligned_gradient(const torch::Tensor& parameter) {
   return torch::empty_like(parameter).copy_(gradient);
 }
 
+/// The gradients of all parameters, so that all are checked before the first update.
+inline std::vector<torch::Tensor> aligned_gradients(const std::vector<torch::Tensor>& parameters) {
+  std::vector<torch::Tensor> gradients;
+  gradients.reserve(parameters.size());
+  for (const auto& parameter : parameters) gradients.push_back(aligned_gradient(parameter));
+  return gradients;
+}
+
 /// One zero tensor per parameter, in its layout.
 inline std::vector<torch::Tensor> zeros_like(const std::vector<torch::Tensor>& parameters) {
   std::vector<torch::Tensor> zeros;
