@@ -147,8 +147,7 @@ TEST_CASE("our optimizers, rates and clips obey the laws of their kinds", "[law]
 TEST_CASE("an optimizer that is wrong is caught by the law that it breaks", "[law]") {
   CHECK(broken(Descent<IgnoresFactor>{}) == Laws{"the rate is lr times the factor", "nothing moves at the rate 0"});
   CHECK(broken(Descent<OneRate>{}) == Laws{"the rate is lr times the factor"});
-  CHECK(broken(Descent<DecaysAlways>{}) ==
-        Laws{"a step moves what has a gradient", "nothing moves at the rate 0"});
+  CHECK(broken(Descent<DecaysAlways>{}) == Laws{"a step moves what has a gradient", "nothing moves at the rate 0"});
   CHECK(broken(Descent<ScalesGradients>{}) == Laws{"a step moves what has a gradient"});
   CHECK(broken(Descent<Forgets>{}) == Laws{"an optimizer resumes from its named tensors"});
 }

@@ -21,7 +21,8 @@ class OptimizedPair {
   explicit OptimizedPair(const O& optimizer, double lr = 0.01, double lr_of_second = 0.01,
                          torch::Dtype dtype = torch::kFloat64)
       : parameters{torch::linspace(-1, 1, 6, dtype).view({2, 3}), torch::linspace(0.5, 2, 4, dtype)},
-        state(optimizer.bind(std::vector<TrainedParameter>{{parameters[0], lr, 0.1}, {parameters[1], lr_of_second, 0.1}})) {
+        state(optimizer.bind(
+            std::vector<TrainedParameter>{{parameters[0], lr, 0.1}, {parameters[1], lr_of_second, 0.1}})) {
     state.set_rate(1);
   }
 
@@ -29,7 +30,9 @@ class OptimizedPair {
   std::vector<torch::Tensor> gradients(std::int64_t i) const {
     std::vector<torch::Tensor> all;
     for (const auto& parameter : parameters) {
-      all.push_back((torch::arange(parameter.numel(), parameter.options()) + static_cast<double>(i)).cos().view(parameter.sizes()));
+      all.push_back((torch::arange(parameter.numel(), parameter.options()) + static_cast<double>(i))
+                        .cos()
+                        .view(parameter.sizes()));
     }
     return all;
   }
