@@ -113,7 +113,8 @@ TEST_CASE("every law is asked of at least so many rules and models", "[law]") {
   CHECK(rules_that(&laws::About::learns) >= 8);
   CHECK(rules_that(&laws::About::true_gradient) >= 3);
   CHECK(rules_that(&laws::About::reads_error_only) >= 2);
-  // A new rule adds to these. Of 19 * 7 pairs ten are refused: four of each rule at the block's input, one of each EquilibriumPropagation.
+  // A new rule adds to these. Of 19 * 7 pairs ten are refused: four of each rule at the block's input, one of each
+  // EquilibriumPropagation.
   const std::map<std::string, std::ptrdiff_t> fewer{{"another seed, another credit", 101},
                                                     {"formula and autograd agree in float64", 53},
                                                     {"formula and autograd agree in float32", 53},
