@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <creditlib/trace_of.hpp>
-
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/objective/squared_error.hpp>
+#include <creditlib/trace_of.hpp>
 #include <vector>
 
 #include "models.hpp"

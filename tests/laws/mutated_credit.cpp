@@ -65,8 +65,7 @@ TEST_CASE("the law of samples fails on a rule that divides by the batch, or look
 }
 
 TEST_CASE("a rule that looks across the batch on purpose breaks no law", "[credit][law]") {
-  const auto report =
-      testing::check_laws(Faulty<CentersTheBatch>{}, {stages_case(Kind::plain)}, {.per_sample = false});
+  const auto report = testing::check_laws(Faulty<CentersTheBatch>{}, {stages_case(Kind::plain)}, {.per_sample = false});
 
   CHECK(report.ok());
   CHECK(verdict_in(report, "credit is per sample", "plain") == not_applicable("LawOptions::per_sample is false"));

@@ -155,7 +155,8 @@ TEST_CASE("the law of true gradients fails on a rule that is back-propagation an
   const auto law = "credit is not the true gradient";
 
   CHECK(says(verdict<SilentOracle<false>>(law).what, {"credit is the true gradient at the block's output"}));
-  CHECK(says(verdict<SilentOracle<true>>(law, Kind::tokens).what, {"credit is the true gradient at the block's input"}));
+  CHECK(
+      says(verdict<SilentOracle<true>>(law, Kind::tokens).what, {"credit is the true gradient at the block's input"}));
   CHECK(broken(report_on<SilentOracle<false>>(Kind::plain)) == std::vector<std::string>{law});
 }
 

@@ -41,9 +41,9 @@ class TinyImpl : public torch::nn::Module {
 using Tiny = std::shared_ptr<TinyImpl>;
 
 testing::ModelCase<Tiny> tiny() {
-  return {.name = "tiny", .make = [] { return std::make_shared<TinyImpl>(); }, .batch = [](std::int64_t size) {
-            return Batch{torch::randn({size, 8}), torch::randint(3, {size})};
-          }};
+  return {.name = "tiny",
+          .make = [] { return std::make_shared<TinyImpl>(); },
+          .batch = [](std::int64_t size) { return Batch{torch::randn({size, 8}), torch::randint(3, {size})}; }};
 }
 
 /// Sends the gradient at h_L to every block.
@@ -116,7 +116,8 @@ TEST_CASE("a rule that draws nothing, and has tensors, says so", "[law]") {
   const DFA given{.feedback = {torch::randn({8, 3}), torch::randn({8, 3})}};
   const auto law = "another seed, another credit";
 
-  const auto strict = testing::check_laws(given, {tiny()}), told = testing::check_laws(given, {tiny()}, {.draws = false});
+  const auto strict = testing::check_laws(given, {tiny()}),
+             told = testing::check_laws(given, {tiny()}, {.draws = false});
 
   CHECK(says(verdict_in(strict, law, "tiny").what, {"LawOptions::draws"}));
   CHECK(strict.count(Verdict::Failed) == 1);
@@ -128,8 +129,7 @@ TEST_CASE("a rule that throws something else than Error has failed", "[law]") {
   const auto report = testing::check_laws(Unfinished{}, {tiny()});
 
   CHECK_FALSE(report.ok());
-  CHECK(verdict_in(report, laws::trains_the_model, "tiny") ==
-        failed("an exception: not written yet"));
+  CHECK(verdict_in(report, laws::trains_the_model, "tiny") == failed("an exception: not written yet"));
 }
 
 TEST_CASE("a rule may refuse some models, not all", "[law]") {

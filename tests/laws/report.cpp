@@ -13,10 +13,10 @@ TEST_CASE("a report is ok if some law held and none failed", "[law]") {
 }
 
 TEST_CASE("a report's text has failures first, and models that are alike in one line", "[law]") {
-  Report report{{{"one", "small", held()},
-                 {"two", "small", failed("wrong")},
-                 {"three", "small", not_applicable("because")}}};
-  report += {{{"one", "large", held()}, {"two", "large", failed("wrong")}, {"three", "large", not_applicable("because")}}};
+  Report report{
+      {{"one", "small", held()}, {"two", "small", failed("wrong")}, {"three", "small", not_applicable("because")}}};
+  report +=
+      {{{"one", "large", held()}, {"two", "large", failed("wrong")}, {"three", "large", not_applicable("because")}}};
   report += {{{"one", "other", not_applicable("so")}, {"two", "other", held()}, {"four", "", held()}}};
 
   CHECK(report.text() ==

@@ -1,26 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <concepts>
 #include <creditlib/concepts.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/scope/generators.hpp>
+#include <creditlib/testing/detail/clip_laws.hpp>
 #include <creditlib/testing/detail/local_loss_laws.hpp>
 #include <creditlib/testing/detail/normalizer_laws.hpp>
 #include <creditlib/testing/detail/objective_laws.hpp>
+#include <creditlib/testing/detail/optimizer_laws.hpp>
+#include <creditlib/testing/detail/rate_laws.hpp>
 #include <creditlib/testing/detail/schedule_laws.hpp>
 #include <creditlib/testing/report.hpp>
 #include <exception>
 #include <string>
 
-/// Holds a normalizer, a local loss, an objective or a schedule to the laws of its kind:
+/// Holds a normalizer, a local loss, an objective, a schedule, an optimizer, a rate or a clip to the laws of its kind:
 ///
 ///     const auto report = creditlib::testing::check_laws(MyNormalizer{});
 ///
 /// The kind is found by the concept that the type fulfills.
 namespace creditlib::detail::laws {
 
+/// An optimizer with bind: LibTorch's own are not tested here.
+template <class O>
+concept OwnOptimizer = std::copy_constructible<O> && GivesOptimizer<O>;
+
 template <class P>
-concept Policy = Normalizer<P> || LocalLoss<P> || Objective<P> || Schedule<P>;
+concept Policy =
+    Normalizer<P> || LocalLoss<P> || Objective<P> || Schedule<P> || OwnOptimizer<P> || RatePolicy<P> || ClipPolicy<P>;
 
 /// Adds what one law says; a law in which something is thrown has failed.
 template <class Law>
@@ -88,6 +97,40 @@ Report check_laws(const S& schedule) {
   Report report;
   add(report, "weights can be used", [&] { return weights_can_be_used(schedule); });
   add(report, "the same progress gives the same weights", [&] { return schedule_keeps_nothing(schedule); });
+  return report;
+}
+
+/// Holds an optimizer to its laws, on a matrix and a vector with rates of their own.
+template <detail::laws::OwnOptimizer O>
+Report check_laws(const O& optimizer) {
+  using namespace detail::laws;
+  Report report;
+  add(report, "a step moves what has a gradient", [&] { return step_moves_what_has_a_gradient(optimizer); });
+  add(report, "the rate is lr times the factor", [&] { return rate_is_lr_times_factor(optimizer); });
+  add(report, "nothing moves at the rate 0", [&] { return nothing_moves_at_rate_0(optimizer); });
+  add(report, "an optimizer resumes from its named tensors", [&] { return optimizer_resumes(optimizer); });
+  add(report, "float32 takes the steps of float64", [&] { return optimizer_takes_both_dtypes(optimizer); });
+  return report;
+}
+
+/// Holds a rate to its laws, over a run of 4 epochs of 25 steps and beyond its end.
+template <RatePolicy R>
+Report check_laws(const R& rate) {
+  using namespace detail::laws;
+  Report report;
+  add(report, "factors can be used", [&] { return factors_can_be_used(rate); });
+  add(report, "the same progress gives the same factor", [&] { return rate_keeps_nothing(rate); });
+  add(report, "a rate resumes from its named tensors", [&] { return rate_resumes(rate); });
+  return report;
+}
+
+/// Holds a clip to its laws, on gradients of an embed, two blocks and a readout, one of which is frozen.
+template <ClipPolicy C>
+Report check_laws(const C& clip) {
+  using namespace detail::laws;
+  Report report;
+  add(report, "a clip keeps shapes and leaves the tensors as they are", [&] { return clip_keeps_the_form(clip); });
+  add(report, "the same gradients are clipped alike", [&] { return clip_keeps_nothing(clip); });
   return report;
 }
 

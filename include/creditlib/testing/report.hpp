@@ -67,7 +67,8 @@ struct Report {
       return said;
     };
     const auto number = [&](Verdict::Outcome outcome) {
-      return std::to_string(std::count_if(laws.begin(), laws.end(), [&](const Law& l) { return l.outcome() == outcome; }));
+      return std::to_string(
+          std::count_if(laws.begin(), laws.end(), [&](const Law& l) { return l.outcome() == outcome; }));
     };
     if (laws.empty()) return "no law was asked\n";
     return "of " + std::to_string(laws.size()) + " laws " + number(Verdict::Failed) + " failed, " +

@@ -57,7 +57,8 @@ inline Verdict credit_has_the_digits_of_float64(const Subject& subject) {
     const auto moved = here[l].masked_select(here[l].ne(nearby[l]));
     const auto rounded = moved.to(torch::kFloat32).to(torch::kFloat64);
     const bool several = std::get<0>(at::_unique(moved.abs())).numel() > 2;  // signs take two values
-    if (several && torch::equal(moved, rounded)) return failed("credit " + std::to_string(l) + " is rounded to float32");
+    if (several && torch::equal(moved, rounded))
+      return failed("credit " + std::to_string(l) + " is rounded to float32");
   }
   return held();
 }

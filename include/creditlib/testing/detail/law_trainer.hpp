@@ -188,8 +188,9 @@ class TrainerOf final : public LawTrainer {
   }
 
   static constexpr bool learns() {
-    return []<class... States>(const std::tuple<States&...>*) { return (Learns<States, Model> || ...); }(
-        static_cast<States*>(nullptr));
+    return []<class... States>(const std::tuple<States&...>*) {
+      return (Learns<States, Model> || ...);
+    }(static_cast<States*>(nullptr));
   }
 
  private:

@@ -65,7 +65,8 @@ Verdict local_loss_is_a_batch_mean(const L& loss) {
     const auto f = torch::randn(shape, torch::kFloat64), a = torch::randn(shape, torch::kFloat64);
     const auto whole = 5 * gradient_by_autograd(loss, f, a);
     const auto part = 3 * gradient_by_autograd(loss, part_of(f), part_of(a));
-    if (distance(part_of(whole), part) > 1e-13) return failed("the gradient of f " + shape_text(shape) + " is not of a mean");
+    if (distance(part_of(whole), part) > 1e-13)
+      return failed("the gradient of f " + shape_text(shape) + " is not of a mean");
   }
   return held();
 }
