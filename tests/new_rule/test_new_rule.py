@@ -102,7 +102,9 @@ class NewRule(unittest.TestCase):
         # The test includes the header before all else: it compiles alone.
         test = self.root / "tests" / "credit" / "echo_rule.cpp"
         self.assertRegex(test.read_text(), r"^// SPDX[^\n]*\n#include <creditlib/credit/echo_rule.hpp>\n")
-        compiled = subprocess.run([COMPILE[0], "-std=c++20", "-fsyntax-only", "-I", self.root / "include", *COMPILE[1:], test],
+        unit = self.root / "unit.cpp"
+        unit.write_text(f'#include "{test}"\n#include "examples/registry/rules.hpp"\n')
+        compiled = subprocess.run([COMPILE[0], "-std=c++20", "-fsyntax-only", "-I", self.root / "include", *COMPILE[1:], unit],
                                   capture_output=True, text=True)
         self.assertEqual(compiled.returncode, 0, compiled.stderr)
 
