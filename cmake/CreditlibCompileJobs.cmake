@@ -5,7 +5,16 @@ set(CREDITLIB_COMPILE_JOBS "" CACHE STRING "How many files compile at once (empt
 
 # Sets `variable` to the memory that is available, in MiB: the machine's, or less if a control group limits it.
 function(creditlib_available_memory variable)
-  cmake_host_system_information(RESULT available QUERY AVAILABLE_PHYSICAL_MEMORY)
+  # CMake's own figure is free memory without what the page cache would give back, which an hour of building uses up.
+  set(lines "")
+  if(EXISTS /proc/meminfo)
+    file(STRINGS /proc/meminfo lines REGEX "^MemAvailable: +[0-9]+ kB")
+  endif()
+  if(lines MATCHES "([0-9]+) kB")
+    math(EXPR available "${CMAKE_MATCH_1} / 1024")
+  else()
+    cmake_host_system_information(RESULT available QUERY AVAILABLE_PHYSICAL_MEMORY)
+  endif()
   set(group "")
   if(EXISTS /proc/self/cgroup)
     file(STRINGS /proc/self/cgroup lines REGEX "^0::/")

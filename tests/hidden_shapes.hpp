@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
-#include <vector>
+#include <creditlib/testing/detail/shapes.hpp>
 
 namespace creditlib::test {
-
-using Shape = std::vector<std::int64_t>;
-
-/// Sizes of hidden states, and of credit with one value per channel that broadcasts to them.
-inline const std::vector<Shape> state_shapes{{5, 6}, {5, 4, 6}, {5, 3, 2, 4}};
-inline const std::vector<Shape> channel_shapes{{5, 6}, {5, 1, 6}, {5, 3, 1, 1}};
-
+using detail::laws::channel_shapes;
+using detail::laws::Shape;
+using detail::laws::state_shapes;
 }  // namespace creditlib::test

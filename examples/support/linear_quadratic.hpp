@@ -2,12 +2,12 @@
 #pragma once
 
 #include <ATen/CPUGeneratorImpl.h>
-#include <torch/nn/module.h>
-#include <torch/nn/pimpl.h>
 #include <torch/types.h>
 
 #include <cmath>
 #include <creditlib/error.hpp>
+#include <creditlib/model/block_module.hpp>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -35,9 +35,9 @@ struct LinearQuadraticOptions {
 /// trainers take the model and leave it as it is. A forward pass draws xi from LibTorch's global generator on the CPU,
 /// as Dropout does its masks, in any mode: what the library runs twice for a comparison has the same noise twice. There
 /// is no embed.
-class LinearQuadraticImpl : public torch::nn::Module {
+class LinearQuadraticImpl : public creditlib::BlockModule<LinearQuadraticImpl, LinearQuadraticOptions> {
  public:
-  explicit LinearQuadraticImpl(const LinearQuadraticOptions& options) : options_(options) {
+  explicit LinearQuadraticImpl(const LinearQuadraticOptions& options) : BlockModule(options) {
     if (options.width < 1 || options.blocks < 1 || options.outputs < 1 || !(options.noise >= 0)) {
       creditlib::detail::fail("LinearQuadratic: width ", options.width, ", blocks ", options.blocks, ", outputs ",
                               options.outputs, ", noise ", options.noise,
@@ -56,30 +56,19 @@ class LinearQuadraticImpl : public torch::nn::Module {
       } else {
         A = A / std::sqrt(static_cast<double>(options.width));
       }
-      dynamics_.push_back(register_parameter("dynamics_" + std::to_string(l), A, /*requires_grad=*/false));
+      dynamics_.push_back(register_block(l, "dynamics_" + std::to_string(l), A, /*requires_grad=*/false));
     }
-    readout_ = register_parameter("readout", draw(options.outputs) / std::sqrt(static_cast<double>(options.width)),
-                                  /*requires_grad=*/false);
+    readout_ = register_readout("readout", draw(options.outputs) / std::sqrt(static_cast<double>(options.width)),
+                                /*requires_grad=*/false);
+    set_shapes(Shapes(dynamics_.size() + 1, {options.width}), options.outputs);
   }
 
-  std::int64_t blocks() const { return options_.blocks; }
-  std::int64_t classes() const { return options_.outputs; }
-  std::vector<std::int64_t> hidden_shape(std::int64_t) const { return {options_.width}; }
-
-  torch::Tensor embed(const torch::Tensor& x) { return x; }
   torch::Tensor block(std::int64_t l, const torch::Tensor& h) {
-    const auto moved = h.mm(at(l).t());
+    const auto moved = h.mm(dynamics_.at(static_cast<std::size_t>(l)).t());
     // Drawn in one dtype, so that a float64 run has the noise of the float32 one.
-    return moved + torch::randn(h.sizes(), torch::kFloat32).mul_(options_.noise).to(h.device(), h.scalar_type());
+    return moved + torch::randn(h.sizes(), torch::kFloat32).mul_(options().noise).to(h.device(), h.scalar_type());
   }
-  torch::Tensor join(std::int64_t, const torch::Tensor&, const torch::Tensor& f) { return f; }
   torch::Tensor readout(const torch::Tensor& h) { return h.mm(readout_.t()); }
-  /// W h_L, (B, C).
-  torch::Tensor forward(const torch::Tensor& x) {
-    auto h = embed(x);
-    for (std::int64_t l = 0; l < blocks(); ++l) h = block(l, h);
-    return readout(h);
-  }
 
   /// lambda_0..lambda_L, each (B, d), for errors e = W h_L - y, (B, C); in float64.
   std::vector<torch::Tensor> costates(const torch::Tensor& e) const {
@@ -90,23 +79,11 @@ class LinearQuadraticImpl : public torch::nn::Module {
     return costates;
   }
 
-  std::vector<torch::Tensor> embed_parameters() const { return {}; }
-  std::vector<torch::Tensor> block_parameters(std::int64_t l) const { return {at(l)}; }
-  std::vector<torch::Tensor> readout_parameters() const { return {readout_}; }
-
  private:
-  const torch::Tensor& at(std::int64_t l) const { return dynamics_.at(static_cast<std::size_t>(l)); }
-
-  LinearQuadraticOptions options_;
   std::vector<torch::Tensor> dynamics_;
   torch::Tensor readout_;
 };
 
-class LinearQuadratic : public torch::nn::ModuleHolder<LinearQuadraticImpl> {
- public:
-  using torch::nn::ModuleHolder<LinearQuadraticImpl>::ModuleHolder;
-  explicit LinearQuadratic(const LinearQuadraticOptions& options)
-      : ModuleHolder(std::make_shared<LinearQuadraticImpl>(options)) {}
-};
+using LinearQuadratic = creditlib::ModelHolder<LinearQuadraticImpl>;
 
 }  // namespace support

@@ -111,6 +111,7 @@
 #include <creditlib/statistics/permutation.hpp>
 #include <creditlib/statistics/seeded.hpp>
 #include <creditlib/trace.hpp>
+#include <creditlib/trace_of.hpp>
 #include <creditlib/trained_parameter.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <creditlib/version.hpp>

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # cmake -D SOURCE=folder -D BINARY=folder -P build_and_run.cmake -- argument…
-# Configures an outside project with those arguments, in an empty folder and without what the environment may say of LibTorch; builds and runs it.
+# Configures an outside project with those arguments, in an empty folder and without what the environment may say of LibTorch; builds it, and runs
+# its tests, or its program if it has none.
 
 include("${CMAKE_CURRENT_LIST_DIR}/../../cmake/after_dashes.cmake")
 
@@ -23,4 +24,8 @@ endfunction()
 file(REMOVE_RECURSE "${BINARY}")
 run("${CMAKE_COMMAND}" -S "${SOURCE}" -B "${BINARY}" ${after_dashes})
 run("${CMAKE_COMMAND}" --build "${BINARY}")
-run("${BINARY}/program")
+if(EXISTS "${BINARY}/CTestTestfile.cmake")
+  run("${CMAKE_CTEST_COMMAND}" --test-dir "${BINARY}" --output-on-failure --no-tests=error)
+else()
+  run("${BINARY}/program")
+endif()

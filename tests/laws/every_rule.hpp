@@ -9,15 +9,13 @@
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/credit/value_net.hpp>
 #include <creditlib/credit/vec.hpp>
-#include <creditlib/trainer/source_traits.hpp>
+#include <creditlib/testing/detail/law.hpp>
 #include <string>
 #include <tuple>
 
 #include "../models.hpp"
 #include "../rules.hpp"
 #include "../test.hpp"
-#include "any_trainer.hpp"
-#include "laws.hpp"
 
 /// The rules that the laws are about: all of the library, and some of a user's own.
 namespace creditlib::test {
@@ -122,16 +120,41 @@ inline constexpr bool draws<OracleAtBlockInput> = false;
 template <bool centered>
 inline constexpr bool draws<ShortEquilibriumPropagation<centered>> = false;
 
-/// Whether a rule's credit is what is left between two states that are all but the same, so that float32 leaves few
-/// digits of it.
-template <class Rule>
-inline constexpr bool magnifies_rounding = false;
-template <bool centered>
-inline constexpr bool magnifies_rounding<ShortEquilibriumPropagation<centered>> = true;
-
 /// Whether a rule learns.
 template <class Rule>
-inline constexpr bool learns = learner<ResidualMLP, typename detail::SourceTraits<Rule, ResidualMLP>::State>();
+inline constexpr bool learns = false;
+template <>
+inline constexpr bool learns<SmallVec> = true;
+template <>
+inline constexpr bool learns<SmallVecAtBlockInput> = true;
+template <bool matched>
+inline constexpr bool learns<SmallValueNet<matched>> = true;
+template <>
+inline constexpr bool learns<SmallStatePredictor> = true;
+template <>
+inline constexpr bool learns<LearnedProjection> = true;
+template <>
+inline constexpr bool learns<Mix<DFA, SmallVec>> = true;
+template <>
+inline constexpr bool learns<Mix<LearnedProjection, Oracle>> = true;
+
+/// Whether a rule may pull the true gradient back.
+template <class Rule>
+inline constexpr bool pulls_back = false;
+template <>
+inline constexpr bool pulls_back<Oracle> = true;
+template <>
+inline constexpr bool pulls_back<OracleAtBlockInput> = true;
+template <>
+inline constexpr bool pulls_back<Mix<LearnedProjection, Oracle>> = true;
+
+/// Whether a rule's factors are of the error alone.
+template <class Rule>
+inline constexpr bool reads_error_only = false;
+template <>
+inline constexpr bool reads_error_only<DFA> = true;
+template <>
+inline constexpr bool reads_error_only<DFAByElement> = true;
 
 /// What a rule says of a model that it cannot train; "" where it trains it.
 template <class Rule>
@@ -143,12 +166,18 @@ std::string refusal(Kind kind) {
   }
 }
 
+/// What the laws ought to see of a rule on a model.
 template <class Rule>
-About about() {
+detail::laws::About about(Kind kind) {
   return {.draws = draws<Rule>,
           .learns = learns<Rule>,
-          .magnifies_rounding = magnifies_rounding<Rule>,
-          .refusal = refusal<Rule>};
+          .true_gradient = pulls_back<Rule>,
+          .reads_error_only = reads_error_only<Rule>,
+          .refusal = refusal<Rule>(kind),
+          .embed = kind != Kind::no_embed,
+          .by_formula = has_closed_form(kind),
+          .mixes_samples = mixes_samples(kind),
+          .draws_masks = kind == Kind::dropout};
 }
 
 }  // namespace creditlib::test

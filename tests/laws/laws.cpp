@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "laws.hpp"
-
 #include <algorithm>
+#include <creditlib/testing/laws.hpp>
 #include <map>
 #include <string>
 #include <tuple>
@@ -9,48 +8,50 @@
 
 #include "../test.hpp"
 #include "every_rule.hpp"
+#include "subjects.hpp"
 
 using namespace creditlib;
 using namespace creditlib::test;
 
 namespace {
 
-/// Asks a law of a rule on every model: it holds, or does not apply, as the table below says.
-template <class Rule>
-void holds(const Law& law) {
-  const auto make = factory<Rule>();
-  const auto rule = about<Rule>();
-  for (const auto kind : every_kind) {
-    INFO("on " << name(kind));
-    const auto verdict = law.of(make, rule, kind);
-    CAPTURE(verdict);
-    CHECK(verdict.outcome == (law.exemption(rule, kind).empty() ? Verdict::Held : Verdict::NotApplicable));
-  }
-}
-
-/// What the laws need to know of each rule.
-template <class... EveryRule>
-std::vector<About> about_all(const std::tuple<EveryRule...>*) {
-  return {about<EveryRule>()...};
-}
-
 /// Which models a law applies to under a rule: a letter per model, or a dot.
-std::string applies(const Law& law, const About& rule) {
+template <class AboutOn>
+std::string applies(const laws::Law& law, const AboutOn& about_on) {
   std::string row;
-  for (const auto kind : every_kind) row += law.exemption(rule, kind).empty() ? name(kind)[0] : '.';
+  for (const auto kind : every_kind) row += law.exemption(about_on(kind)).empty() ? name(kind)[0] : '.';
   return row;
+}
+
+const laws::Law& law_named(const std::string& wanted) {
+  for (const auto& law : laws::every_law()) {
+    if (law.name == wanted) return law;
+  }
+  throw Error("there is no law \"" + wanted + "\"");
+}
+
+/// What laws ought to know of a rule on each model.
+using AboutOn = laws::About (*)(Kind);
+template <class... EveryRule>
+std::vector<AboutOn> about_all(const std::tuple<EveryRule...>*) {
+  return {about<EveryRule>...};
 }
 
 }  // namespace
 
 TEST_CASE("every law applies to the models of this table, whose rows are laws", "[law]") {
-  const About rule{.draws = true, .learns = true};
+  const auto dfa_that_learns = [](Kind kind) {
+    auto known = about<DFA>(kind);
+    known.learns = true;
+    return known;
+  };
   // residual_mlp, plain, batch_norm, dropout, conv, tokens, no_embed
   const std::map<std::string, std::string> table{
       {"one seed, one credit", "rpbdctn"},
       {"another seed, another credit", "rpbdctn"},
       {"bind leaves torch's generator", "rpbdctn"},
       {"credit fits the output", "rpbdctn"},
+      {"credit is detached", "rpbdctn"},
       {"previews change nothing", "rpbdctn"},
       {"credits() is what a step uses", "rpbdctn"},
       {"a step is one forward pass", "rpbdctn"},
@@ -58,6 +59,7 @@ TEST_CASE("every law applies to the models of this table, whose rows are laws", 
       {"formula and autograd agree in float32", "rp....n"},
       {"one state in float32 and float64", "rpbdctn"},
       {"one credit in float32 and float64", "rpb.ctn"},
+      {"float64 credit has float64 digits", "rpbdctn"},
       {"credit is per sample", "rp...tn"},
       {"grad mode changes no credit", "rpbdctn"},
       {"credit alone changes nothing", "rpbdctn"},
@@ -65,26 +67,36 @@ TEST_CASE("every law applies to the models of this table, whose rows are laws", 
       {"a resumed run is the same", "rpbdctn"},
       {"a resumed run with SGD is the same", "rpbdctn"},
       {"credits are normalized by sample", "rpbdctn"},
+      {"credit is not the true gradient", "rpbdctn"},
+      {"factored credit reads the error alone", "rpbdctn"},
+      {"constant memory changes no gradient", "rp....n"},
   };
 
-  CHECK(table.size() == every_law.size());
-  for (const auto& law : every_law) {
+  CHECK(table.size() == laws::every_law().size());
+  for (const auto& law : laws::every_law()) {
     INFO(law.name);
     REQUIRE(table.count(law.name) == 1);
-    CHECK(applies(law, rule) == table.at(law.name));
+    CHECK(applies(law, dfa_that_learns) == table.at(law.name));
   }
-  // A rule may refuse a model, draw nothing, learn nothing, or leave float32 few digits.
-  CHECK(applies(law::fit, {.refusal = refusal<OracleAtBlockInput>}) == "r..d.t.");
-  CHECK(applies(law::fit, {.refusal = refusal<ShortEquilibriumPropagation<true>>}) == "rpb.ctn");
-  CHECK(applies(law::other_seed, {.draws = false}) == ".......");
-  CHECK(applies(law::learning, {.learns = false}) == ".......");
-  CHECK(applies(law::two_paths_in_float32, {.magnifies_rounding = true}) == ".......");
-  CHECK(applies(law::two_paths, {.magnifies_rounding = true}) == "rp....n");
+  // A rule may refuse a model, draw nothing, learn nothing, use the true gradient, or read more than the error.
+  CHECK(applies(law_named("credit fits the output"), about<OracleAtBlockInput>) == "r..d.t.");
+  CHECK(applies(law_named("credit fits the output"), about<ShortEquilibriumPropagation<true>>) == "rpb.ctn");
+  CHECK(applies(law_named("another seed, another credit"), about<Oracle>) == ".......");
+  CHECK(applies(law_named("learning leaves the model"), about<DFA>) == ".......");
+  CHECK(applies(law_named("credit is not the true gradient"), about<Oracle>) == ".......");
+  CHECK(applies(law_named("factored credit reads the error alone"), about<FA>) == ".......");
+  CHECK(applies(law_named("constant memory changes no gradient"), about<FA>) == ".......");
+  const auto mixing_on_purpose = [](Kind kind) {
+    auto known = about<DFA>(kind);
+    known.per_sample = false;
+    return known;
+  };
+  CHECK(applies(law_named("credit is per sample"), mixing_on_purpose) == ".......");
 }
 
 TEST_CASE("so many rules and models is every law asked of", "[law]") {
   const auto rules = about_all(static_cast<const Rules*>(nullptr));
-  const auto asked = [&](const Law& law) {
+  const auto asked = [&](const laws::Law& law) {
     std::ptrdiff_t number = 0;
     for (const auto& rule : rules) {
       const auto row = applies(law, rule);
@@ -92,119 +104,116 @@ TEST_CASE("so many rules and models is every law asked of", "[law]") {
     }
     return number;
   };
-  const auto rules_that = [&](bool About::*property) {
-    return std::count_if(rules.begin(), rules.end(), [&](const About& rule) { return rule.*property; });
+  const auto rules_that = [&](bool laws::About::*property) {
+    return std::count_if(rules.begin(), rules.end(), [&](AboutOn rule) { return rule(Kind::plain).*property; });
   };
 
   CHECK(rules.size() == 19);
-  CHECK(rules_that(&About::draws) == 15);
-  CHECK(rules_that(&About::learns) == 8);
-  CHECK(rules_that(&About::magnifies_rounding) == 2);
+  CHECK(rules_that(&laws::About::draws) == 15);
+  CHECK(rules_that(&laws::About::learns) == 8);
+  CHECK(rules_that(&laws::About::true_gradient) == 3);
+  CHECK(rules_that(&laws::About::reads_error_only) == 2);
   // Of 19 * 7 pairs ten are refused: four of each rule at the block's input, one of each EquilibriumPropagation.
   const std::map<std::string, std::ptrdiff_t> fewer{{"another seed, another credit", 101},
                                                     {"formula and autograd agree in float64", 53},
-                                                    {"formula and autograd agree in float32", 47},
+                                                    {"formula and autograd agree in float32", 53},
                                                     {"one credit in float32 and float64", 106},
                                                     {"credit is per sample", 72},
-                                                    {"learning leaves the model", 52}};
-  for (const auto& law : every_law) {
+                                                    {"learning leaves the model", 52},
+                                                    {"credit is not the true gradient", 106},
+                                                    {"factored credit reads the error alone", 14},
+                                                    {"constant memory changes no gradient", 6}};
+  for (const auto& law : laws::every_law()) {
     INFO(law.name);
     CHECK(asked(law) == (fewer.count(law.name) ? fewer.at(law.name) : 123));
   }
 }
 
 TEST_CASE("a law that does not apply says why, and is not asked", "[law]") {
-  const Law never{"never", [](const Factory&, Kind) -> Verdict { throw Error("asked"); },
-                  [](const About&, Kind) -> std::string { return "a reason"; }};
+  const laws::Law never{"never", [](const laws::Subject&) -> Verdict { throw Error("asked"); },
+                        [](const laws::About&) -> std::string { return "a reason"; }};
 
-  CHECK(never.of({}, {}, Kind::plain) == not_applicable("a reason"));
-  CHECK(never.of({}, {.refusal = refusal<SmallVecAtBlockInput>}, Kind::plain) ==
+  CHECK(never.of({}) == not_applicable("a reason"));
+  CHECK(never.of({.make = {}, .make_batch = {}, .about = about<SmallVecAtBlockInput>(Kind::plain)}) ==
         not_applicable("the rule refuses the model"));
+}
+
+TEST_CASE("a law that throws has failed, with the exception's message", "[law]") {
+  const laws::Law throws{"throws", [](const laws::Subject&) -> Verdict { throw Error("no such thing"); }};
+  const laws::Law out_of_range{"out of range",
+                               [](const laws::Subject&) -> Verdict { return std::vector<Verdict>{}.at(1); }};
+
+  CHECK(throws.of({}) == failed("an exception: no such thing"));
+  CHECK(out_of_range.of({}).what.find("an exception: std::out_of_range: ") == 0);
 }
 
 TEST_CASE("the models that have a closed form are those whose steps are by formula", "[law]") {
   for (const auto kind : every_kind) {
     INFO("on " << name(kind));
-    CHECK(factory<DFA>()({.kind = kind})->path() == (has_closed_form(kind) ? Path::ClosedForm : Path::Generic));
+    CHECK(subject_of<DFA>(kind).make({})->path() == (has_closed_form(kind) ? Path::ClosedForm : Path::Generic));
   }
 }
 
 TEMPLATE_LIST_TEST_CASE("a rule refuses the models that it cannot train, and says why, and trains all others",
                         "[credit][law]", Rules) {
-  const auto make = factory<TestType>();
   for (const auto kind : every_kind) {
     INFO("on " << name(kind));
     const auto expected = refusal<TestType>(kind);
 
-    const auto message = error_of([&] { make({.kind = kind})->step(batch_for(kind)); });
+    const auto message = subject_of<TestType>(kind).about.refusal;
 
     if (expected.empty()) {
-      CHECK(message == "(nothing was thrown)");
+      CHECK(message.empty());
     } else {
       CHECK(says(message, {expected}));
     }
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("credit is the same, to the bit, for the same seed", "[credit][law]", Rules) {
-  holds<TestType>(law::same_seed);
-}
+TEMPLATE_LIST_TEST_CASE("the laws see what a rule and a model are like", "[credit][law]", Rules) {
+  for (const auto kind : every_kind) {
+    if (!refusal<TestType>(kind).empty()) continue;
+    INFO("on " << name(kind));
+    const auto seen = subject_of<TestType>(kind).about, known = about<TestType>(kind);
 
-TEMPLATE_LIST_TEST_CASE("another seed gives a rule that draws another credit", "[credit][law]", Rules) {
-  holds<TestType>(law::other_seed);
-  if (!draws<TestType>) {
-    CHECK(law::other_seed.ask(factory<TestType>(), Kind::residual_mlp) == failed("another seed changes no credit"));
+    CHECK(seen.draws == known.draws);
+    CHECK(seen.learns == known.learns);
+    CHECK(seen.true_gradient == known.true_gradient);
+    CHECK(seen.per_sample == known.per_sample);
+    CHECK(seen.reads_error_only == known.reads_error_only);
+    CHECK(seen.embed == known.embed);
+    CHECK(seen.by_formula == known.by_formula);
+    CHECK(seen.mixes_samples == known.mixes_samples);
+    CHECK(seen.draws_masks == known.draws_masks);
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("a trainer leaves torch's global generator alone when it is made", "[credit][law]", Rules) {
-  holds<TestType>(law::global_generator);
+TEMPLATE_LIST_TEST_CASE("every law holds, or does not apply as the table says, under", "[credit][law]", Rules) {
+  const auto report = testing::check_laws(TestType{});
+
+  CHECK(report.ok());
+  CHECK(report.results.size() == every_kind.size() * (1 + laws::every_law().size()));
+  for (const auto kind : every_kind) {
+    INFO("on " << name(kind));
+    const auto known = about<TestType>(kind);
+    CHECK(verdict_in(report, laws::trains_the_model, name(kind)).outcome ==
+          (known.refusal.empty() ? Verdict::Held : Verdict::NotApplicable));
+    for (const auto& law : laws::every_law()) {
+      INFO(law.name);
+      const auto verdict = verdict_in(report, law.name, name(kind));
+      CAPTURE(verdict);
+      CHECK(verdict.outcome == (law.exemption(known).empty() ? Verdict::Held : Verdict::NotApplicable));
+    }
+  }
 }
 
-TEMPLATE_LIST_TEST_CASE("credit is detached and fits the block's output", "[credit][law]", Rules) {
-  holds<TestType>(law::fit);
-}
+TEST_CASE("a rule that draws nothing gets no other credit from another seed", "[credit][law]") {
+  const auto same_credit = "another seed changes no credit";
 
-TEMPLATE_LIST_TEST_CASE("asking for credits or gradients changes nothing", "[credit][law]", Rules) {
-  holds<TestType>(law::previews);
-}
-
-TEMPLATE_LIST_TEST_CASE("a step uses the credits that credits() shows", "[credit][law]", Rules) {
-  holds<TestType>(law::used);
-}
-
-TEMPLATE_LIST_TEST_CASE("a step is one forward pass", "[credit][law]", Rules) { holds<TestType>(law::one_forward); }
-
-TEMPLATE_LIST_TEST_CASE("a step by formula has the gradients of one by autograd", "[credit][law]", Rules) {
-  holds<TestType>(law::two_paths);
-  holds<TestType>(law::two_paths_in_float32);
-}
-
-TEMPLATE_LIST_TEST_CASE("a float64 model gets the random numbers of a float32 one", "[credit][law]", Rules) {
-  holds<TestType>(law::state_in_float64);
-  holds<TestType>(law::draws_in_float64);
-}
-
-TEMPLATE_LIST_TEST_CASE("credit is per sample", "[credit][law]", Rules) { holds<TestType>(law::per_sample); }
-
-TEMPLATE_LIST_TEST_CASE("credit does not depend on grad mode", "[credit][law]", Rules) {
-  holds<TestType>(law::grad_mode);
-}
-
-TEMPLATE_LIST_TEST_CASE("credit changes nothing, without a trainer too", "[credit][law]", Rules) {
-  holds<TestType>(law::alone);
-}
-
-TEMPLATE_LIST_TEST_CASE("learning alone leaves the model as it was", "[credit][law]", Rules) {
-  holds<TestType>(law::learning);
-}
-
-TEMPLATE_LIST_TEST_CASE("a resumed run is the uninterrupted one, to the bit", "[credit][law]", Rules) {
-  holds<TestType>(law::resumed);
-  holds<TestType>(law::resumed_with_sgd);
-}
-
-TEMPLATE_LIST_TEST_CASE("normalized credits are the raw ones, each sample divided by its root mean square",
-                        "[credit][law]", Rules) {
-  holds<TestType>(law::normalized);
+  CHECK(says(laws::other_seed_other_credits(subject_of<Oracle>(Kind::residual_mlp)).what, {same_credit}));
+  CHECK(says(laws::other_seed_other_credits(subject_of<OracleAtBlockInput>(Kind::residual_mlp)).what, {same_credit}));
+  CHECK(says(laws::other_seed_other_credits(subject_of<ShortEquilibriumPropagation<false>>(Kind::residual_mlp)).what,
+             {same_credit}));
+  CHECK(says(laws::other_seed_other_credits(subject_of<ShortEquilibriumPropagation<true>>(Kind::residual_mlp)).what,
+             {same_credit}));
 }

@@ -21,13 +21,13 @@ LAYERS = [
     ["audit", "closed_form"],
     ["model", "trainer"],
     ["face"],
-    ["cuda"],
+    ["cuda", "testing"],
     ["protocol", "process", "umbrella"],  # old names, and what includes everything
 ]
 FILES = {
     "vocabulary": ["bind_context", "concepts", "error", "factored_credit", "named_tensors", "parameter_parts",
                    "progress", "trace", "trained_parameter", "trainer_options", "version"],
-    "face": ["local_trainer", "backprop_trainer", "any_trainer"],
+    "face": ["local_trainer", "backprop_trainer", "any_trainer", "trace_of"],
     "umbrella": ["creditlib"],
 }
 

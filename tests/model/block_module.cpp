@@ -114,10 +114,9 @@ TEST_CASE("a model of a user's own has what every model has, from its registrati
   CHECK(model->classes() == small_classes);
   CHECK(model->hidden_shape(0) == Shape{8});
   CHECK(model->hidden_shape(2) == Shape{8});
-  CHECK(parameter_names(*model) ==
-        std::vector<std::string>{"stem.weight", "stem.bias", "blocks.0.0.weight", "blocks.0.0.bias",
-                                 "blocks.1.0.weight", "blocks.1.0.bias", "norm.weight", "norm.bias", "head.weight",
-                                 "head.bias"});
+  CHECK(parameter_names(*model) == std::vector<std::string>{"stem.weight", "stem.bias", "blocks.0.0.weight",
+                                                            "blocks.0.0.bias", "blocks.1.0.weight", "blocks.1.0.bias",
+                                                            "norm.weight", "norm.bias", "head.weight", "head.bias"});
   CHECK(model->embed_parameters().size() == 2);
   CHECK(model->block_parameters(1).size() == 2);
   CHECK(model->block_parameters(1)[0].is_same(model->named_parameters()["blocks.1.0.weight"]));
@@ -156,9 +155,9 @@ TEST_CASE("a block may have several layers and parameters, under names of their 
   CHECK(model->hidden_shape(0) == Shape{2, 6, 6});
   CHECK(model->hidden_shape(1) == Shape{3, 6, 6});
   CHECK(model->hidden_shape(2) == Shape{5});
-  CHECK(parameter_names(*model) ==
-        std::vector<std::string>{"gain", "conv.weight", "conv.bias", "norm.weight", "norm.bias", "full.weight",
-                                 "full.bias", "head.weight", "head.bias"});
+  CHECK(parameter_names(*model) == std::vector<std::string>{"gain", "conv.weight", "conv.bias", "norm.weight",
+                                                            "norm.bias", "full.weight", "full.bias", "head.weight",
+                                                            "head.bias"});
   CHECK(model->embed_parameters().empty());
   CHECK(model->block_parameters(0).size() == 4);
   const auto second = model->block_parameters(1);
@@ -288,9 +287,10 @@ TEST_CASE("stages that do not fit together are named, with their input", "[model
                self.find_shapes(torch::ones({2, 3, 6}));
              }),
              {"Open: the readout gives (2, 3, 5), expected logits (B, classes)."}));
-  CHECK(says(fault_of([&](OpenImpl& self) {
-               self.register_block(nn::Flatten(nn::FlattenOptions().start_dim(0)));
-               self.find_shapes(x);
-             }),
-             {"Open: block 0 gives (12) for the example (2, 6), expected a hidden state with the samples in dimension 0"}));
+  CHECK(says(
+      fault_of([&](OpenImpl& self) {
+        self.register_block(nn::Flatten(nn::FlattenOptions().start_dim(0)));
+        self.find_shapes(x);
+      }),
+      {"Open: block 0 gives (12) for the example (2, 6), expected a hidden state with the samples in dimension 0"}));
 }

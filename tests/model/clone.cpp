@@ -40,7 +40,8 @@ class MineImpl : public BlockModule<MineImpl, MineOptions> {
     };
     stem_ = register_embed("stem", nn::Linear(6, options.width));
     token_ = register_embed("token", torch::randn({1, options.width}));
-    register_block(nn::Sequential(nn::Linear(options.width, options.width), nn::BatchNorm1d(options.width), nn::Tanh()));
+    register_block(
+        nn::Sequential(nn::Linear(options.width, options.width), nn::BatchNorm1d(options.width), nn::Tanh()));
     register_block(std::make_shared<ShiftImpl>());
     drop_ = register_readout("drop", nn::Dropout(options.rate));
     head_ = register_readout("head", nn::Linear(nn::LinearOptions(options.width, small_classes).bias(false)));
@@ -350,7 +351,8 @@ TEST_CASE("a copy that its constructor would make differently is refused", "[mod
               "change a layer in the constructor, not afterwards"}));
   model.drop_->options.p(0.5);
   model.register_buffer("more", torch::zeros({2}));
-  CHECK(says(error_of([&] { model.clone(); }), {"Changed: the copy has buffer more as none, the model as (2) float32"}));
+  CHECK(
+      says(error_of([&] { model.clone(); }), {"Changed: the copy has buffer more as none, the model as (2) float32"}));
 }
 
 TEST_CASE("a model that is not made of options says what clone() needs", "[model]") {

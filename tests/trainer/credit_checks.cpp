@@ -128,8 +128,7 @@ TEST_CASE("README's rule trains hidden states of every form", "[trainer]") {
     REQUIRE(credits.size() == static_cast<std::size_t>(model->blocks()) + 1);
     for (std::size_t l = 1; l < credits.size(); ++l) {
       const auto shape = model->hidden_shape(static_cast<std::int64_t>(l));
-      CHECK(credits[l].sizes() ==
-            spread(torch::ones({batch.x.size(0), features(shape)}), shape).sizes());
+      CHECK(credits[l].sizes() == spread(torch::ones({batch.x.size(0), features(shape)}), shape).sizes());
     }
     trainer.step(batch.x, batch.y);
     const auto after = model->parameters();

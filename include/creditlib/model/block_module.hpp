@@ -272,7 +272,7 @@ class BlockModule : public torch::nn::Module {
   };
 
   BlockModule() {
-    static_assert(std::same_as<Options, NoOptions>,
+    static_assert(std::is_same_v<Options, NoOptions>,
                   "creditlib: hand the model's options to its base, `MyNetImpl(const MyNetOptions& options) : "
                   "BlockModule(options)`; clone() makes the copy from them");
   }

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/Context.h>
+
+#include <creditlib/diagnostics/cosine.hpp>
+#include <creditlib/error.hpp>
+#include <creditlib/testing/detail/compare.hpp>
+#include <creditlib/testing/detail/law.hpp>
+#include <creditlib/trainer_options.hpp>
+#include <string>
+
+/// Laws of what a rule reads.
+namespace creditlib::detail::laws {
+
+/// Whether every sample's credit has the direction of g, as far as there is a direction.
+inline bool points_along(const torch::Tensor& a, const torch::Tensor& g) {
+  if (!a.defined() || a.sizes() != g.sizes() || g.numel() == g.size(0)) return false;  // one number has no direction
+  return diagnostics::sample_cosines(a, g).gt(1 - 1e-9).all().item<bool>();
+}
+
+/// Below h_L a rule's credit is not, everywhere, the true gradient at the block's output or at its input. At h_L every
+/// rule may have it: Trace::loss_gradient.
+inline Verdict credit_is_not_the_true_gradient(const Subject& subject) {
+  const auto batch = subject.batch(torch::kFloat64);
+  const auto trainer = subject.make({.dtype = torch::kFloat64});
+  at::manual_seed(5);
+  const auto a = trainer->raw_credits(batch);
+  at::manual_seed(5);
+  const auto g = trainer->true_gradients(batch);
+  const std::size_t first = subject.about.embed ? 0 : 1, last = a.size() - 1;
+  if (first == last) return not_applicable("the model has no hidden state below h_L");
+
+  bool output = true, input = last > 1;
+  for (std::size_t l = first; l < last; ++l) {
+    output = output && points_along(a[l], g[l]);
+    if (l > 0) input = input && points_along(a[l], g[l - 1]);
+  }
+  if (!output && !input) return held();
+  return failed(std::string("credit is the true gradient at the block's ") + (output ? "output" : "input") +
+                "; a rule that is meant to be says so with wants_pullback or LawOptions::true_gradient");
+}
+
+/// A source with reads_error_only gives the same factored credit where the Trace has nothing but the error.
+inline Verdict factored_credit_reads_the_error_alone(const Subject& subject) {
+  const auto batch = subject.batch();
+  const auto trainer = subject.make({});
+  at::manual_seed(5);
+  const auto whole = trainer->factored_credit(batch, /*only_error=*/false);
+  try {
+    at::manual_seed(5);
+    const auto alone = translated([&] { return trainer->factored_credit(batch, /*only_error=*/true); });
+    return same(whole, alone) ? held() : failed("without the rest of the Trace factored_credit gives another credit");
+  } catch (const Error& error) {
+    return failed("without the rest of the Trace factored_credit throws: " + std::string(error.what()));
+  }
+}
+
+/// Such a source trains in constant memory as it does otherwise.
+inline Verdict constant_memory_changes_no_gradient(const Subject& subject) {
+  if (factored_credit_reads_the_error_alone(subject) != held())
+    return not_applicable("factored_credit reads what constant memory does not have");
+  const auto batch = subject.batch(torch::kFloat64);
+  const auto gradients = [&](Memory memory) {
+    const auto trainer = subject.make({.dtype = torch::kFloat64, .options = {.seed = 7, .memory = memory}});
+    trainer->step(batch);
+    return gradients_of(trainer->module());
+  };
+
+  const double apart = distance(gradients(Memory::Constant), gradients(Memory::Activations));
+  return apart < 1e-12 ? held() : failed("a step's gradients are " + std::to_string(apart) + " from the others");
+}
+
+}  // namespace creditlib::detail::laws

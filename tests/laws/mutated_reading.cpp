@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <torch/csrc/autograd/autograd.h>
+
+#include <creditlib/credit/dfa.hpp>
+
+#include "../rules.hpp"
+#include "../test.hpp"
+#include "mutated.hpp"
+
+using namespace creditlib;
+using namespace creditlib::test;
+
+namespace {
+
+/// DFA whose factors, by its own word of the error alone, follow the size of h_0.
+struct ReadsHidden {
+  struct State : DFA::State {
+    template <class Model>
+    Credits credit(Model& model, const Trace& trace) const {
+      auto credits = DFA::State::credit(model, trace);
+      for (auto& a : credits) a = a * trace.hidden[0].norm();
+      return credits;
+    }
+    template <class Model>
+    std::vector<FactoredCredit> factored_credit(Model& model, const Trace& trace) const {
+      auto factors = DFA::State::factored_credit(model, trace);
+      for (auto& a : factors) a.left = a.left * trace.hidden[0].norm();
+      return factors;
+    }
+  };
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const {
+    return {DFA{}.bind(model, context)};
+  }
+};
+
+/// Factors that follow the labels.
+struct ReadsTheTarget {
+  struct State : DFA::State {
+    template <class Model>
+    Credits credit(Model& model, const Trace& trace) const {
+      auto credits = DFA::State::credit(model, trace);
+      for (auto& a : credits) a = a * (1 + trace.target.sum());
+      return credits;
+    }
+    template <class Model>
+    std::vector<FactoredCredit> factored_credit(Model& model, const Trace& trace) const {
+      auto factors = DFA::State::factored_credit(model, trace);
+      for (auto& a : factors) a.left = a.left * (1 + trace.target.sum());
+      return factors;
+    }
+  };
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const {
+    return {DFA{}.bind(model, context)};
+  }
+};
+
+/// Factors in the shape of the hidden states, which it looks up there.
+struct ReadsSizes {
+  struct State : DFA::State {
+    template <class Model>
+    std::vector<FactoredCredit> factored_credit(Model& model, const Trace& trace) const {
+      auto factors = DFA::State::factored_credit(model, trace);
+      for (std::size_t l = 0; l < factors.size(); ++l)
+        factors[l].right = factors[l].right.view({trace.hidden[l].size(1), trace.error.size(1)});
+      return factors;
+    }
+  };
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const {
+    return {DFA{}.bind(model, context)};
+  }
+};
+
+/// Counts the hidden states, which are not there in constant memory.
+struct CountsHidden {
+  struct State : DFA::State {
+    template <class Model>
+    std::vector<FactoredCredit> factored_credit(Model& model, const Trace& trace) const {
+      auto factors = DFA::State::factored_credit(model, trace);
+      factors.resize(trace.hidden.size());
+      return factors;
+    }
+  };
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const {
+    return {DFA{}.bind(model, context)};
+  }
+};
+
+/// Pulls gradients back, and has not asked for the right to.
+struct PullsBackUnasked {
+  template <class Model>
+  Credits credit(Model&, const Trace& trace) const {
+    Credits credits(trace.hidden.size(), trace.loss_gradient());
+    for (std::size_t l = credits.size() - 1; l-- > 0;)
+      credits[l] = trace.pullback(static_cast<std::int64_t>(l), credits[l + 1]);
+    return credits;
+  }
+};
+
+/// Runs the blocks again to get the true gradient at each block's output, or its input.
+template <bool at_input>
+struct SilentOracle {
+  template <class Model>
+  Credits credit(Model& model, const Trace& trace) const {
+    const torch::AutoGradMode grad(true);
+    Credits states{trace.hidden[0].clone().requires_grad_()};
+    for (std::int64_t l = 0; l < model->blocks(); ++l) {
+      const auto h = states.back();
+      states.push_back(model->join(l, h, model->block(l, h)));
+    }
+    auto credits = torch::autograd::grad({trace.loss(model->readout(states.back())).sum()}, states);
+    if (at_input) credits.insert(credits.begin(), credits.front());
+    credits.resize(states.size());
+    return credits;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("the law of the error alone fails on a rule whose factors read hidden states or the target",
+          "[credit][law]") {
+  const auto law = "factored credit reads the error alone";
+
+  const auto reads_more = failed("without the rest of the Trace factored_credit gives another credit");
+
+  CHECK(verdict<ReadsHidden, DFA>(law) == reads_more);
+  CHECK(verdict<ReadsTheTarget, DFA>(law) == reads_more);
+  CHECK(verdict<ReadsSizes, DFA>(law).what.find("without the rest of the Trace factored_credit throws: ") == 0);
+  CHECK(verdict<ReadsSizes, DFA>("constant memory changes no gradient").outcome == Verdict::NotApplicable);
+}
+
+TEST_CASE("the law of constant memory fails on a rule that needs the hidden states to be there", "[credit][law]") {
+  CHECK(verdict<CountsHidden, DFA>("factored credit reads the error alone") == held());
+  CHECK(says(verdict<CountsHidden, DFA>("constant memory changes no gradient").what,
+             {"factored_credit gave 0 credits, expected 4"}));
+}
+
+TEST_CASE("a rule that pulls back and does not declare it is refused on every model", "[credit][law]") {
+  const auto report = testing::check_laws(PullsBackUnasked{});
+
+  CHECK_FALSE(report.ok());
+  CHECK(report.count(Verdict::Held) == 0);
+  for (const auto kind : every_kind) {
+    INFO("on " << name(kind));
+    const auto said = verdict_in(report, laws::trains_the_model, name(kind));
+    CHECK(said.outcome == Verdict::Failed);
+    CHECK(says(said.what, {"the rule refuses the model: Trace::pullback: ", "wants_pullback = true"}));
+  }
+}
+
+TEST_CASE("the law of true gradients fails on a rule that is back-propagation and does not say so", "[credit][law]") {
+  const auto law = "credit is not the true gradient";
+
+  CHECK(says(verdict<SilentOracle<false>>(law).what, {"credit is the true gradient at the block's output"}));
+  CHECK(
+      says(verdict<SilentOracle<true>>(law, Kind::tokens).what, {"credit is the true gradient at the block's input"}));
+  CHECK(broken(report_on<SilentOracle<false>>(Kind::plain)) == std::vector<std::string>{law});
+}
+
+TEST_CASE("a rule that says that it is the true gradient breaks no law", "[credit][law]") {
+  const auto report = testing::check_laws(SilentOracle<false>{}, {stages_case(Kind::plain)}, {.true_gradient = true});
+
+  CHECK(report.ok());
+  CHECK(verdict_in(report, "credit is not the true gradient", "plain") ==
+        not_applicable("the rule says that it may use the true gradient"));
+}
