@@ -72,7 +72,7 @@ struct Rounds {
   }
 };
 
-/// Learns, and keeps what it has learned, in float32.
+/// Multiplies by what it has learned in float32.
 struct RoundedNets {
   struct State : LearnedProjection::State {
     template <class Model>
@@ -88,6 +88,61 @@ struct RoundedNets {
   template <class Model>
   State bind(Model& model, const BindContext& context) const {
     return {LearnedProjection{}.bind(model, context)};
+  }
+};
+
+/// Keeps its matrices in float32, and casts them for each credit.
+struct KeepsFloat32 {
+  struct State : TargetProjection::State {
+    template <class Model>
+    Credits credit(Model&, const Trace& trace) const {
+      Credits credits;
+      for (const auto& B : feedback) credits.push_back(trace.error.mm(B.to(trace.error.scalar_type()).t()));
+      return credits;
+    }
+  };
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const {
+    auto state = TargetProjection{}.bind(model, context);
+    for (auto& matrix : state.feedback) matrix = matrix.to(torch::kFloat32);
+    return {state};
+  }
+};
+
+/// Learns in float64, and rounds what it has learned to float32.
+struct RoundsWhatItLearns {
+  struct State : LearnedProjection::State {
+    template <class Model>
+    void learn(Model& model, const Trace& trace) {
+      LearnedProjection::State::learn(model, trace);
+      const torch::NoGradGuard no_grad;
+      for (auto& matrix : feedback) matrix.copy_(matrix.to(torch::kFloat32));
+    }
+  };
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const {
+    return {LearnedProjection{}.bind(model, context)};
+  }
+};
+
+/// No fault: counts the samples of each class as floating-point numbers.
+struct CountsClasses {
+  struct State : TargetProjection::State {
+    torch::Tensor counts;
+
+    template <class Model>
+    void learn(Model&, const Trace& trace) {
+      counts.index_add_(0, trace.target, torch::ones_like(trace.target).to(counts.scalar_type()));
+    }
+    NamedTensors named_tensors() const {
+      auto named = TargetProjection::State::named_tensors();
+      named.emplace_back("counts", counts);
+      return named;
+    }
+  };
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const {
+    return {TargetProjection{}.bind(model, context), torch::zeros({model->classes()}, context.dtype)};
   }
 };
 
@@ -129,11 +184,16 @@ TEST_CASE("the law of dtypes fails on a rule that draws in the model's", "[credi
 TEST_CASE("the laws of dtypes fail on a rule that computes in float32", "[credit][law]") {
   CHECK(says(verdict<Faulty<GivesFloat32>>("credit fits the output").what,
              {"The credit source gave credit 0 as (7, 5) float32 on cpu, expected (7, 5) float64"}));
-  CHECK(verdict<Rounds>("float64 credit has float64 digits") == failed("credit 0 is rounded to float32"));
-  CHECK(verdict<RoundedNets, LearnedProjection>("float64 credit has float64 digits") ==
+  CHECK(verdict<Rounds>("a float64 model gets float64 digits") == failed("credit 0 is rounded to float32"));
+  CHECK(verdict<RoundedNets, LearnedProjection>("a float64 model gets float64 digits") ==
         failed("credit 0 is rounded to float32"));
+  CHECK(verdict<KeepsFloat32>("a float64 model gets float64 digits") ==
+        failed("credit.feedback.0 is float32 in a float64 model"));
+  CHECK(verdict<RoundsWhatItLearns, LearnedProjection>("a float64 model gets float64 digits") ==
+        failed("credit.feedback.0 is rounded to float32"));
 }
 
-TEST_CASE("signs of credit have float64's digits", "[credit][law]") {
-  CHECK(verdict_in(report_on<Signs>(Kind::plain), "float64 credit has float64 digits", "plain") == held());
+TEST_CASE("signs and counts are no numbers that were rounded to float32", "[credit][law]") {
+  CHECK(report_on<Signs>(Kind::plain).ok());
+  CHECK(report_on<CountsClasses>(Kind::plain).ok());
 }

@@ -1,20 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <creditlib/closed_form/model.hpp>
-#include <creditlib/error.hpp>
-#include <creditlib/network/shape.hpp>
+#include <creditlib/concepts.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/scope/generators.hpp>
-#include <creditlib/testing/detail/every_law.hpp>
 #include <creditlib/testing/detail/subject.hpp>
+#include <creditlib/testing/law_options.hpp>
 #include <creditlib/testing/model_case.hpp>
 #include <creditlib/testing/policy_laws.hpp>
 #include <creditlib/testing/report.hpp>
 #include <creditlib/testing/small_models.hpp>
-#include <exception>
 #include <initializer_list>
-#include <string>
 #include <vector>
 
 /// Holds a credit rule to the laws that every rule must obey:

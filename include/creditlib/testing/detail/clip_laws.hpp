@@ -7,7 +7,6 @@
 #include <creditlib/parameter_parts.hpp>
 #include <creditlib/testing/detail/compare.hpp>
 #include <creditlib/testing/report.hpp>
-#include <string>
 #include <vector>
 
 /// The laws of clips.

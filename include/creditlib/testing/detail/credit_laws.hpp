@@ -4,10 +4,10 @@
 #include <ATen/Context.h>
 
 #include <cmath>
-#include <creditlib/detail/describe.hpp>
 #include <creditlib/testing/detail/compare.hpp>
 #include <creditlib/testing/detail/law.hpp>
 #include <creditlib/testing/detail/snapshot.hpp>
+#include <cstdint>
 #include <string>
 
 /// Laws of the credit that a rule gives.

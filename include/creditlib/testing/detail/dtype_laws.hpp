@@ -3,12 +3,13 @@
 
 #include <ATen/Context.h>
 
-#include <creditlib/detail/describe.hpp>
+#include <algorithm>
 #include <creditlib/testing/detail/compare.hpp>
 #include <creditlib/testing/detail/law.hpp>
 #include <creditlib/testing/detail/snapshot.hpp>
 #include <creditlib/testing/detail/step_laws.hpp>
 #include <string>
+#include <tuple>
 
 /// Laws of float32 and float64.
 namespace creditlib::detail::laws {
@@ -42,23 +43,41 @@ inline Verdict paths_agree_in_float32(const Subject& subject) {
   return paths_agree(subject, torch::kFloat32, std::max(1e-5, 10 * between_dtypes(subject)));
 }
 
-/// In a float64 model credit is not computed in float32: what moves with the input does not move in float32's steps.
-inline Verdict credit_has_the_digits_of_float64(const Subject& subject) {
+/// Whole numbers count something: any dtype does.
+inline bool are_whole(const torch::Tensor& numbers) { return torch::equal(numbers, numbers.round()); }
+
+/// Whether numbers that moved, moved in float32's steps. Two numbers may be signs.
+inline bool moved_in_float32(const torch::Tensor& before, const torch::Tensor& after) {
+  const auto moved = after.masked_select(after.ne(before));
+  if (are_whole(moved)) return false;
+  const bool several = std::get<0>(at::_unique(moved.abs())).numel() > 2;
+  return several && torch::equal(moved, moved.to(torch::kFloat32).to(torch::kFloat64));
+}
+
+/// In a float64 model credit is not computed in float32, nor what a rule keeps: credit moves with the input, and state
+/// with a step, by less than float32's steps.
+inline Verdict float64_has_its_digits(const Subject& subject) {
   const auto batch = subject.batch(torch::kFloat64);
-  if (!batch.x.is_floating_point()) return not_applicable("the input does not move by small amounts");
   const auto credits = [&](double factor) {
     const auto trainer = subject.make({.dtype = torch::kFloat64});
     at::manual_seed(5);
     return trainer->raw_credits({batch.x * factor, batch.y});
   };
-  const auto here = credits(1), nearby = credits(1 + 1e-3);
-  for (std::size_t l = 0; l < here.size(); ++l) {
-    if (!here[l].defined()) continue;
-    const auto moved = here[l].masked_select(here[l].ne(nearby[l]));
-    const auto rounded = moved.to(torch::kFloat32).to(torch::kFloat64);
-    const bool several = std::get<0>(at::_unique(moved.abs())).numel() > 2;  // signs take two values
-    if (several && torch::equal(moved, rounded))
-      return failed("credit " + std::to_string(l) + " is rounded to float32");
+  if (batch.x.is_floating_point()) {
+    const auto here = credits(1), nearby = credits(1 + 1e-3);
+    for (std::size_t l = 0; l < here.size(); ++l) {
+      if (here[l].defined() && moved_in_float32(nearby[l], here[l]))
+        return failed("credit " + std::to_string(l) + " is rounded to float32");
+    }
+  }
+
+  const auto trainer = subject.make({.dtype = torch::kFloat64});
+  const auto before = snapshot(*trainer);
+  trainer->step(batch);
+  for (const auto& [name, tensor] : snapshot(*trainer)) {
+    if (!of_the_source(name) || !tensor.is_floating_point() || are_whole(tensor)) continue;
+    if (tensor.scalar_type() == torch::kFloat32) return failed(name + " is float32 in a float64 model");
+    if (moved_in_float32(before.at(name), tensor)) return failed(name + " is rounded to float32");
   }
   return held();
 }

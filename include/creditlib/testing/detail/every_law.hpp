@@ -52,7 +52,7 @@ inline const std::vector<Law>& every_law() {
       {"formula and autograd agree in float32", paths_agree_in_float32, without_formula},
       {"one state in float32 and float64", same_state_in_float64},
       {"one credit in float32 and float64", same_draws_in_float64, other_masks},
-      {"float64 credit has float64 digits", credit_has_the_digits_of_float64},
+      {"a float64 model gets float64 digits", float64_has_its_digits},
       {"credit is per sample", credit_is_per_sample, mixed_samples},
       {"grad mode changes no credit", grad_mode_changes_no_credit},
       {"credit alone changes nothing", credit_alone_changes_nothing},

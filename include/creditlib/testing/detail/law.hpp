@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <creditlib/error.hpp>
 #include <creditlib/testing/detail/law_trainer.hpp>
 #include <creditlib/testing/report.hpp>
 #include <creditlib/trainer_options.hpp>

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <torch/csrc/autograd/autograd.h>
-
 #include <creditlib/any_trainer.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/local_trainer.hpp>
@@ -13,6 +11,8 @@
 #include <creditlib/testing/model_case.hpp>
 #include <creditlib/trace_of.hpp>
 #include <creditlib/trainer/source_traits.hpp>
+#include <creditlib/trainer_options.hpp>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <optional>

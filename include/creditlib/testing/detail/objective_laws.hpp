@@ -9,6 +9,7 @@
 #include <creditlib/testing/detail/compare.hpp>
 #include <creditlib/testing/detail/shapes.hpp>
 #include <creditlib/testing/report.hpp>
+#include <cstdint>
 #include <exception>
 #include <functional>
 

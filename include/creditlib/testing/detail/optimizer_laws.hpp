@@ -8,7 +8,6 @@
 #include <creditlib/testing/report.hpp>
 #include <creditlib/trained_parameter.hpp>
 #include <cstdint>
-#include <string>
 #include <vector>
 
 /// The laws of optimizers.

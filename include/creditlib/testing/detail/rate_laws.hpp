@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
 #include <creditlib/concepts.hpp>
 #include <creditlib/testing/report.hpp>
 #include <cstdint>

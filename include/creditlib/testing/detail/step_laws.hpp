@@ -4,7 +4,6 @@
 #include <ATen/Context.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include <algorithm>
 #include <creditlib/testing/detail/compare.hpp>
 #include <creditlib/testing/detail/law.hpp>
 #include <creditlib/testing/detail/snapshot.hpp>

@@ -17,6 +17,7 @@
 #include <creditlib/testing/model_case.hpp>
 #include <creditlib/testing/report.hpp>
 #include <creditlib/trainer/source_traits.hpp>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <string>
