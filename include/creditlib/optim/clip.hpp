@@ -6,6 +6,25 @@
 #include <cstddef>
 #include <vector>
 
+namespace creditlib::detail {
+
+/// The tensors at these positions, without those that are undefined.
+inline std::vector<torch::Tensor> defined_at(const std::vector<torch::Tensor>& tensors,
+                                             const std::vector<std::size_t>& positions) {
+  std::vector<torch::Tensor> defined;
+  for (const auto i : positions) {
+    if (tensors[i].defined()) defined.push_back(tensors[i]);
+  }
+  return defined;
+}
+
+/// The Euclidean norm of all of these tensors together, a scalar on their device; there must be one.
+inline torch::Tensor joint_norm(const std::vector<torch::Tensor>& tensors) {
+  return at::linalg_vector_norm(at::stack(at::_foreach_norm(tensors)));
+}
+
+}  // namespace creditlib::detail
+
 namespace creditlib::optim {
 
 /// Scales the gradients at the positions `group` together so that their joint Euclidean norm is at most `most`.
@@ -16,12 +35,9 @@ namespace creditlib::optim {
 /// the same numbers as torch.nn.utils.clip_grad_norm_, without waiting for the device.
 inline void clip_norm(std::vector<torch::Tensor>& gradients, const std::vector<std::size_t>& group, double most) {
   const torch::NoGradGuard no_grad;
-  std::vector<torch::Tensor> own;
-  for (const auto i : group) {
-    if (gradients[i].defined()) own.push_back(gradients[i]);
-  }
+  const auto own = detail::defined_at(gradients, group);
   if (own.empty()) return;
-  const auto norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(own)));
+  const auto norm = detail::joint_norm(own);
   const auto scaled = at::_foreach_mul(own, norm.add(1e-6).reciprocal_().mul_(most).clamp_max_(1));
   std::size_t next = 0;
   for (const auto i : group) {

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
+#include <creditlib/detail/half_cosine.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <cstdint>
-#include <numbers>
 
 namespace creditlib::optim {
 
@@ -13,7 +12,7 @@ namespace creditlib::optim {
 inline double rate_at(Rate rate, double lr, std::int64_t epoch, std::int64_t epochs) {
   if (rate == Rate::Constant) return lr;
   if (epoch >= epochs) return 0;
-  return lr * (1 + std::cos(std::numbers::pi * static_cast<double>(epoch) / static_cast<double>(epochs))) / 2;
+  return lr * detail::half_cosine(static_cast<double>(epoch), static_cast<double>(epochs));
 }
 
 }  // namespace creditlib::optim

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
+#include <creditlib/detail/half_cosine.hpp>
 #include <creditlib/progress.hpp>
-#include <numbers>
 
 namespace creditlib::rate {
 
@@ -13,7 +12,7 @@ namespace creditlib::rate {
 struct Cosine {
   double operator()(const Progress& now) const {
     if (now.epoch >= now.epochs) return 0;
-    return (1 + std::cos(std::numbers::pi * static_cast<double>(now.epoch) / static_cast<double>(now.epochs))) / 2;
+    return detail::half_cosine(static_cast<double>(now.epoch), static_cast<double>(now.epochs));
   }
 };
 

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
+#include <creditlib/detail/half_cosine.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/progress.hpp>
 #include <cstdint>
-#include <numbers>
 
 namespace creditlib::rate {
 
@@ -32,9 +31,7 @@ struct OneCycle {
     return along(1, end, (step - top) / (last - top));
   }
 
-  static double along(double from, double to, double done) {
-    return to + (from - to) / 2 * (1 + std::cos(std::numbers::pi * done));
-  }
+  static double along(double from, double to, double done) { return to + (from - to) * detail::half_cosine(done); }
 };
 
 }  // namespace creditlib::rate

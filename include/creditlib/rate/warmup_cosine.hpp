@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
+#include <creditlib/detail/half_cosine.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/progress.hpp>
 #include <creditlib/rate/cosine.hpp>
 #include <cstdint>
-#include <numbers>
 
 namespace creditlib::rate {
 
@@ -32,8 +31,7 @@ struct WarmupCosine {
     }
     if (total == 0) return Cosine{}(now);
     if (now.step >= total) return 0;
-    const double done = static_cast<double>(now.step - steps) / static_cast<double>(total - steps);
-    return (1 + std::cos(std::numbers::pi * done)) / 2;
+    return detail::half_cosine(static_cast<double>(now.step - steps) / static_cast<double>(total - steps));
   }
 };
 

@@ -22,6 +22,7 @@ class AnyOptimizer {
 
   /// What a checkpoint keeps: tensors to copy into, or a state that is read back as a whole.
   virtual NamedTensors named_tensors() const { return {}; }
+  virtual bool is_serialized() const { return false; }
   virtual torch::Tensor serialized() const { return {}; }
   virtual void deserialize(const torch::Tensor&) {}
 };

@@ -87,6 +87,7 @@ class TorchOptimizerState final : public AnyOptimizer {
   double lr() const override { return keeps_rates_ ? optimizer_->param_groups()[0].options().get_lr() : lrs_[0]; }
   bool graphable() const override { return false; }
 
+  bool is_serialized() const override { return true; }
   torch::Tensor serialized() const override {
     torch::serialize::OutputArchive archive;
     optimizer_->save(archive);

@@ -6,6 +6,7 @@
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/network/detail/parameter_parts.hpp>
+#include <creditlib/optim/clip.hpp>
 #include <creditlib/trainer/checkpoint.hpp>
 #include <creditlib/trainer/update.hpp>
 #include <creditlib/trainer_options.hpp>
@@ -141,7 +142,7 @@ class Training {
             const std::vector<torch::Generator>& generators) const {
     auto [named, added, counters] = checkpoint(extra, generators);
     named.insert(named.end(), added.begin(), added.end());
-    if (const auto state = optimizer_->serialized(); state.defined()) named.emplace_back(serialized_name, state);
+    if (optimizer_->is_serialized()) named.emplace_back(serialized_name, optimizer_->serialized());
     save_tensors(path, named);
   }
 
@@ -149,7 +150,7 @@ class Training {
     check_model_unmoved();
     auto [named, added, counters] = checkpoint(extra, generators);
     std::optional<SerializedState> state;
-    if (optimizer_->serialized().defined()) {
+    if (optimizer_->is_serialized()) {
       state = {serialized_name, [&](const torch::Tensor& saved) { optimizer_->deserialize(saved); }};
     }
     restore_tensors(path, named, added, state);
@@ -225,12 +226,8 @@ class Training {
     const torch::NoGradGuard no_grad;
     std::vector<torch::Tensor> norms;
     const auto add = [&](const std::vector<std::size_t>& positions) {
-      std::vector<torch::Tensor> own;
-      for (const auto i : positions) {
-        if (gradients[i].defined()) own.push_back(gradients[i]);
-      }
-      norms.push_back(own.empty() ? torch::zeros({}, parts_.all[0].options().requires_grad(false))
-                                  : at::linalg_vector_norm(at::stack(at::_foreach_norm(own))));
+      const auto own = defined_at(gradients, positions);
+      norms.push_back(own.empty() ? torch::zeros({}, parts_.all[0].options().requires_grad(false)) : joint_norm(own));
     };
     add(parts_.embed);
     for (const auto& block : parts_.blocks) add(block);
