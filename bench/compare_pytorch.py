@@ -7,7 +7,7 @@
 First the numbers are verified (verify.py); where they differ it ends with exit code 1. Then the contestants take turns, a few
 steps each, in an order drawn anew every round (contest.py):
 
-    creditlib/<network>/<rule>/<path>/<precision>/<matmul>    bench/steps, a process each, idle between its turns
+    creditlib/<network>/<rule>/<path>/<precision>/<matmul>    bench/steps, a process each, stopped between its turns
     pytorch/<network>/<rule>/<way>/<matmul>                   in this process (pytorch_steps.py, scripts_cnn.py, scripts_images.py)
     floor/<network>/<rule or adamw>/<matmul>                  bench/floor: a step's products alone, AdamW alone
 
@@ -186,7 +186,7 @@ def report(title, network, outcome):
 
 def main():
     args = arguments()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: who waits must not spin in others' turns
+    os.environ.pop("OMP_WAIT_POLICY", None)  # before torch loads: threads wait as they do by default, on both sides
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
     try:
         import safetensors.torch

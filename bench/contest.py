@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import random
+import signal
 import statistics
 import subprocess
 import time
@@ -16,13 +17,15 @@ class Failed(Exception):
 
 
 class Served:
-    """A program of bench/ that runs what it is told and answers with times (support/serve.hpp); idle between its turns."""
+    """A program of bench/ that runs what it is told and answers with times (support/serve.hpp), on OpenMP threads that wait as they do by
+    default; it is stopped between its turns, so that waiting threads take nothing from others."""
 
     def __init__(self, program, threads, **flags):
         self.command = [str(program), "--serve", "--threads", str(threads)]
         for name, value in flags.items():
             self.command += [f"--{name}", str(value)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        environment.pop("OMP_WAIT_POLICY", None)
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, env=environment)
         self.said = ""
@@ -30,9 +33,12 @@ class Served:
     def numbers(self, line):
         """What it answers to a line."""
         try:
+            self.process.send_signal(signal.SIGCONT)
             self.process.stdin.write(f"{line}\n")
             self.process.stdin.flush()
-            return [float(word) for word in self.process.stdout.readline().split()]
+            answer = [float(word) for word in self.process.stdout.readline().split()]
+            self.process.send_signal(signal.SIGSTOP)
+            return answer
         except (BrokenPipeError, ValueError):
             return []
 
@@ -43,6 +49,7 @@ class Served:
         return times
 
     def _last_words(self):
+        self.process.send_signal(signal.SIGCONT)
         try:
             self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -67,6 +74,7 @@ class Served:
     def close(self):
         if self.process.poll() is None:
             try:
+                self.process.send_signal(signal.SIGCONT)
                 self.process.stdin.write("q\n")
                 self.process.stdin.close()
                 self.process.wait(timeout=10)
@@ -88,6 +96,9 @@ class Forward:
         pass
 
 
+SLEEPS_AFTER = .05  # seconds within which GNU OpenMP's waiting threads stop to spin and sleep; by default it takes them some milliseconds
+
+
 class Called:
     """step(x, y) in this process, on batches that go round; `make` makes it when its first turn comes."""
 
@@ -105,6 +116,7 @@ class Called:
                 start = time.perf_counter()
                 self.step(x, y)
                 times.append(1e3 * (time.perf_counter() - start))
+            time.sleep(SLEEPS_AFTER)
         except Exception as error:  # of whatever another project's code throws
             raise Failed(f"{type(error).__name__}: {error}".splitlines()[0]) from error
         return times
@@ -189,7 +201,8 @@ def said_by(*command):
 def machine(threads, device="cpu"):
     described = said_by("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--tags")
     gpu = {} if device == "cpu" else {"gpu": said_by("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")}
-    return {"cpu": cpu_model(), **gpu, "cores": os.cpu_count(), "threads": threads, "commit": described}
+    return {"cpu": cpu_model(), **gpu, "cores": os.cpu_count(), "affinity": len(os.sched_getaffinity(0)), "threads": threads,
+            "waiting": os.environ.get("OMP_WAIT_POLICY", "OpenMP's own"), "commit": described}
 
 
 def write_json(path, value):

@@ -22,8 +22,8 @@
 #include "support/live_line.hpp"
 #include "support/program.hpp"
 #include "support/resume.hpp"
+#include "support/threads.hpp"
 #include "support/training.hpp"
-#include "support/workbench.hpp"
 #include "toy_lq/problem.hpp"
 #include "toy_lq/samples.hpp"
 #include "toy_lq/sees_target.hpp"
@@ -94,6 +94,9 @@ class Experiment {
     const auto start = Clock::now();
     const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
     const std::int64_t every = std::max<std::int64_t>(1, steps / 20);
+    const auto [x, y] = toy_lq::Samples(s_, toy_lq::training_stream).next(s_.batch);
+    trainer.rehearse(
+        [&, &x = x, &y = y] { support::settle_threads([&] { trainer.learn(x, y); }, steps, name, s_.quiet); });
     support::LiveLine line(s_.quiet);
     for (std::int64_t step = 0; step < steps; ++step) {
       if (step % every == 0) {
@@ -174,7 +177,7 @@ class Experiment {
 
 void run(Settings s) {
   support::check_distinct("--methods", s.methods);
-  support::set_threads({.threads = s.threads});
+  support::set_threads(s.threads);
   Experiment(s).run();
 }
 

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/norms.hpp>
+#include <creditlib/runtime/matmul.hpp>
 #include <creditlib/scope/eval_mode.hpp>
 
 #include "support/figures.hpp"
@@ -35,7 +36,7 @@ struct Settings {
   double penalty_lam = 0, clip = 0;
   std::string init_from = {};
   double lr = 1e-3, wd = 0.01;
-  bool save_weights = false, retrain = false;
+  bool save_weights = false, retrain = false, force = false;
   support::RunFlags run = {};
 
   support::Resume resume() const { return {.lists = {"methods", "seeds"}, .retrain = retrain}; }
@@ -67,6 +68,7 @@ void declare(support::Flags& flags, Settings& s) {
   flags.add("save_weights", s.save_weights,
             "write weights, and what the method has of its own, as safetensors beside the results",
             support::Flags::apart);
+  flags.add("force", s.force, "go on with --precision bf16 where it is slower than float32", support::Flags::apart);
   support::add_retrain_flag(flags, s.retrain);
   support::add_run_flags(flags, s.run);
 }
@@ -200,6 +202,17 @@ void print_table(const Json& results, const Settings& s, const std::filesystem::
              fmt::join(s.seeds, " "), table.text(), path.string());
 }
 
+/// Throws UsageError where products of bfloat16 are slower than those of float32.
+void check_bfloat16_pays(const support::Workbench& bench) {
+  if (bench.device() != "cpu") return;
+  const auto trial = creditlib::runtime::time_bfloat16();
+  if (trial.bfloat16_pays()) return;
+  throw support::UsageError(fmt::format(
+      "--precision bf16 is slower than float32 on this processor, which has no instructions for it: products that take "
+      "{:.2f} ms in float32 take {:.2f} ms; leave the flag out, or go on with --force",
+      trial.float32_milliseconds, trial.bfloat16_milliseconds));
+}
+
 void run_all(Settings s) {
   if ((s.num_blocks > 0 || s.d_hidden > 0) && !support::takes_flat_images(s.arch)) {
     throw support::UsageError("--num_blocks and --d_hidden are of residual MLPs; --arch " + s.arch + " has its own");
@@ -210,6 +223,7 @@ void run_all(Settings s) {
   Json settings = config(s);
   Json results = support::earlier_results(file, settings, s.resume());
   const support::Workbench bench(s.run);
+  if (s.precision == "bf16" && !s.force) check_bfloat16_pays(bench);
   // What cannot be trained says so before anything has been.
   for (const auto& method : s.methods) make_trainer(method, s.seeds.front(), s, bench);
 

@@ -23,6 +23,7 @@
 #include "support/live_line.hpp"
 #include "support/matmul.hpp"
 #include "support/program.hpp"
+#include "support/threads.hpp"
 
 namespace support {
 namespace {
@@ -101,11 +102,8 @@ void end_epoch(Trainer& trainer, const TrainingPlan& plan, TrainingLog& log) {
 }
 
 nlohmann::ordered_json to_json(const TrainingLog& log) {
-  return {{"train_loss", log.train_loss},
-          {"train_acc", log.train_acc},
-          {"test_acc", log.test_acc},
-          {"ms_per_step", log.ms_per_step},
-          {"transitions", transitions_json(log)}};
+  return {{"train_loss", log.train_loss},   {"train_acc", log.train_acc},           {"test_acc", log.test_acc},
+          {"ms_per_step", log.ms_per_step}, {"transitions", transitions_json(log)}, {"threads", log.threads}};
 }
 
 /// What to_json wrote of a log; a number that was not finite is null there.
@@ -128,12 +126,22 @@ TrainingLog log_of(const nlohmann::ordered_json& json) {
                   .train_acc = numbers(json.at("train_acc")),
                   .test_acc = numbers(json.at("test_acc")),
                   .ms_per_step = numbers(json.at("ms_per_step")),
-                  .transitions = {}};
+                  .transitions = {},
+                  .threads = json.value("threads", std::int64_t{0})};
   for (const auto& t : json.at("transitions")) {
     log.transitions.push_back({t.at("epoch").get<std::int64_t>(), numbers(t.at("from")), numbers(t.at("to")),
                                figures(t.at("gamma_before")), figures(t.at("gamma_after"))});
   }
   return log;
+}
+
+/// A batch of the kind that these have, without drawing from them.
+creditlib::data::Batch batch_like(const creditlib::data::Batches& batches) {
+  auto options = batches.options();
+  const auto part = batches.dataset().first(std::min(options.batch_size, batches.dataset().size()));
+  options.batch_size = part.size();
+  options.shuffle = options.augment = options.prefetch = false;
+  return *creditlib::data::Batches(part, options).begin();
 }
 
 std::string processor() {
@@ -177,6 +185,8 @@ void train(Trainer& trainer, creditlib::data::Batches& batches, creditlib::data:
                  plan.checkpoint.path.string());
   }
   trainer.module().train();
+  log.threads = settle_threads(trainer, batch_like(batches), steps * (epochs - trainer.epoch()), log.threads,
+                               plan.title, plan.quiet);
   while (trainer.epoch() < epochs) {
     const std::int64_t epoch = trainer.epoch();
     auto loss = torch::zeros({}, batches.dataset().images.options().dtype(torch::kFloat64));

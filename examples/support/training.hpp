@@ -26,6 +26,7 @@ struct TrainingLog {
   std::vector<double> train_loss, train_acc, test_acc;
   std::vector<double> ms_per_step;  ///< of the training loop, batches included, evaluation not
   std::vector<Transition> transitions;
+  std::int64_t threads = 0;  ///< of LibTorch, which the run keeps when it goes on
 };
 
 nlohmann::ordered_json transitions_json(const TrainingLog& log);

@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/workbench.hpp"
 
-#include <ATen/Parallel.h>
-#include <fmt/format.h>
 #include <torch/cuda.h>
 
 #include <algorithm>
 #include <creditlib/data/load.hpp>
-#include <cstdio>
-#include <thread>
 
 #include "support/matmul.hpp"
 #include "support/program.hpp"
+#include "support/threads.hpp"
 
 namespace support {
 namespace {
@@ -39,16 +36,6 @@ std::string chosen_device(const std::string& device, int gpu) {
 
 }  // namespace
 
-void set_threads(const RunFlags& flags) {
-  const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  const int wanted = flags.threads > 0 ? flags.threads : at::get_num_threads();
-  const int most = flags.prefetch ? std::max(1, cores - 1) : cores;
-  if (flags.threads > most)
-    fmt::print(stderr, "--threads {}: there are {} cores{}, and more threads would wait for each other; {} it is\n",
-               flags.threads, cores, flags.prefetch ? ", one of which makes batches (--prefetch)" : "", most);
-  at::set_num_threads(std::min(wanted, most));
-}
-
 void add_run_flags(Flags& flags, RunFlags& run) {
   constexpr auto apart = Flags::apart;
   flags.choice("dataset", run.dataset, {"cifar10", "cifar100", "mnist", "digits"}, "cifar10, cifar100, mnist or digits",
@@ -59,7 +46,7 @@ void add_run_flags(Flags& flags, RunFlags& run) {
   flags.add("gpu", run.gpu, "which CUDA device --device auto and cuda take", apart);
   flags.add("batch_size", run.batch_size, "samples per step", {whole(1)}, apart);
   flags.add("limit_train", run.limit_train, "train on the first N images only (0: all)", {whole(0)}, apart);
-  flags.add("threads", run.threads, "threads of LibTorch (0: as it chooses)", {whole(0)}, apart);
+  add_threads_flag(flags, run.threads);
   flags.choice("matmul", run.matmul, matmul_names(),
                "what multiplies float32 matrices on the CPU: auto (the faster), mkl, onednn, bf16", apart);
   flags.add("prefetch", run.prefetch, "on the CPU, make the next batch on a thread of its own: the same batches",
@@ -73,7 +60,7 @@ void add_run_flags(Flags& flags, RunFlags& run) {
 Workbench::Workbench(const RunFlags& flags) : flags_(flags), device_(chosen_device(flags.device, flags.gpu)) {
   if (flags.cuda_graph && device_ == "cpu")
     throw UsageError("--cuda-graph is of CUDA devices, and this run is on the CPU: leave it out, or use --device cuda");
-  set_threads(flags);
+  set_threads(flags.threads, flags.prefetch);
   set_matmul(flags.matmul, flags.quiet);
   const std::string folder = !flags.data_dir.empty()     ? flags.data_dir
                              : flags.dataset == "digits" ? CREDITLIB_DATA_DIR "/digits"

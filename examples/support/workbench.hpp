@@ -13,17 +13,14 @@ namespace support {
 /// The flags that every program has, beside those of its script.
 struct RunFlags {
   std::string dataset = "cifar10", data_dir = {}, device = "auto";
-  int gpu = 0, threads = 0;
+  int gpu = 0;
   std::int64_t batch_size = 128, limit_train = 0;
-  std::string matmul = "auto";
+  std::string matmul = "auto", threads = "auto";
   bool allow_nonfinite = false, quiet = false, any_size = false, prefetch = false, cuda_graph = false;
 };
 
 /// None of them is in the config unless the program records it.
 void add_run_flags(Flags& flags, RunFlags& run);
-
-/// As many threads as asked for, and no more than there are cores for: one of them makes batches under --prefetch.
-void set_threads(const RunFlags& flags);
 
 /// Data on a device, as the flags say; making one sets LibTorch's threads and matrix products too.
 class Workbench {

@@ -2,6 +2,7 @@
 #include "toy_lq/settings.hpp"
 
 #include "support/program.hpp"
+#include "support/threads.hpp"
 
 namespace toy_lq {
 
@@ -32,7 +33,7 @@ void declare(support::Flags& flags, Settings& s) {
   flags.count("ridge_samples", s.ridge_samples, 2, "samples that the ridge control is fitted on");
   flags.add("seed", s.seed, "of the dynamics, the nets, the feedback and the batches");
   flags.add("output_dir", s.output_dir, "where toy_lq_L{L}_d{d}_s{seed}.json goes", apart);
-  flags.add("threads", s.threads, "threads of LibTorch (0: as it chooses)", {support::whole(0)}, apart);
+  support::add_threads_flag(flags, s.threads);
   support::add_retrain_flag(flags, s.retrain);
   flags.add("quiet", s.quiet, "no progress, only the outcome", apart);
 }

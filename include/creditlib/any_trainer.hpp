@@ -10,6 +10,7 @@
 #include <creditlib/trainer_options.hpp>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <typeinfo>
 #include <utility>
@@ -31,6 +32,7 @@ concept Trains = requires(T& trainer, const T& same, const torch::Tensor& x) {
   trainer.end_step();
   trainer.end_epoch();
   trainer.report(1.0);
+  trainer.rehearse([] {});
   same.save(std::filesystem::path());
   trainer.load(std::filesystem::path());
   requires HoldsModule<std::remove_cvref_t<decltype(trainer.model())>>;
@@ -105,6 +107,9 @@ class AnyTrainer {
     return held().gradients(x, y);
   }
 
+  /// Calls `action`, which may take steps of this trainer, and puts back what they change.
+  void rehearse(const std::function<void()>& action) { held().rehearse(action); }
+
   // ---- Checkpoints ----
 
   /// Writes all state, whole or not at all.
@@ -171,6 +176,7 @@ class AnyTrainer {
     virtual std::vector<torch::Tensor> credits(const torch::Tensor& x, const torch::Tensor& y) = 0;
     virtual std::vector<torch::Tensor> raw_credits(const torch::Tensor& x, const torch::Tensor& y) = 0;
     virtual std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) = 0;
+    virtual void rehearse(const std::function<void()>& action) = 0;
     virtual void save(const std::filesystem::path& path) const = 0;
     virtual void load(const std::filesystem::path& path) = 0;
     virtual const TrainerOptions& options() const = 0;
@@ -204,6 +210,7 @@ class AnyTrainer {
     std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) override {
       return trainer.gradients(x, y);
     }
+    void rehearse(const std::function<void()>& action) override { trainer.rehearse(action); }
     void save(const std::filesystem::path& path) const override { trainer.save(path); }
     void load(const std::filesystem::path& path) override { trainer.load(path); }
     const TrainerOptions& options() const override { return trainer.options(); }

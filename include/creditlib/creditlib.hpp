@@ -92,9 +92,11 @@
 #include <creditlib/rate/one_cycle.hpp>
 #include <creditlib/rate/reduce_on_plateau.hpp>
 #include <creditlib/rate/warmup_cosine.hpp>
+#include <creditlib/runtime/cores.hpp>
 #include <creditlib/runtime/denormals.hpp>
 #include <creditlib/runtime/matmul.hpp>
 #include <creditlib/runtime/memory.hpp>
+#include <creditlib/runtime/threads.hpp>
 #include <creditlib/schedule/always.hpp>
 #include <creditlib/schedule/blend.hpp>
 #include <creditlib/schedule/switch_at.hpp>

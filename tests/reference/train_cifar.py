@@ -163,16 +163,16 @@ def arguments():
     parser.add_argument("--limit-train", type=int, default=0, help="train on the first N images only (0: all)")
     parser.add_argument("--one-pass", action="store_true", help="each forward once and one fused optimiser: faster")
     parser.add_argument("--matmul", choices=["highest", "medium"], default="highest", help="float32 matmul precision")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="0: as many as PyTorch takes by itself")
     parser.add_argument("--output", type=Path, default=Path("cifar_reference.json"))
     parser.add_argument("--self-check", action="store_true", help="only check that --one-pass changes no number")
     args = parser.parse_args()
     if args.data_dir is None and not args.self_check:
         parser.error("--data-dir is needed")
-    for name in ("epochs", "width", "blocks", "threads"):
+    for name in ("epochs", "width", "blocks"):
         if getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
-    for name in ("clip", "penalty", "limit_train"):
+    for name in ("clip", "penalty", "limit_train", "threads"):
         if not 0 <= getattr(args, name) < math.inf:
             parser.error(f"--{name.replace('_', '-')} must be a number of at least 0, not {getattr(args, name)}")
     return args
@@ -180,7 +180,8 @@ def arguments():
 
 def main():
     args = arguments()
-    torch.set_num_threads(args.threads)
+    if args.threads:
+        torch.set_num_threads(args.threads)
     if args.self_check:
         sys.exit(0 if self_check() else "the two ways differ by more than 1e-10")
     torch.set_float32_matmul_precision(args.matmul)

@@ -7,13 +7,16 @@
 #include <algorithm>
 #include <creditlib/data/dataset.hpp>
 #include <creditlib/data/detail/augmented_images.hpp>
+#include <creditlib/data/detail/worker.hpp>
 #include <creditlib/detail/expect.hpp>
+#include <creditlib/detail/team.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <future>
 #include <iterator>
+#include <memory>
 #include <utility>
 
 namespace creditlib::data {
@@ -128,6 +131,7 @@ class Batches {
   BatchOptions options_;
   detail::AugmentedImages images_;
   at::Generator generator_;
+  std::unique_ptr<detail::Worker> worker_ = std::make_unique<detail::Worker>();
 };
 
 /// Iterates over one epoch and makes each batch when it is reached.
@@ -136,6 +140,12 @@ class Batches::Iterator {
   using iterator_concept = std::input_iterator_tag;
   using value_type = Batch;
   using difference_type = std::ptrdiff_t;
+
+  Iterator(Iterator&&) = default;
+  Iterator& operator=(Iterator&&) = default;
+  ~Iterator() {
+    if (next_.valid()) next_.wait();  // it reads the data set
+  }
 
   const Batch& operator*() const { return batch_; }
   const Batch* operator->() const { return &batch_; }
@@ -158,15 +168,17 @@ class Batches::Iterator {
     if (*this == std::default_sentinel) return;
     batch_ = next_.valid() ? next_.get() : batches_->batch(draws_, index_);
     if (!batches_->prefetches() || index_ + 1 == batches_->batches_per_epoch()) return;
-    next_ = std::async(std::launch::async,
-                       [batches = batches_, draws = draws_, next = index_ + 1] { return batches->batch(draws, next); });
+    next_ = batches_->worker_->start([batches = batches_, draws = draws_, next = index_ + 1] {
+      const detail::OnOneThread alone;  // the others are the step's
+      return batches->batch(draws, next);
+    });
   }
 
   const Batches* batches_;
   detail::ImageDraws draws_;
   std::int64_t index_ = 0;
   Batch batch_;
-  std::future<Batch> next_;  ///< the batch after batch_, if prefetched; its destructor waits for it
+  std::future<Batch> next_;  ///< the batch after batch_, if prefetched
 };
 
 inline Batches::Iterator Batches::begin() { return {*this, draw()}; }

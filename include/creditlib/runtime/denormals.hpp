@@ -3,15 +3,22 @@
 
 #include <ATen/Context.h>
 
+#include <creditlib/detail/team.hpp>
+#include <cstdint>
+
 namespace creditlib::runtime {
 
 /// From now on, treats numbers below the normal range (float32: magnitudes under 1.2e-38) as 0, in inputs and results,
-/// on the calling thread and on threads that it starts afterwards.
+/// on the calling thread, on LibTorch's threads for its work, and on threads that it starts afterwards.
 ///
 /// Many processors, Intel's in particular, take a few hundred cycles per such number, and an optimizer's second moments
 /// become that small in units that hardly change any more: up to a quarter of a step (docs/performance.md). Call it at
 /// the start of main. Returns whether the processor supports it; if not, nothing changes.
-inline bool flush_denormals(bool on = true) { return at::globalContext().setFlushDenormal(on); }
+inline bool flush_denormals(bool on = true) {
+  const bool supported = at::globalContext().setFlushDenormal(on);
+  detail::in_shares(detail::team_size(), [&](std::int64_t) { at::globalContext().setFlushDenormal(on); });
+  return supported;
+}
 
 }  // namespace creditlib::runtime
 

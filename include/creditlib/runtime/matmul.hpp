@@ -5,9 +5,9 @@
 #include <ATen/Context.h>
 #include <torch/types.h>
 
-#include <algorithm>
 #include <chrono>
 #include <creditlib/error.hpp>
+#include <creditlib/runtime/detail/middle.hpp>
 #include <vector>
 
 namespace creditlib::detail {
@@ -28,10 +28,11 @@ class MatmulBench {
   /// Relative distance to the product in float64.
   double error() const { return (x_.mm(w_.t()) - exact_).norm().item<double>() / exact_.norm().item<double>(); }
 
-  double milliseconds() const {
+  double milliseconds(torch::Dtype dtype = torch::kFloat32) const {
+    const auto x = x_.to(dtype), w = w_.to(dtype), wide = wide_.to(dtype);
     const auto start = std::chrono::steady_clock::now();
-    x_.mm(w_.t());
-    wide_.t().mm(x_);
+    x.mm(w.t());
+    wide.t().mm(x);
     return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   }
 
@@ -44,12 +45,6 @@ class MatmulBench {
   torch::Tensor x_ = draw({128, 1024}), w_ = draw({256, 1024}), wide_ = draw({128, 256});
   torch::Tensor exact_ = x_.to(torch::kFloat64).mm(w_.to(torch::kFloat64).t());
 };
-
-inline double middle(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 }  // namespace creditlib::detail
 
@@ -109,6 +104,30 @@ inline MatmulTrial choose_matmul() {
   if (faster && trial.onednn_error <= 4 * trial.default_error) trial.chosen = Matmul::OneDNN;
   detail::multiply_by_onednn(trial.chosen == Matmul::OneDNN);
   return trial;
+}
+
+/// The result of a short timing of products in float32 and in bfloat16; medians, for the sizes of a training step.
+struct PrecisionTrial {
+  double float32_milliseconds, bfloat16_milliseconds;
+
+  /// Whether bfloat16 is faster. Processors without instructions for it (AVX512-BF16, AMX) take several times as long.
+  bool bfloat16_pays() const { return bfloat16_milliseconds < float32_milliseconds; }
+};
+
+/// Times products of both kinds alternately, with the library in use and LibTorch's threads. Takes some tens of
+/// milliseconds, and tenths of a second if bfloat16 does not pay.
+inline PrecisionTrial time_bfloat16() {
+  const torch::NoGradGuard no_grad;
+  const detail::MatmulBench bench;
+  std::vector<double> float32, bfloat16;
+  constexpr int rounds = 9, warmup = 2;
+  for (int round = 0; round < rounds; ++round) {
+    const double each[]{bench.milliseconds(torch::kFloat32), bench.milliseconds(torch::kBFloat16)};
+    if (round < warmup) continue;
+    float32.push_back(each[0]);
+    bfloat16.push_back(each[1]);
+  }
+  return {detail::middle(float32), detail::middle(bfloat16)};
 }
 
 }  // namespace creditlib::runtime

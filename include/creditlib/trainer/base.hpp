@@ -101,6 +101,28 @@ class TrainerBase {
     return *training_.norms();
   }
 
+  /// Calls `action`, which may take steps, and puts back what they change: model, optimizer, rate, credit source, epoch
+  /// and step, .grad(), the trainer's generators and LibTorch's. For timings and what-ifs; observers do not see its
+  /// steps.
+  template <class Action>
+  void rehearse(const Action& action) {
+    translated([&] {
+      refuse_pending("rehearse");
+      auto observer = std::exchange(observer_, {});
+      const auto put_back = [&] {
+        observer_ = std::move(observer);
+        pending_.reset();
+      };
+      try {
+        training_.rehearse(derived().own_tensors(), derived().own_generators(), action);
+      } catch (...) {
+        put_back();
+        throw;
+      }
+      put_back();
+    });
+  }
+
   /// Writes all state, completely or not at all: model, optimizer, rate, credit source, epoch and step, the trainer's
   /// generators. Throws Error between backward and end_step: .grad() is not in a checkpoint.
   void save(const std::filesystem::path& path) const {

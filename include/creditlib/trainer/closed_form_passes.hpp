@@ -8,13 +8,27 @@
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/network/detail/run_block.hpp>
+#include <creditlib/runtime/matmul.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
 
 namespace creditlib::detail {
+
+/// Says so, once per process, where products of bfloat16 are slower than those of float32.
+inline void warn_if_bfloat16_is_slower() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    const auto trial = runtime::time_bfloat16();
+    if (trial.bfloat16_pays()) return;
+    TORCH_WARN("creditlib: TrainerOptions' precision is BFloat16, which is slower than Float32 on this processor: ",
+               "products that take ", trial.float32_milliseconds, " ms in float32 take ", trial.bfloat16_milliseconds,
+               " ms.");
+  });
+}
 
 /// The layers of a model whose steps are to be computed by formula, std::nullopt for one whose steps are by autograd.
 ///
@@ -42,6 +56,7 @@ std::optional<closed_form::Network> chosen_closed_form(Model& model, const Train
         "TrainerOptions: precision is BFloat16, which goes with float32 models whose steps are computed by formula "
         "(Path::ClosedForm); use Float32.");
   }
+  if (options.precision == MatmulPrecision::BFloat16 && parameters.front().is_cpu()) warn_if_bfloat16_is_slower();
   return network;
 }
 

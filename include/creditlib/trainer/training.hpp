@@ -7,6 +7,8 @@
 #include <creditlib/error.hpp>
 #include <creditlib/network/detail/parameter_parts.hpp>
 #include <creditlib/optim/clip.hpp>
+#include <creditlib/scope/generators.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <creditlib/trainer/checkpoint.hpp>
 #include <creditlib/trainer/update.hpp>
 #include <creditlib/trainer_options.hpp>
@@ -135,6 +137,37 @@ class Training {
   void end_epoch() {
     ++progress_.epoch;
     progress_.epoch_step = 0;
+  }
+
+  /// Calls `action`, and puts back what steps change. `extra` and `generators` are the credit source's.
+  template <class Action>
+  void rehearse(const NamedTensors& extra, std::vector<torch::Generator> generators, const Action& action) {
+    auto tensors = buffers();
+    tensors.insert(tensors.end(), parts_.all.begin(), parts_.all.end());
+    for (const auto& named : {extra, optimizer_->named_tensors(), rate_->named_tensors()}) {
+      for (const auto& entry : named) tensors.push_back(entry.second);
+    }
+    for (auto& global : scope::global_generators(device_)) generators.push_back(std::move(global));
+    const scope::RestoredTensors restored_tensors(std::move(tensors));
+    const scope::RestoredGenerators restored_generators(std::move(generators));
+    const auto serialized = optimizer_->is_serialized() ? optimizer_->serialized() : torch::Tensor();
+    const auto progress = progress_;
+    const auto norms = norms_;
+    auto gradients = take_gradients();
+    const auto put_all_back = [&] {
+      put_back(std::move(gradients));
+      progress_ = progress;
+      norms_ = norms;
+      set_factor_ = unset;
+      if (serialized.defined()) optimizer_->deserialize(serialized);
+    };
+    try {
+      action();
+    } catch (...) {
+      put_all_back();
+      throw;
+    }
+    put_all_back();
   }
 
   /// `extra` and `generators` are the credit source's.

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <creditlib/closed_form/detail/backward_work.hpp>
+#include <creditlib/closed_form/detail/gradient_buffers.hpp>
+#include <creditlib/closed_form/detail/share.hpp>
 #include <creditlib/closed_form/detail/stage.hpp>
 #include <creditlib/closed_form/network.hpp>
+#include <creditlib/detail/team.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/pass/pass.hpp>
 #include <utility>
@@ -27,11 +31,12 @@ class ConstantMemoryPass final : public Pass {
   Trace forward(const torch::Tensor& x) {
     const torch::NoGradGuard no_grad;
     reset();
-    h0_ = embed_.forward(x);
+    shares_ = shares_of(x.size(0), work_, x.device());
+    h0_ = forward(embed_, x);
     torch::Tensor h = h0_;
     for (const auto& stage : network_.blocks) h = next(h, stage);
     Trace trace;
-    trace.logits = readout_.forward(h);
+    trace.logits = forward(readout_, h);
     return trace;
   }
 
@@ -39,14 +44,14 @@ class ConstantMemoryPass final : public Pass {
                                        const std::vector<torch::Tensor>& parameters) override {
     const torch::NoGradGuard no_grad;
     gradients_.clear();
-    readout_.backward({from.readout, {}}, /*input_too=*/false, gradients_);
+    backward(readout_, {from.readout, {}});
     readout_.reset();
     torch::Tensor h = h0_;
     for (std::size_t l = 0; l < network_.blocks.size(); ++l) {
       h = next(h, network_.blocks[l]);
-      block_.backward(from.blocks[l], /*input_too=*/false, gradients_);
+      backward(block_, from.blocks[l]);
     }
-    embed_.backward(from.embed, /*input_too=*/false, gradients_);
+    backward(embed_, from.embed);
     release();
     return gradients_.gradients(parameters);
   }
@@ -67,11 +72,30 @@ class ConstantMemoryPass final : public Pass {
   torch::Tensor next(const torch::Tensor& h, const closed_form::Stage& stage) {
     branch_.reset();
     block_.assign(stage);
-    branch_ = block_.forward(h);
-    auto& buffer = ping_pong_[turn_ ^= 1];
-    if (!network_.residual) return buffer.like(branch_).copy_(branch_);
-    auto sum = buffer.like(h);
-    return at::add_out(sum, h, branch_);
+    branch_ = block_.prepare(h);
+    const auto after = ping_pong_[turn_ ^= 1].like(network_.residual ? h : branch_);
+    in_shares(shares_, [&](std::int64_t i) {
+      const Share share{i, shares_};
+      block_.forward(share);
+      auto rows = share.rows(after);
+      if (network_.residual) {
+        at::add_out(rows, share.rows(h), share.rows(branch_));
+      } else {
+        rows.copy_(share.rows(branch_));
+      }
+    });
+    return after;
+  }
+
+  torch::Tensor forward(ClosedFormStage& stage, const torch::Tensor& x) const {
+    auto out = stage.prepare(x);
+    in_shares(shares_, [&](std::int64_t i) { stage.forward({i, shares_}); });
+    return out;
+  }
+  void backward(ClosedFormStage& stage, const OutputGradient& from) {
+    BackwardWork todo;
+    stage.backward(from, /*input_too=*/false, gradients_, todo);
+    todo.run(shares_);
   }
 
   void reset() {
@@ -84,6 +108,7 @@ class ConstantMemoryPass final : public Pass {
   }
 
   closed_form::Network network_;
+  std::int64_t work_ = multiplications(network_), shares_ = 1;
   ClosedFormStage embed_, block_, readout_;
   Buffer ping_pong_[2];
   std::size_t turn_ = 0;

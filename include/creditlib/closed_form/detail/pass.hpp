@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <creditlib/closed_form/detail/backward_work.hpp>
+#include <creditlib/closed_form/detail/gradient_buffers.hpp>
+#include <creditlib/closed_form/detail/share.hpp>
 #include <creditlib/closed_form/detail/side_by_side.hpp>
 #include <creditlib/closed_form/detail/stage.hpp>
 #include <creditlib/closed_form/network.hpp>
+#include <creditlib/detail/team.hpp>
 #include <creditlib/pass/pass.hpp>
 #include <utility>
 #include <vector>
 
 namespace creditlib::detail {
 
-/// A pass by formula, in buffers that the next pass reuses.
+/// A pass by formula, in buffers that the next pass reuses. On the CPU threads share the rows, each taking some through
+/// all layers: forward in one go, and backward in two, rows and then sums over them (BackwardWork).
 class ClosedFormPass final : public Pass {
  public:
   ClosedFormPass(const closed_form::Network& network, const std::vector<torch::Tensor>& parameters,
@@ -18,7 +23,10 @@ class ClosedFormPass final : public Pass {
       : embed_(network.embed, precision),
         readout_(network.readout, precision),
         residual_(network.residual),
+        work_(multiplications(network)),
         sums_(network.blocks.size()),
+        pulled_sums_(network.blocks.size()),
+        penalized_(network.blocks.size()),
         gradients_(parameters) {
     for (const auto& stage : network.blocks) blocks_.emplace_back(stage, precision);
     branch_.resize(blocks_.size());
@@ -29,23 +37,38 @@ class ClosedFormPass final : public Pass {
     const torch::NoGradGuard no_grad;
     reset();
     Trace trace;
-    trace.hidden.reserve(blocks_.size() + 1);
-    torch::Tensor h = embed_.forward(x);
+    trace.hidden = {embed_.prepare(x)};
     for (std::size_t l = 0; l < blocks_.size(); ++l) {
-      trace.hidden.push_back(h);
-      branch_[l] = blocks_[l].forward(h);
-      h = joined(l, h);
+      const auto& h = trace.hidden.back();
+      branch_[l] = blocks_[l].prepare(h);
+      trace.hidden.push_back(residual_ ? sums_[l].like(h) : branch_[l]);
     }
-    trace.hidden.push_back(h);
+    logits_ = readout_.prepare(trace.hidden.back());
+    shares_ = shares_of(x.size(0), work_, x.device());
+    in_shares(shares_, [&](std::int64_t i) {
+      const Share share{i, shares_};
+      embed_.forward(share);
+      for (std::size_t l = 0; l < blocks_.size(); ++l) {
+        blocks_[l].forward(share);
+        if (!residual_) continue;
+        auto sum = share.rows(trace.hidden[l + 1]);
+        at::add_out(sum, share.rows(trace.hidden[l]), share.rows(branch_[l]));
+      }
+      readout_.forward(share);
+    });
     trace.branch = branch_;
-    trace.logits = logits_ = readout_.forward(h);
+    trace.logits = logits_;
     return trace;
   }
 
   PassOutputs rerun(const std::vector<torch::Tensor>& states) override {
     const torch::NoGradGuard no_grad;
-    for (std::size_t l = 0; l < blocks_.size(); ++l) branch_[l] = blocks_[l].forward(states[l].contiguous());
-    logits_ = readout_.forward(states.back().contiguous());
+    for (std::size_t l = 0; l < blocks_.size(); ++l) branch_[l] = blocks_[l].prepare(states[l].contiguous());
+    logits_ = readout_.prepare(states.back().contiguous());
+    in_shares(shares_, [&](std::int64_t i) {
+      for (const auto& block : blocks_) block.forward({i, shares_});
+      readout_.forward({i, shares_});
+    });
     return {branch_, logits_};
   }
 
@@ -54,15 +77,26 @@ class ClosedFormPass final : public Pass {
     const torch::NoGradGuard no_grad;
     gradients_.clear();
     const auto readout = blocks_.size() + 1;
-    side_by_side_.run(from.readout.device(), readout + 1, [&](std::size_t part) {  // 0: the embed, l + 1: block l
+    const auto add = [&](std::size_t part, BackwardWork& todo) {  // 0: the embed, l + 1: block l
       if (part == 0) {
-        embed_.backward(from.embed, /*input_too=*/false, gradients_);
+        embed_.backward(from.embed, /*input_too=*/false, gradients_, todo);
       } else if (part < readout) {
-        blocks_[part - 1].backward(from.blocks[part - 1], /*input_too=*/false, gradients_);
+        blocks_[part - 1].backward(from.blocks[part - 1], /*input_too=*/false, gradients_, todo);
       } else {
-        readout_.backward({from.readout, {}}, /*input_too=*/false, gradients_);
+        readout_.backward({from.readout, {}}, /*input_too=*/false, gradients_, todo);
       }
-    });
+    };
+    if (from.readout.is_cuda()) {
+      side_by_side_.run(from.readout.device(), readout + 1, [&](std::size_t part) {
+        BackwardWork todo;
+        add(part, todo);
+        todo.run(1);
+      });
+    } else {
+      BackwardWork todo;
+      for (std::size_t part = 0; part <= readout; ++part) add(part, todo);
+      todo.run(shares_);
+    }
     return finished(parameters);
   }
 
@@ -72,29 +106,33 @@ class ClosedFormPass final : public Pass {
                                            const std::vector<torch::Tensor>& parameters) {
     const torch::NoGradGuard no_grad;
     gradients_.clear();
-    auto g = readout_.backward({error, {}}, /*input_too=*/true, gradients_);
+    BackwardWork todo;
+    auto g = readout_.backward({error, {}}, /*input_too=*/true, gradients_, todo);
     for (std::size_t l = blocks_.size(); l-- > 0;) {
       auto in_branch = g;
-      if (branch_penalty != 0)
-        in_branch = at::add(g, branch_[l], 2 * branch_penalty / static_cast<double>(error.size(0)));
+      if (branch_penalty != 0) {
+        const double twice = 2 * branch_penalty / static_cast<double>(error.size(0));
+        in_branch = sum_of(g, branch_[l], twice, penalized_[l], todo);
+      }
       const bool input_too = l > 0 || !embed_.empty();
-      const auto pulled = blocks_[l].backward({in_branch, {}}, input_too, gradients_);
-      if (input_too) g = residual_ ? g.add_(pulled) : pulled;
+      const auto pulled = blocks_[l].backward({in_branch, {}}, input_too, gradients_, todo);
+      if (input_too) g = residual_ ? sum_of(g, pulled, 1, pulled_sums_[l], todo) : pulled;
     }
-    embed_.backward({g, {}}, /*input_too=*/false, gradients_);
+    embed_.backward({g, {}}, /*input_too=*/false, gradients_, todo);
+    todo.run(shares_);
     return finished(parameters);
   }
 
   std::int64_t blocks() const override { return static_cast<std::int64_t>(blocks_.size()); }
   torch::Tensor pullback(std::int64_t l, const torch::Tensor& v) override {
     const auto pulled =
-        blocks_[static_cast<std::size_t>(l)].pullback(v.expand_as(branch_[static_cast<std::size_t>(l)]));
+        blocks_[static_cast<std::size_t>(l)].pullback(v.expand_as(branch_[static_cast<std::size_t>(l)]), shares_);
     return residual_ ? pulled + v : pulled.clone();
   }
 
  private:
   torch::Tensor readout_pullback(const torch::Tensor& error) override {
-    return readout_.pullback(error).clone();  // credit: the trainer's backward pass overwrites the buffer
+    return readout_.pullback(error, shares_).clone();  // credit: the trainer's backward pass overwrites the buffer
   }
 
   /// Releases the last pass's tensors; the buffers remain.
@@ -107,10 +145,15 @@ class ClosedFormPass final : public Pass {
     restart();
   }
 
-  torch::Tensor joined(std::size_t l, const torch::Tensor& h) {
-    if (!residual_) return branch_[l];
-    auto sum = sums_[l].like(h);
-    return at::add_out(sum, h, branch_[l]);
+  /// a + factor b.
+  static torch::Tensor sum_of(const torch::Tensor& a, const torch::Tensor& b, double factor, Buffer& buffer,
+                              BackwardWork& todo) {
+    const auto sum = buffer.like(a);
+    todo.add_rows([=](const Share& share) {
+      auto rows = share.rows(sum);
+      at::add_out(rows, share.rows(a), share.rows(b), factor);
+    });
+    return sum;
   }
 
   std::vector<torch::Tensor> finished(const std::vector<torch::Tensor>& parameters) {
@@ -121,7 +164,9 @@ class ClosedFormPass final : public Pass {
   ClosedFormStage embed_, readout_;
   std::vector<ClosedFormStage> blocks_;
   bool residual_;
-  std::vector<Buffer> sums_;  ///< h_1..h_L if residual
+  std::int64_t work_, shares_ = 1;
+  std::vector<Buffer> sums_;                     ///< h_1..h_L if residual
+  std::vector<Buffer> pulled_sums_, penalized_;  ///< gradients in h_0..h_{L-1} and in f_0..f_{L-1}
   std::vector<torch::Tensor> branch_;
   torch::Tensor logits_;
   GradientBuffers gradients_;

@@ -1,63 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <creditlib/closed_form/detail/backward_work.hpp>
 #include <creditlib/closed_form/detail/buffer.hpp>
+#include <creditlib/closed_form/detail/gradient_buffers.hpp>
 #include <creditlib/closed_form/detail/row_kernels.hpp>
+#include <creditlib/closed_form/detail/share.hpp>
 #include <creditlib/closed_form/network.hpp>
 #include <creditlib/pass/output_gradients.hpp>
 #include <creditlib/trainer_options.hpp>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 namespace creditlib::detail {
-
-/// The buffers that closed-form gradients of parameters are written to, one per parameter. Without parameters nothing
-/// is written.
-class GradientBuffers {
- public:
-  explicit GradientBuffers(const std::vector<torch::Tensor>& parameters) {
-    for (const auto& parameter : parameters) slots_.emplace(parameter.unsafeGetTensorImpl(), Slot{parameter, {}, {}});
-  }
-
-  /// Resets: no parameter has a gradient.
-  void clear() {
-    for (auto& [key, slot] : slots_) {
-      slot.gradient.reset();
-      // If the parameter's grad is still this buffer, drop it, so that the buffer can be overwritten.
-      if (slot.parameter.grad().defined() && slot.parameter.grad().is_same(slot.buffer.tensor()))
-        slot.parameter.mutable_grad().reset();
-    }
-  }
-
-  bool wants(const torch::Tensor& parameter) const {
-    return !slots_.empty() && parameter.defined() && parameter.requires_grad();
-  }
-
-  /// The buffer for a trainable parameter's gradient.
-  torch::Tensor& buffer_for(const torch::Tensor& parameter) {
-    auto& slot = slots_.at(parameter.unsafeGetTensorImpl());
-    slot.gradient = slot.buffer.get(parameter.sizes(), parameter.options());
-    return slot.gradient;
-  }
-
-  /// The gradients written since clear(), in the order of `parameters`; undefined for the others.
-  std::vector<torch::Tensor> gradients(const std::vector<torch::Tensor>& parameters) {
-    std::vector<torch::Tensor> all;
-    all.reserve(parameters.size());
-    for (const auto& parameter : parameters)
-      all.push_back(std::move(slots_.at(parameter.unsafeGetTensorImpl()).gradient));
-    return all;
-  }
-
- private:
-  struct Slot {
-    torch::Tensor parameter;
-    Buffer buffer;
-    torch::Tensor gradient;
-  };
-  std::unordered_map<const void*, Slot> slots_;
-};
 
 /// Runs a stage forward and backward by formula, in its own buffers. With B samples:
 ///
@@ -67,6 +22,8 @@ class GradientBuffers {
 ///                  dweight = sum_b g z,  dbias = sum_b g;
 ///                  below a linear layer and if no dx is needed, without a separate product: with G = g^T z
 ///                  dW = G * weight + db bias^T,  dweight = sum_rows W * G,  dbias = W^T db
+///
+/// Both ways the calling thread prepares, and then threads can do the work on rows of their own.
 class ClosedFormStage {
  public:
   ClosedFormStage(closed_form::Stage stage, MatmulPrecision precision)
@@ -81,43 +38,55 @@ class ClosedFormStage {
     work_.resize(stage_.size());
   }
 
-  /// Maps (B, in) to (B, out).
-  torch::Tensor forward(torch::Tensor x) {
+  /// Takes (B, in) and returns the (B, out) that forward() will compute.
+  torch::Tensor prepare(torch::Tensor x) {
     for (std::size_t i = 0; i < stage_.size(); ++i) {
-      work_[i].input = x;
-      x = std::visit([&](const auto& layer) { return forward(layer, work_[i]); }, stage_[i]);
-      work_[i].output = x;
+      auto& work = work_[i];
+      work.input = std::move(x);
+      work.output = x = std::visit([&](const auto& layer) { return prepare(layer, work); }, stage_[i]);
     }
     return x;
+  }
+  /// Computes these rows.
+  void forward(const Share& share) const {
+    for (std::size_t i = 0; i < stage_.size(); ++i) {
+      const auto out = share.rows(work_[i].output);
+      std::visit([&](const auto& layer) { forward(layer, work_[i], share, out); }, stage_[i]);
+    }
   }
 
   /// Releases what forward() kept; the buffers remain.
   void reset() {
     for (auto& work : work_) {
-      for (auto* kept : {&work.input, &work.output, &work.normal, &work.slope, &work.x, &work.w}) kept->reset();
+      for (auto* kept :
+           {&work.input, &work.output, &work.normal, &work.rstd, &work.slope, &work.x, &work.w, &work.rounded})
+        kept->reset();
     }
   }
 
   /// The gradient in the stage's input from the gradient in its output, without parameter gradients.
-  torch::Tensor pullback(const torch::Tensor& g) {
+  torch::Tensor pullback(const torch::Tensor& g, std::int64_t shares) {
     const torch::NoGradGuard no_grad;
     GradientBuffers none({});
-    return backward({g, {}}, /*input_too=*/true, none);
+    BackwardWork todo;
+    auto pulled = backward({g, {}}, /*input_too=*/true, none, todo);
+    todo.run(shares);
+    return pulled;
   }
 
-  /// From the gradient g in the stage's output, writes the gradients of its trainable parameters and returns the
-  /// gradient in its input if `input_too`. Does nothing if g is undefined.
-  torch::Tensor backward(OutputGradient g, bool input_too, GradientBuffers& gradients) {
+  /// From the gradient g in the stage's output: adds to `todo` what writes the gradients of its trainable parameters and
+  /// the gradient in its input, which is returned, if `input_too`. Adds nothing if g is undefined.
+  torch::Tensor backward(OutputGradient g, bool input_too, GradientBuffers& gradients, BackwardWork& todo) {
     if (!g.defined()) return {};
     if (g.factors.scale.defined()) g.factors = unscaled(g.factors);
     const std::size_t lowest = input_too ? 0 : lowest_trainable(gradients);
     for (std::size_t i = stage_.size(); i-- > lowest;) {
       if (!input_too && i == lowest + 1 && is_linear_on_layer_norm(i, gradients)) {
-        backward_through_both(i, g, gradients);
+        backward_through_both(i, g, gradients, todo);
         return {};
       }
       const bool below = i > lowest || input_too;
-      const auto through = [&](const auto& layer) { return backward(layer, work_[i], g, below, gradients); };
+      const auto through = [&](const auto& layer) { return backward(layer, work_[i], g, below, gradients, todo); };
       g = {std::visit(through, stage_[i]), {}};
     }
     return g.dense;
@@ -125,56 +94,84 @@ class ClosedFormStage {
 
  private:
   struct Work {
-    torch::Tensor input, output, normal, slope;  ///< of the present pass; they live in the buffers below
-    torch::Tensor x, w;                          ///< input and weight in the precision of products
-    Buffer outputs, normals, slopes, scale, dense, pulled, thin, product, xs, ws, gs, zs, rounded;
+    torch::Tensor input, output, normal, rstd, slope;  ///< of the present pass; they live in the buffers below
+    torch::Tensor x, w, rounded;                       ///< input, weight and output in the precision of products
+    Buffer outputs, normals, rstds, slopes, dense, pulled, thin, thin_product, product, sums;
+    Buffer xs, ws, gs, zs, rounded_outputs, rounded_pulled, rounded_product;  ///< in bfloat16
   };
 
   // ---- Products ----
 
-  /// A matrix in the precision of large products: itself, or rounded to bfloat16.
+  /// Room for a matrix in the precision of large products: the matrix itself, or a bfloat16 tensor of its sizes.
+  torch::Tensor room(const torch::Tensor& matrix, Buffer& buffer) const {
+    return rounds_ ? buffer.get(matrix.sizes(), matrix.options().dtype(torch::kBFloat16)) : matrix;
+  }
+  /// The same with the matrix in it.
   torch::Tensor operand(const torch::Tensor& matrix, Buffer& buffer) const {
-    if (!rounds_) return matrix;
-    return buffer.get(matrix.sizes(), matrix.options().dtype(torch::kBFloat16)).copy_(matrix);
+    const auto rounded = room(matrix, buffer);
+    if (rounds_) rounded.copy_(matrix);
+    return rounded;
+  }
+  /// The same, in it once its rows are done.
+  torch::Tensor operand(const torch::Tensor& matrix, Buffer& buffer, BackwardWork& todo) const {
+    const auto rounded = room(matrix, buffer);
+    if (rounds_) todo.add_rows([=](const Share& share) { share.rows(rounded).copy_(share.rows(matrix)); });
+    return rounded;
   }
 
-  /// out = a b, for operands.
-  static torch::Tensor& multiply(torch::Tensor& out, const torch::Tensor& a, const torch::Tensor& b, Buffer& buffer) {
-    if (a.scalar_type() == out.scalar_type()) return at::mm_out(out, a, b);
-    auto rounded = buffer.get(out.sizes(), a.options());
-    return out.copy_(at::mm_out(rounded, a, b));
+  /// out = a b, for operands; if they are rounded, through `rounded`, of out's sizes.
+  static void multiply(torch::Tensor out, const torch::Tensor& a, const torch::Tensor& b, torch::Tensor rounded) {
+    if (a.scalar_type() == out.scalar_type()) {
+      at::mm_out(out, a, b);
+    } else {
+      out.copy_(at::mm_out(rounded, a, b));
+    }
   }
 
   // ---- Forward ----
 
-  torch::Tensor forward(const closed_form::Linear& layer, Work& work) {
+  torch::Tensor prepare(const closed_form::Linear& layer, Work& work) {
     auto out = work.outputs.get({work.input.size(0), layer.weight.size(0)}, work.input.options());
-    work.x = operand(work.input, work.xs);
+    work.x = room(work.input, work.xs);
     work.w = operand(layer.weight, work.ws);
-    if (layer.bias.defined() && !rounds_) return at::addmm_out(out, layer.bias, work.x, work.w.t());
-    multiply(out, work.x, work.w.t(), work.rounded);
-    return layer.bias.defined() ? out.add_(layer.bias) : out;
+    work.rounded = room(out, work.rounded_outputs);
+    return out;
   }
-  torch::Tensor forward(const closed_form::LayerNorm& layer, Work& work) {
+  torch::Tensor prepare(const closed_form::LayerNorm& layer, Work& work) {
     work.normal = work.normals.like(work.input);
-    auto rstd = work.scale.get({work.input.size(0)}, work.input.options());
-    auto out = layer.weight.defined() ? work.outputs.like(work.input) : work.normal;
-    layer_norm_into(work.input, layer.weight, layer.bias, layer.eps, work.normal, rstd, out);
-    return out;
+    work.rstd = work.rstds.get({work.input.size(0)}, work.input.options());
+    return layer.weight.defined() ? work.outputs.like(work.input) : work.normal;
   }
-  torch::Tensor forward(const closed_form::GELU&, Work& work) {
+  torch::Tensor prepare(const closed_form::GELU&, Work& work) {
     work.slope = work.slopes.like(work.input);
-    auto out = work.outputs.like(work.input);
-    gelu_into(work.input, out, work.slope);
-    return out;
+    return work.outputs.like(work.input);
   }
-  torch::Tensor forward(const closed_form::ReLU&, Work& work) {
-    auto out = work.outputs.like(work.input);
-    return at::clamp_min_out(out, work.input, 0);
+  torch::Tensor prepare(const closed_form::ReLU&, Work& work) { return work.outputs.like(work.input); }
+  torch::Tensor prepare(const closed_form::Tanh&, Work& work) { return work.outputs.like(work.input); }
+
+  void forward(const closed_form::Linear& layer, const Work& work, const Share& share, torch::Tensor out) const {
+    const auto x = share.rows(work.x);
+    if (rounds_) x.copy_(share.rows(work.input));
+    if (layer.bias.defined() && !rounds_) {
+      at::addmm_out(out, layer.bias, x, work.w.t());
+    } else {
+      multiply(out, x, work.w.t(), share.rows(work.rounded));
+      if (layer.bias.defined()) out.add_(layer.bias);
+    }
   }
-  torch::Tensor forward(const closed_form::Tanh&, Work& work) {
-    auto out = work.outputs.like(work.input);
-    return at::tanh_out(out, work.input);
+  static void forward(const closed_form::LayerNorm& layer, const Work& work, const Share& share, torch::Tensor out) {
+    auto normal = share.rows(work.normal), rstd = share.rows(work.rstd);
+    layer_norm_into(share.rows(work.input), layer.weight, layer.bias, layer.eps, normal, rstd, out);
+  }
+  static void forward(const closed_form::GELU&, const Work& work, const Share& share, torch::Tensor out) {
+    auto slope = share.rows(work.slope);
+    gelu_into(share.rows(work.input), out, slope);
+  }
+  static void forward(const closed_form::ReLU&, const Work& work, const Share& share, torch::Tensor out) {
+    at::clamp_min_out(out, share.rows(work.input), 0);
+  }
+  static void forward(const closed_form::Tanh&, const Work& work, const Share& share, torch::Tensor out) {
+    at::tanh_out(out, share.rows(work.input));
   }
 
   // ---- Backward ----
@@ -185,77 +182,149 @@ class ClosedFormStage {
     return {at::mul_out(left, a.left, a.scale), a.right};
   }
 
-  static torch::Tensor multiplied_out(const OutputGradient& g, Work& work) {
+  static torch::Tensor multiplied_out(const OutputGradient& g, Work& work, BackwardWork& todo) {
     if (g.dense.defined()) return g.dense.contiguous();
-    auto dense = work.dense.get({g.factors.left.size(0), g.factors.right.size(0)}, g.factors.left.options());
-    return at::mm_out(dense, g.factors.left, g.factors.right.t());
+    const auto [left, right, scale] = g.factors;
+    auto dense = work.dense.get({left.size(0), right.size(0)}, left.options());
+    todo.add_rows([=, left = left, right = right](const Share& share) {
+      auto rows = share.rows(dense);
+      at::mm_out(rows, share.rows(left), right.t());
+    });
+    return dense;
   }
 
-  static OutputGradient in_best_form(const OutputGradient& g, Work& work) {
+  static OutputGradient in_best_form(const OutputGradient& g, Work& work, BackwardWork& todo) {
     if (g.factors.defined() && g.factors.saves_work()) return g;
-    return {multiplied_out(g, work), {}};
+    return {multiplied_out(g, work, todo), {}};
   }
 
-  /// (out, in) = g^T x; x is an operand.
-  void product_with(const torch::Tensor& x, const OutputGradient& g, Work& work, torch::Tensor& out) const {
-    if (g.dense.defined()) {
-      multiply(out, operand(g.dense, work.gs).t(), x, work.rounded);
-      return;
+  /// (out, in) = g^T x, of which threads can compute columns.
+  struct Product {
+    torch::Tensor g, x;  ///< operands; g dense or its left factor
+    torch::Tensor right, thin;
+    torch::Tensor rounded;
+
+    void columns_into(const torch::Tensor& out, const Share& share) const {
+      const auto columns = share.columns(x);
+      if (!right.defined()) {
+        multiply(out, g.t(), columns, share.columns(rounded));
+        return;
+      }
+      const auto between = share.columns(thin);
+      multiply(between, g.t(), columns, share.columns(rounded));
+      auto whole = out;
+      at::mm_out(whole, right, between);
     }
-    auto thin = work.thin.get({g.factors.left.size(1), x.size(1)}, g.factors.left.options());
-    multiply(thin, operand(g.factors.left, work.gs).t(), x, work.rounded);
-    at::mm_out(out, g.factors.right, thin);
+    double multiplications() const {
+      const auto inputs = static_cast<double>(x.size(1)), batch = static_cast<double>(g.size(0));
+      const auto outputs = right.defined() ? static_cast<double>(right.size(0)) : 0;
+      return static_cast<double>(g.size(1)) * inputs * (batch + outputs);
+    }
+  };
+  /// `operand` is that of g.
+  Product product_with(const torch::Tensor& x, const OutputGradient& g, const torch::Tensor& operand,
+                       Work& work) const {
+    Product product{operand, x, {}, {}, {}};
+    const auto options = x.options().dtype(operand.scalar_type());
+    if (g.factors.defined()) {
+      product.right = g.factors.right;
+      product.thin = work.thin_product.get({operand.size(1), x.size(1)}, g.factors.left.options());
+    }
+    if (rounds_) product.rounded = work.rounded_product.get({operand.size(1), x.size(1)}, options);
+    return product;
+  }
+  torch::Tensor operand_of(const OutputGradient& g, Work& work, BackwardWork& todo) const {
+    return g.dense.defined() ? operand(g.dense, work.gs, todo) : operand(g.factors.left, work.gs);
   }
 
-  /// (out) = sum_b g.
-  static void sum_over_batch(const OutputGradient& g, torch::Tensor& out) {
+  /// (out) = sum_b g; of a share of out.
+  static void sum_over_batch(const OutputGradient& g, torch::Tensor out, const Share& share) {
     if (g.dense.defined()) {
-      at::sum_out(out, g.dense, 0);
+      at::sum_out(out, share.columns(g.dense), 0);
     } else {
-      at::mv_out(out, g.factors.right, g.factors.left.sum(0));
+      at::mv_out(out, share.rows(g.factors.right), g.factors.left.sum(0));
     }
+  }
+  static void add_sum_over_batch(const OutputGradient& g, const torch::Tensor& out, BackwardWork& todo) {
+    todo.add_sum(static_cast<double>(out.numel()),
+                 [=](const Share& share) { sum_over_batch(g, share.rows(out), share); });
   }
 
   torch::Tensor backward(const closed_form::Linear& layer, Work& work, const OutputGradient& given, bool below,
-                         GradientBuffers& gradients) {
-    const auto g = in_best_form(given, work);
-    if (gradients.wants(layer.weight)) product_with(work.x, g, work, gradients.buffer_for(layer.weight));
-    if (gradients.wants(layer.bias)) sum_over_batch(g, gradients.buffer_for(layer.bias));
-    if (!below) return {};
-    auto pulled = work.pulled.like(work.input);
-    if (g.dense.defined()) return multiply(pulled, operand(g.dense, work.gs), work.w, work.rounded);
-    auto thin = work.thin.get({g.factors.right.size(1), work.input.size(1)}, work.input.options());
-    at::mm_out(thin, g.factors.right.t(), layer.weight);
-    return at::mm_out(pulled, g.factors.left, thin);
-  }
-
-  torch::Tensor backward(const closed_form::LayerNorm& layer, Work& work, const OutputGradient& given, bool below,
-                         GradientBuffers& gradients) {
-    const auto g = multiplied_out(given, work);
-    if (gradients.wants(layer.bias)) at::sum_out(gradients.buffer_for(layer.bias), g, 0);
+                         GradientBuffers& gradients, BackwardWork& todo) {
+    const auto g = in_best_form(given, work, todo);
+    const auto of_g = operand_of(g, work, todo);
     if (gradients.wants(layer.weight)) {
-      auto product = work.product.like(g);
-      at::sum_out(gradients.buffer_for(layer.weight), at::mul_out(product, g, work.normal), 0);
+      const auto product = product_with(work.x, g, of_g, work);
+      const auto out = gradients.buffer_for(layer.weight);
+      todo.add_sum(product.multiplications(),
+                   [=](const Share& share) { product.columns_into(share.columns(out), share); });
     }
+    if (gradients.wants(layer.bias)) add_sum_over_batch(g, gradients.buffer_for(layer.bias), todo);
     if (!below) return {};
-    auto pulled = work.pulled.like(g);
-    layer_norm_pullback_into(g, layer.weight, work.normal, work.scale.tensor(), pulled);
+    const auto pulled = work.pulled.like(work.input);
+    if (g.dense.defined()) {
+      const auto rounded = room(pulled, work.rounded_pulled);
+      todo.add_rows([=, w = work.w](const Share& share) {
+        multiply(share.rows(pulled), share.rows(of_g), w, share.rows(rounded));
+      });
+    } else {
+      const auto [left, right, scale] = g.factors;
+      auto thin = work.thin.get({right.size(1), work.input.size(1)}, work.input.options());
+      at::mm_out(thin, right.t(), layer.weight);
+      todo.add_rows([=, left = left](const Share& share) {
+        auto rows = share.rows(pulled);
+        at::mm_out(rows, share.rows(left), thin);
+      });
+    }
     return pulled;
   }
-  torch::Tensor backward(const closed_form::GELU&, Work& work, const OutputGradient& given, bool, GradientBuffers&) {
-    const auto g = multiplied_out(given, work);
-    auto pulled = work.pulled.like(g);
-    return at::mul_out(pulled, g, work.slope);
+  torch::Tensor backward(const closed_form::LayerNorm& layer, Work& work, const OutputGradient& given, bool below,
+                         GradientBuffers& gradients, BackwardWork& todo) {
+    const auto g = multiplied_out(given, work, todo);
+    if (gradients.wants(layer.bias)) add_sum_over_batch({g, {}}, gradients.buffer_for(layer.bias), todo);
+    if (gradients.wants(layer.weight)) {
+      const auto product = work.product.like(g), out = gradients.buffer_for(layer.weight);
+      todo.add_sum(static_cast<double>(out.numel()), [=, normal = work.normal](const Share& share) {
+        auto part = share.columns(product), sums = share.rows(out);
+        at::sum_out(sums, at::mul_out(part, share.columns(g), share.columns(normal)), 0);
+      });
+    }
+    if (!below) return {};
+    const auto pulled = work.pulled.like(g);
+    todo.add_rows([=, weight = layer.weight, normal = work.normal, rstd = work.rstd](const Share& share) {
+      auto rows = share.rows(pulled);
+      layer_norm_pullback_into(share.rows(g), weight, share.rows(normal), share.rows(rstd), rows);
+    });
+    return pulled;
   }
-  torch::Tensor backward(const closed_form::ReLU&, Work& work, const OutputGradient& given, bool, GradientBuffers&) {
-    const auto g = multiplied_out(given, work);
-    auto pulled = work.pulled.like(g);
-    return at::threshold_backward_out(pulled, g, work.output, 0);
+  /// A layer without parameters: `pull(out, g, kept)` on rows.
+  template <class Pull>
+  static torch::Tensor backward_by_element(const torch::Tensor& kept, Work& work, const OutputGradient& given,
+                                           BackwardWork& todo, const Pull& pull) {
+    const auto g = multiplied_out(given, work, todo);
+    const auto pulled = work.pulled.like(g);
+    todo.add_rows([=](const Share& share) {
+      auto rows = share.rows(pulled);
+      pull(rows, share.rows(g), share.rows(kept));
+    });
+    return pulled;
   }
-  torch::Tensor backward(const closed_form::Tanh&, Work& work, const OutputGradient& given, bool, GradientBuffers&) {
-    const auto g = multiplied_out(given, work);
-    auto pulled = work.pulled.like(g);
-    return at::tanh_backward_out(pulled, g, work.output);
+  torch::Tensor backward(const closed_form::GELU&, Work& work, const OutputGradient& given, bool, GradientBuffers&,
+                         BackwardWork& todo) {
+    return backward_by_element(work.slope, work, given, todo,
+                               [](auto& out, const auto& g, const auto& slope) { at::mul_out(out, g, slope); });
+  }
+  torch::Tensor backward(const closed_form::ReLU&, Work& work, const OutputGradient& given, bool, GradientBuffers&,
+                         BackwardWork& todo) {
+    return backward_by_element(work.output, work, given, todo, [](auto& out, const auto& g, const auto& y) {
+      at::threshold_backward_out(out, g, y, 0);
+    });
+  }
+  torch::Tensor backward(const closed_form::Tanh&, Work& work, const OutputGradient& given, bool, GradientBuffers&,
+                         BackwardWork& todo) {
+    return backward_by_element(work.output, work, given, todo,
+                               [](auto& out, const auto& g, const auto& y) { at::tanh_backward_out(out, g, y); });
   }
 
   // ---- A linear layer on a layer norm at the bottom ----
@@ -267,24 +336,41 @@ class ClosedFormStage {
            std::holds_alternative<closed_form::LayerNorm>(stage_[i - 1]);
   }
 
-  void backward_through_both(std::size_t i, const OutputGradient& given, GradientBuffers& gradients) {
+  void backward_through_both(std::size_t i, const OutputGradient& given, GradientBuffers& gradients,
+                             BackwardWork& todo) {
     const auto& linear = std::get<closed_form::Linear>(stage_[i]);
     const auto& norm = std::get<closed_form::LayerNorm>(stage_[i - 1]);
     auto& work = work_[i];
-    const auto g = in_best_form(given, work);
-    auto product = work.product.like(linear.weight.detach());  // G, then W * G
-    auto& weight = gradients.buffer_for(linear.weight);
-    product_with(operand(work_[i - 1].normal, work.zs), g, work, product);
-    torch::Tensor sums;
-    if (gradients.wants(linear.bias)) {
-      sums = gradients.buffer_for(linear.bias);
-    } else {
-      sums = work.scale.get({linear.weight.size(0)}, product.options());
-    }
-    sum_over_batch(g, sums);
-    at::mul_out(weight, product, norm.weight).addr_(sums, norm.bias);
-    if (gradients.wants(norm.weight)) at::sum_out(gradients.buffer_for(norm.weight), product.mul_(linear.weight), 0);
-    if (gradients.wants(norm.bias)) at::mv_out(gradients.buffer_for(norm.bias), linear.weight.t(), sums);
+    const auto g = in_best_form(given, work, todo);
+    const auto weight = linear.weight.detach();
+    const auto& z = work_[i - 1].normal;
+    const auto rounded_z = room(z, work.zs);
+    const auto product = product_with(rounded_z, g, operand_of(g, work, todo), work);
+    const auto with_z = work.product.like(weight);  // G, then W * G
+    const auto buffer_or_none = [&](const torch::Tensor& parameter) {
+      return gradients.wants(parameter) ? gradients.buffer_for(parameter) : torch::Tensor();
+    };
+    const auto of_weight = gradients.buffer_for(linear.weight);
+    const auto of_gain = buffer_or_none(norm.weight), of_shift = buffer_or_none(norm.bias);
+    auto of_bias = buffer_or_none(linear.bias);
+    if (!of_bias.defined()) of_bias = work.sums.get({weight.size(0)}, weight.options());
+
+    todo.add_sum(product.multiplications(), [=, gain = norm.weight, shift = norm.bias](const Share& share) {
+      if (!rounded_z.is_same(z)) share.columns(rounded_z).copy_(share.columns(z));
+      auto part = share.columns(with_z), out = share.columns(of_weight);
+      product.columns_into(part, share);
+      const auto sums = share.index == 0 ? of_bias : at::empty_like(of_bias);  // every share of columns needs all
+      sum_over_batch(g, sums, {});
+      at::mul_out(out, part, share.rows(gain)).addr_(sums, share.rows(shift));
+      if (of_gain.defined()) {
+        auto gains = share.rows(of_gain);
+        at::sum_out(gains, part.mul_(share.columns(weight)), 0);
+      }
+      if (of_shift.defined()) {
+        auto shifts = share.rows(of_shift);
+        at::mv_out(shifts, share.columns(weight).t(), sums);
+      }
+    });
   }
 
   std::size_t lowest_trainable(const GradientBuffers& gradients) const {

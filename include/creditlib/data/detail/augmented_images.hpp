@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <ATen/Parallel.h>
 #include <torch/types.h>
 
 #include <algorithm>
 #include <creditlib/data/augment.hpp>
 #include <creditlib/data/dataset.hpp>
 #include <creditlib/data/normalize.hpp>
+#include <creditlib/detail/team.hpp>
 #include <cstdint>
 
 namespace creditlib::detail {
@@ -93,9 +93,10 @@ class AugmentedImages {
     const auto* dx = moved ? draws.dx.const_data_ptr<std::int64_t>() : nullptr;
     const auto* flip = moved ? draws.flip.const_data_ptr<bool>() : nullptr;
 
-    const std::int64_t at_a_time = 1 + 65536 / (channels * pixels);
-    at::parallel_for(0, batch, at_a_time, [&](std::int64_t begin, std::int64_t end) {
-      for (auto b = begin; b < end; ++b) {
+    const auto shares = std::clamp<std::int64_t>(batch * channels * pixels / 65536, 1, team_size());
+    in_shares(shares, [&](std::int64_t share) {
+      const auto end = batch * (share + 1) / shares;
+      for (auto b = batch * share / shares; b < end; ++b) {
         const auto move = moved ? Move{dy[b] - padding_, dx[b] - padding_, flip[b]} : Move{};
         const auto next = b + 1 < end ? b + 1 : b;
         for (std::int64_t c = 0; c < channels; ++c) {

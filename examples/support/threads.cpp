@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "support/threads.hpp"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <creditlib/runtime/cores.hpp>
+#include <creditlib/runtime/threads.hpp>
+#include <cstdio>
+
+#include "support/program.hpp"
+
+namespace support {
+namespace {
+
+constexpr std::int64_t fewest_steps = 100;  // of a shorter run a timing would be a large part
+
+bool automatic = false;
+int all = 1;  // threads for auto to choose from
+
+/// "auto" or a whole number in decimal digits; 0 is auto.
+CLI::Validator threads_or_auto() {
+  const auto check = [](std::string& text) {
+    if (text == "auto") return std::string();
+    std::string number = text;
+    if (auto wrong = whole(0)(number); !wrong.empty()) return text + " is neither auto nor a whole number >= 1";
+    text = std::to_string(std::stoll(number));
+    if (text == "0") text = "auto";
+    return std::string();
+  };
+  return CLI::Validator(check, "auto or a whole number >= 1");
+}
+
+std::int64_t chosen(const creditlib::runtime::ThreadTrial& trial, const std::string& title, bool quiet) {
+  if (trial.all > 1 && !quiet) {
+    fmt::print(stderr, "{}: threads: {} (a step takes {:.2f} ms on 1, {:.2f} ms on {}; --threads chooses)\n", title,
+               trial.chosen, trial.one_milliseconds, trial.all_milliseconds, trial.all);
+  }
+  return trial.chosen;
+}
+
+}  // namespace
+
+void add_threads_flag(Flags& flags, std::string& threads) {
+  flags.add("threads", threads, "threads of LibTorch; auto: one or all cores, whichever is faster",
+            {threads_or_auto()}, Flags::apart);
+}
+
+void set_threads(const std::string& wanted, bool prefetch) {
+  const int cores = creditlib::runtime::available_cores();
+  const int most = prefetch ? std::max(1, cores - 1) : cores;
+  automatic = wanted == "auto";
+  const auto asked = automatic ? std::int64_t{at::get_num_threads()} : std::stoll(wanted);
+  if (!automatic && asked > most) {
+    fmt::print(stderr, "--threads {}: there are {} cores{}, and more threads would wait for each other; {} it is\n",
+               asked, cores, prefetch ? ", one of which makes batches (--prefetch)" : "", most);
+  }
+  all = static_cast<int>(std::min<std::int64_t>(asked, most));
+  at::set_num_threads(all);
+}
+
+std::int64_t settle_threads(Trainer& trainer, const creditlib::data::Batch& batch, std::int64_t steps,
+                            std::int64_t earlier, const std::string& title, bool quiet) {
+  if (!batch.input.is_cpu()) return at::get_num_threads();
+  if (automatic && earlier > 0) {
+    at::set_num_threads(static_cast<int>(std::min<std::int64_t>(earlier, all)));
+    return at::get_num_threads();
+  }
+  std::int64_t threads = 0;
+  trainer.rehearse([&] {
+    threads = settle_threads([&] { trainer.step(batch.input, batch.target); }, steps, title, quiet);
+  });
+  return threads;
+}
+
+std::int64_t settle_threads(const std::function<void()>& step, std::int64_t steps, const std::string& title,
+                            bool quiet) {
+  if (!automatic) return at::get_num_threads();
+  at::set_num_threads(all);  // an earlier trainer of this process may have chosen one
+  return steps < fewest_steps ? all : chosen(creditlib::runtime::choose_threads(step), title, quiet);
+}
+
+}  // namespace support
