@@ -43,8 +43,8 @@ std::int64_t chosen(const creditlib::runtime::ThreadTrial& trial, const std::str
 }  // namespace
 
 void add_threads_flag(Flags& flags, std::string& threads) {
-  flags.add("threads", threads, "threads of LibTorch; auto: one or all cores, whichever is faster",
-            {threads_or_auto()}, Flags::apart);
+  flags.add("threads", threads, "threads of LibTorch; auto: one or all cores, whichever is faster", {threads_or_auto()},
+            Flags::apart);
 }
 
 void set_threads(const std::string& wanted, bool prefetch) {
@@ -68,9 +68,8 @@ std::int64_t settle_threads(Trainer& trainer, const creditlib::data::Batch& batc
     return at::get_num_threads();
   }
   std::int64_t threads = 0;
-  trainer.rehearse([&] {
-    threads = settle_threads([&] { trainer.step(batch.input, batch.target); }, steps, title, quiet);
-  });
+  trainer.rehearse(
+      [&] { threads = settle_threads([&] { trainer.step(batch.input, batch.target); }, steps, title, quiet); });
   return threads;
 }
 

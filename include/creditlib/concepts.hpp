@@ -131,13 +131,14 @@ concept OptimizerPolicy = (std::copy_constructible<O> && detail::GivesOptimizer<
 /// Optional members of the callable:
 /// - `void report(double value)`: what trainer.report(value) calls.
 /// - `NamedTensors named_tensors() const`: what a checkpoint keeps.
+/// Of the config: `void check() const`, called first, throws Error for options that make no sense.
 template <class R>
 concept RatePolicy = std::copy_constructible<R> && (detail::GivesFactor<R> || detail::BindsRate<R>);
 
 /// What is done to a step's gradients before the update:
 /// `void operator()(std::vector<torch::Tensor>& gradients, const ParameterParts& parts) const` replaces entries of
 /// `gradients`, which are in the order of the model's parameters(), undefined if there is none. It leaves the tensors
-/// that they held as they were.
+/// that they held as they were. Optional: `void check() const` throws Error for options that make no sense.
 template <class C>
 concept ClipPolicy = std::copy_constructible<C> && detail::ClipsGradients<C>;
 

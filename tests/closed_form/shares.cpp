@@ -130,14 +130,12 @@ TEST_CASE("a step on several threads is the step of one, for every rule and laye
   CHECK(local(mlp, Oracle{}) < near);
   CHECK(local(mlp, Vec{}) < near);
   const auto back = [&](double penalty) {
-    return from_one_thread(threads, dtype,
-                           [=] { return BackpropTrainer(layers(dtype), {}, CrossEntropy{}, penalty); });
+    return from_one_thread(threads, dtype, [=] { return BackpropTrainer(layers(dtype), {}, CrossEntropy{}, penalty); });
   };
   CHECK(back(0) < near);
   CHECK(back(.1) < near);
-  CHECK(from_one_thread(threads, dtype, [&] {
-          return LocalTrainer(mlp(dtype), DFA{}, {.memory = Memory::Constant});
-        }) < near);
+  CHECK(from_one_thread(threads, dtype, [&] { return LocalTrainer(mlp(dtype), DFA{}, {.memory = Memory::Constant}); }) <
+        near);
 }
 
 TEST_CASE("few blocks with much to multiply are cut in columns", "[closed_form][threads]") {
@@ -160,9 +158,9 @@ TEST_CASE("few blocks with much to multiply are cut in columns", "[closed_form][
 TEST_CASE("large products in bfloat16 on several threads are those of one", "[closed_form][threads]") {
   for (const bool constant : {false, true}) {
     const double distance = from_one_thread(2, torch::kFloat32, [&] {
-      return LocalTrainer(mlp(torch::kFloat32), DFA{},
-                          {.memory = constant ? Memory::Constant : Memory::Activations,
-                           .precision = MatmulPrecision::BFloat16});
+      return LocalTrainer(
+          mlp(torch::kFloat32), DFA{},
+          {.memory = constant ? Memory::Constant : Memory::Activations, .precision = MatmulPrecision::BFloat16});
     });
     CHECK(distance < 0.02);  // a unit of bfloat16 is 2^-8
   }

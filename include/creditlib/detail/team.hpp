@@ -41,8 +41,8 @@ class OpenMP {
   bool found() const { return parallel && thread && threads && set_threads; }
 
   void (*parallel)(void (*body)(void*), void* argument, unsigned threads, unsigned flags) = nullptr;
-  int (*thread)() = nullptr;   ///< the number of the present thread
-  int (*threads)() = nullptr;  ///< how many are running the present body
+  int (*thread)() = nullptr;           ///< the number of the present thread
+  int (*threads)() = nullptr;          ///< how many are running the present body
   void (*set_threads)(int) = nullptr;  ///< for what the present body calls, until its end
 
  private:

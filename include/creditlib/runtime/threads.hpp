@@ -36,16 +36,16 @@ ThreadTrial choose_threads(const Step& step) {
   std::vector<double> times[2];
   double so_far = 0;
   try {
-  for (std::size_t round = 0; round <= most && (round <= fewest || so_far < long_enough); ++round) {
-    for (const bool on_all : {false, true}) {  // alternately, so that both meet the same load
-      at::set_num_threads(on_all ? all : 1);
-      const auto start = std::chrono::steady_clock::now();
-      step();
-      const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - start;
-      so_far += taken.count();
-      if (round > 0) times[on_all].push_back(taken.count());  // the first has buffers to make
+    for (std::size_t round = 0; round <= most && (round <= fewest || so_far < long_enough); ++round) {
+      for (const bool on_all : {false, true}) {  // alternately, so that both meet the same load
+        at::set_num_threads(on_all ? all : 1);
+        const auto start = std::chrono::steady_clock::now();
+        step();
+        const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - start;
+        so_far += taken.count();
+        if (round > 0) times[on_all].push_back(taken.count());  // the first has buffers to make
+      }
     }
-  }
   } catch (...) {
     at::set_num_threads(all);
     throw;

@@ -61,7 +61,14 @@ struct PolicyOf<kind, Default, P, Ps...>
 template <class P, PolicyKind kind>
 constexpr bool fits_place = kind_of<P>() == kind || kind_of<P>() == PolicyKind::None;
 
-/// That an update's policies are what their concepts ask for.
+/// The rate in use of a policy: what its bind() gives, or itself.
+template <class R>
+struct RateInUse : std::type_identity<R> {};
+template <BindsRate R>
+struct RateInUse<R> : std::type_identity<decltype(std::declval<const R&>().bind())> {};
+
+/// That an update's policies are what their concepts ask for, and that optional members have their signature: one that
+/// has another is not passed over.
 template <class P>
 consteval bool update_policy_is_sound() {
   constexpr PolicyKind kind = kind_of<P>();
@@ -70,6 +77,13 @@ consteval bool update_policy_is_sound() {
                   "creditlib: what an optimizer's bind returns needs `void step()`, `void set_rate(double factor)` and "
                   "`creditlib::NamedTensors named_tensors() const`");
     return OptimizerPolicy<P>;
+  } else if constexpr (kind == PolicyKind::Rate || kind == PolicyKind::Clip) {
+    constexpr bool checks = ChecksItself<P> || !names_check<P>;
+    static_assert(holds(checks), "creditlib: check is there but not callable as `void check() const`");
+    constexpr bool reports = kind == PolicyKind::Clip || TakesReports<typename RateInUse<P>::type> ||
+                             !names_report<typename RateInUse<P>::type>;
+    static_assert(holds(reports), "creditlib: report is there but not callable as `void report(double value)`");
+    return checks && reports;
   } else {
     return true;
   }
