@@ -21,10 +21,11 @@ import re
 import sys
 from functools import lru_cache
 from pathlib import Path
+from statistics import median
 from xml.sax.saxutils import escape
 
 from contest import markdown
-from tables import contest_table, cost_table, product_table, sweep_table
+from tables import contest_table, cost_table, product_table, sweep_table, thread_table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 RESULTS = DOCS / "results"
@@ -113,6 +114,34 @@ def runs():
 def contest(name, network):
     """All contestants of a run on one network."""
     return contest_table(network, run(name)["contests"][network]["contestants"])
+
+
+@table
+def threads(network, kind):
+    """Steps on one thread and on several."""
+    return thread_table(run("threads")["tables"][f"{network}/{kind}"])
+
+
+@table
+def amdahl():
+    """What more cores would do at most: Amdahl's law through the times on one thread and on all."""
+    predicted = run("threads")["amdahl"]
+    numbers = list(next(iter(predicted.values()))["ms"])
+    rows = [[name.replace("/", ", ", 1), f"{entry['serial_part']:.2f}", *(f"{entry['ms'][n]:.2f}" for n in numbers)]
+            for name, entry in predicted.items()]
+    return markdown(["", "serial part", *(f"ms on {n} cores" for n in numbers)], rows)
+
+
+@table
+def whole_run():
+    """Training as people run it: a method's whole loop, ours and the scripts'."""
+    rows = []
+    for method, entry in run("whole_run")["methods"].items():
+        low, high = entry["quartiles"]
+        rows.append([method, f"{median(entry['creditlib_ms']):.2f}", f"{median(entry['scripts_ms']):.2f}",
+                     f"{entry['ratio']:.2f} ({low:.2f}..{high:.2f})", " ".join(str(n) for n in entry["threads"])])
+    head = ["method", "./run train, ms per step", "the scripts' loop, ms", "ratio", "threads that auto chose"]
+    return markdown(head, rows)
 
 
 @table

@@ -79,3 +79,15 @@ def sweep_table(name, points, base):
     rows = [[key, *("" if ms is None else f"{ms:.2f}" for ms in curve)] for key, curve in curves.items()]
     about = ", ".join(f"{key} {value}" for key, value in base.items() if key != name)
     return f"ms per step over {SWEPT_OVER[name]} ({about}):\n\n" + markdown(["", *points], rows)
+
+
+def thread_table(rows):
+    """One network's contestants on each number of threads, of threads.py."""
+
+    def ratio(entry):
+        return f"{entry['ratio']:.2f} ({entry['quartiles'][0]:.2f}..{entry['quartiles'][1]:.2f})" if entry else ""
+
+    head = ["", "threads", "ms per step", "to one thread", "efficiency", "to PyTorch's bp", "to products and AdamW"]
+    return markdown(head, [[row["who"], str(row["threads"]), f"{row['median_ms']:.2f}", ratio(row["to_one_thread"]),
+                            f"{row['efficiency']:.2f}", ratio(row.get("to_pytorch_bp")), ratio(row.get("to_floor"))]
+                           for row in rows])

@@ -16,7 +16,8 @@ import os
 import sys
 from pathlib import Path
 
-from contest import Called, Served, contest, machine, markdown, program_in, write_json
+from contest import Called, Served, contest, machine, program_in, write_json
+from tables import thread_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RULES = ["bp", "fa", "dfa"]
@@ -98,15 +99,6 @@ def serial_part(one, several, threads):
     return (several / one - 1 / threads) / (1 - 1 / threads)
 
 
-def table(rows):
-    def ratio(entry):
-        return f"{entry['ratio']:.2f} ({entry['quartiles'][0]:.2f}..{entry['quartiles'][1]:.2f})" if entry else ""
-
-    return markdown(["", "threads", "ms per step", "to one thread", "efficiency", "to PyTorch's bp", "to products and AdamW"],
-                    [[row["who"], str(row["threads"]), f"{row['median_ms']:.2f}", ratio(row["to_one_thread"]), f"{row['efficiency']:.2f}",
-                      ratio(row.get("to_pytorch_bp")), ratio(row.get("to_floor"))] for row in rows])
-
-
 def main():
     args = arguments()
     os.environ.pop("OMP_WAIT_POLICY", None)
@@ -129,7 +121,7 @@ def main():
             rows = [row for who in [*(f"creditlib/{rule}" for rule in RULES), "pytorch/bp"] for row in scaled(outcome, who, args, weak)]
             kind = "weak" if weak else "strong"
             result["tables"][f"resmlp_d{width}_L{blocks}/{kind}"] = rows
-            print(f"\nd={width} L={blocks}, {args.batch} rows{' for each thread' if weak else ''}:\n\n{table(rows)}", flush=True)
+            print(f"\nd={width} L={blocks}, {args.batch} rows{' for each thread' if weak else ''}:\n\n{thread_table(rows)}", flush=True)
             for name, why in sorted(outcome.failures.items()):
                 failed = True
                 print(f"not measured: {name}: {why}")
