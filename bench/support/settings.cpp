@@ -7,8 +7,8 @@
 
 #include <algorithm>
 #include <creditlib/error.hpp>
+#include <creditlib/runtime/cores.hpp>
 #include <creditlib/runtime/matmul.hpp>
-#include <thread>
 
 #include "registry/networks.hpp"
 
@@ -66,7 +66,7 @@ void Settings::apply() const {
   if (torch::Device(device).is_cuda() && !at::globalContext().hasCUDA()) {
     throw creditlib::Error("--device " + device + ": LibTorch sees no CUDA device here; use cpu");
   }
-  const auto cores = static_cast<std::int64_t>(std::max(1U, std::thread::hardware_concurrency()));
+  const std::int64_t cores = creditlib::runtime::available_cores();
   if (threads > cores) {
     throw creditlib::Error("--threads " + std::to_string(threads) + ": there are " + std::to_string(cores) +
                            " cores, and more threads would wait for each other");
