@@ -3,7 +3,9 @@
 
 #include <torch/types.h>
 
+#include <creditlib/detail/team.hpp>
 #include <creditlib/named_tensors.hpp>
+#include <creditlib/optim/detail/element_shares.hpp>
 #include <creditlib/optim/detail/fused_optimizer.hpp>
 #include <creditlib/optim/detail/optimizer_parameters.hpp>
 #include <creditlib/trained_parameter.hpp>
@@ -62,9 +64,13 @@ class AdamW : public detail::FusedOptimizer<AdamW> {
     }
     if (parameters.empty()) return;
     count(steps);
-    bucket.lr.pass_to([&](const auto& lr) {
-      at::_fused_adamw_(parameters, gradients, means, squares, {}, steps, lr, options_.beta1, options_.beta2,
-                        bucket.weight_decay, options_.eps, /*amsgrad=*/false, /*maximize=*/false);
+    const detail::ElementShares shares(parameters);
+    detail::in_shares(shares.count(), [&](std::int64_t i) {
+      bucket.lr.pass_to([&](const auto& lr) {
+        at::_fused_adamw_(shares.of(parameters, i), shares.of(gradients, i), shares.of(means, i), shares.of(squares, i),
+                          {}, shares.whole(steps, i), lr, options_.beta1, options_.beta2, bucket.weight_decay,
+                          options_.eps, /*amsgrad=*/false, /*maximize=*/false);
+      });
     });
   }
 

@@ -3,7 +3,9 @@
 
 #include <torch/types.h>
 
+#include <creditlib/detail/team.hpp>
 #include <creditlib/named_tensors.hpp>
+#include <creditlib/optim/detail/element_shares.hpp>
 #include <creditlib/optim/detail/fused_optimizer.hpp>
 #include <creditlib/optim/detail/optimizer_parameters.hpp>
 #include <creditlib/trained_parameter.hpp>
@@ -48,9 +50,14 @@ class SGD : public detail::FusedOptimizer<SGD> {
     }
     if (parameters.empty()) return;
     // Velocities start at 0, so the first step needs no special case.
-    bucket.lr.pass_to([&](const auto& lr) {
-      at::_fused_sgd_(parameters, gradients, velocities, bucket.weight_decay, options_.momentum, lr, /*dampening=*/0,
-                      /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false);
+    const detail::ElementShares shares(parameters);
+    detail::in_shares(shares.count(), [&](std::int64_t i) {
+      const auto momenta = velocities.empty() ? velocities : shares.of(velocities, i);
+      bucket.lr.pass_to([&](const auto& lr) {
+        at::_fused_sgd_(shares.of(parameters, i), shares.of(gradients, i), momenta, bucket.weight_decay,
+                        options_.momentum, lr, /*dampening=*/0, /*nesterov=*/false, /*maximize=*/false,
+                        /*is_first_step=*/false);
+      });
     });
   }
 

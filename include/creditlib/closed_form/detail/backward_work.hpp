@@ -16,6 +16,7 @@ namespace creditlib::detail {
 
 /// The work of a backward pass by formula, sorted by how threads can share it:
 ///
+/// - small products that all rows need, independent of each other;
 /// - gradients in layers' inputs: each thread takes some of the rows through all layers;
 /// - then gradients of parameters, which are sums over rows: they are independent of each other, and the columns of one
 ///   are too.
@@ -23,6 +24,8 @@ class BackwardWork {
  public:
   using Part = std::function<void(const Share&)>;
 
+  /// Work that rows wait for.
+  void add_first(std::function<void()> part) { first_.push_back(std::move(part)); }
   /// Work on a share of the rows. On each share it runs in the order in which it is added.
   void add_rows(Part part) { rows_.push_back(std::move(part)); }
   /// Work on a share of a parameter gradient's columns that needs all rows of what add_rows gives; `multiplications` is
@@ -31,6 +34,12 @@ class BackwardWork {
 
   /// Does all of it, on as many threads as there are shares. The same number of them gives the same bits.
   void run(std::int64_t shares) {
+    if (!first_.empty()) {
+      const auto count = static_cast<std::int64_t>(first_.size());
+      in_shares(std::min(shares, count), [&](std::int64_t i) {
+        for (auto part = i; part < count; part += shares) first_[static_cast<std::size_t>(part)]();
+      });
+    }
     if (!rows_.empty()) {
       in_shares(shares, [&](std::int64_t i) {
         for (const auto& part : rows_) part({i, shares});
@@ -70,6 +79,7 @@ class BackwardWork {
     return pieces;
   }
 
+  std::vector<std::function<void()>> first_;
   std::vector<Part> rows_;
   std::vector<Sum> sums_;
 };

@@ -270,8 +270,11 @@ class ClosedFormStage {
       });
     } else {
       const auto [left, right, scale] = g.factors;
-      auto thin = work.thin.get({right.size(1), work.input.size(1)}, work.input.options());
-      at::mm_out(thin, right.t(), layer.weight);
+      const auto thin = work.thin.get({right.size(1), work.input.size(1)}, work.input.options());
+      todo.add_first([=, right = right, weight = layer.weight] {
+        auto out = thin;
+        at::mm_out(out, right.t(), weight);
+      });
       todo.add_rows([=, left = left](const Share& share) {
         auto rows = share.rows(pulled);
         at::mm_out(rows, share.rows(left), thin);
