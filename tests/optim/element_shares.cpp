@@ -15,8 +15,8 @@ namespace {
 /// Large and small, a scalar, one that is empty and one that is not contiguous.
 std::vector<torch::Tensor> parameters_of() {
   torch::manual_seed(3);
-  return {torch::randn({300, 400}), torch::randn({7}), torch::randn({}), torch::randn({0, 3}), torch::randn({200, 300}).t(),
-          torch::randn({3, 100, 200})};
+  return {torch::randn({300, 400}),     torch::randn({7}),          torch::randn({}), torch::randn({0, 3}),
+          torch::randn({200, 300}).t(), torch::randn({3, 100, 200})};
 }
 
 /// The parameters after some steps on this many threads.
