@@ -5,6 +5,9 @@ creditlib_smoke_test(train_methods NAME train_methods_depth ARGS --dataset digit
                                         --limit-train 128 --num_blocks 6 --d_hidden 32 --output_dir {folder})
 creditlib_smoke_test(train_methods NAME train_methods_at_input ARGS --dataset digits --methods oracle vec value_net state_predictor
                                         --credit_point input --seeds 42 --epochs 1 --limit-train 128 --d_hidden 32 --output_dir {folder})
+# 128 steps, which --threads auto times before.
+creditlib_smoke_test(train_methods NAME train_methods_threads_auto ARGS --dataset digits --methods dfa vec --seeds 42 --epochs 4 --limit-train 1024
+                                        --batch_size 32 --threads auto --output_dir {folder})
 foreach(arch vit resnet)
   creditlib_smoke_test(train_methods NAME train_methods_${arch} ARGS --arch ${arch} --dataset digits --methods bp fa dfa vec value_net
                                           state_predictor ep shallow --clip 1 --penalty_lam 1e-3 --seeds 42 --epochs 1 --limit-train 8
@@ -21,6 +24,7 @@ endif()
 creditlib_refusal_test(train_methods NAME no_epochs SAYS "0 is not a whole number >= 1" ARGS --epochs 0)
 creditlib_refusal_test(train_methods NAME half_an_epoch SAYS "1.5 is not a whole number" ARGS --epochs 1.5)
 creditlib_refusal_test(train_methods NAME clip_that_is_no_number SAYS "nan is not a number >= 0" ARGS --clip nan)
+creditlib_refusal_test(train_methods NAME half_a_thread SAYS "1.5 is neither auto nor a whole number" ARGS --threads 1.5)
 creditlib_refusal_test(train_methods NAME no_such_method SAYS "bpp not in .*state_predictor" ARGS --methods bpp)
 creditlib_refusal_test(train_methods NAME blocks_of_a_vit SAYS "--num_blocks and --d_hidden are of residual MLPs" ARGS --arch vit --num_blocks 2)
 creditlib_refusal_test(train_methods NAME seed_named_twice SAYS "--seeds names 42 twice" ARGS --seeds 42 42)
@@ -32,7 +36,7 @@ creditlib_refusal_test(train_methods NAME seed_past_64_bits SAYS "--seeds: 92233
 creditlib_refusal_test(train_methods NAME zero_written_at_length SAYS "0 is not a whole number >= 1" ARGS --epochs 000)
 # Before bp, which could be trained, has been.
 creditlib_refusal_test(train_methods NAME bf16_without_closed_form CODE 1 SAYS "[Pp]recision" ARGS --arch vit --methods bp dfa --precision bf16
-                                          ${digits} --output_dir ${nowhere})
+                                          --force ${digits} --output_dir ${nowhere})
 
 # Saved weights, which audit's tests read too.
 creditlib_smoke_test(train_methods NAME saved_weights ARGS ${digits} --methods dfa vec value_net --credit_point input --save_weights
