@@ -91,12 +91,14 @@ class Experiment {
     };
     toy_lq::Samples fresh(s_, toy_lq::training_stream);
     Json curve = Json::array();
+    if (steps > 0) {
+      const auto like = toy_lq::Samples(s_, toy_lq::training_stream).next(s_.batch);
+      trainer.rehearse(
+          [&] { support::settle_threads([&] { trainer.learn(like.input, like.target); }, steps, name, s_.quiet); });
+    }
     const auto start = Clock::now();
     const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
     const std::int64_t every = std::max<std::int64_t>(1, steps / 20);
-    const auto [x, y] = toy_lq::Samples(s_, toy_lq::training_stream).next(s_.batch);
-    trainer.rehearse(
-        [&, &x = x, &y = y] { support::settle_threads([&] { trainer.learn(x, y); }, steps, name, s_.quiet); });
     support::LiveLine line(s_.quiet);
     for (std::int64_t step = 0; step < steps; ++step) {
       if (step % every == 0) {
