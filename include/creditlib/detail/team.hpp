@@ -91,7 +91,7 @@ inline std::int64_t& team_calls() {
 
 /// Calls work(0), ..., work(shares - 1), share i always on the same of LibTorch's threads, and returns when all are done.
 /// Within it LibTorch's operators run on one thread each. Modes such as NoGradGuard hold there as in the calling thread.
-/// The first exception is thrown on; the other shares are done all the same.
+/// The first exception is thrown on; other threads do their shares all the same.
 template <class Work>
 void in_shares(std::int64_t shares, const Work& work) {
   if (shares <= 1 || team_size() == 1) {
