@@ -12,7 +12,8 @@
 namespace creditlib::detail {
 
 /// The elements of a list of tensors in shares of one size, for threads of which each runs a kernel on lists. Tensors are
-/// cut where a share ends, if they are contiguous.
+/// cut where a share ends, in the order of their memory, if they fill it; others belong to one share as a whole. There is
+/// no empty share.
 class ElementShares {
  public:
   /// On the CPU as many shares as threads can help; elsewhere one.
@@ -21,19 +22,21 @@ class ElementShares {
     for (const auto& tensor : tensors) all += tensor.numel();
     const bool on_cpu = !tensors.empty() && tensors.front().is_cpu();
     const auto count = on_cpu ? std::clamp<std::int64_t>(all / fewest, 1, team_size()) : 1;
-    shares_.resize(static_cast<std::size_t>(count));
-    std::int64_t before = 0;
+    const auto size = std::max<std::int64_t>(1, (all + count - 1) / count);
+    std::int64_t taken = size;  // of the present share; none has begun
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       const auto numel = tensors[i].numel();
-      for (std::int64_t first = 0; first < numel || (numel == 0 && first == 0);) {
-        const auto share = std::min(count - 1, (before + first) * count / std::max<std::int64_t>(all, 1));
-        const auto share_ends = share == count - 1 ? all : (all * (share + 1) + count - 1) / count;
-        const auto end = tensors[i].is_contiguous() ? std::min(numel, share_ends - before) : numel;
-        shares_[static_cast<std::size_t>(share)].push_back({i, first, end - first, end - first == numel});
-        if (numel == 0) break;
-        first = end;
+      for (std::int64_t first = 0; first < numel;) {
+        if (taken >= size) {
+          shares_.emplace_back();
+          taken = 0;
+        }
+        const auto rest = numel - first;
+        const auto length = tensors[i].is_non_overlapping_and_dense() ? std::min(rest, size - taken) : rest;
+        shares_.back().push_back({i, first, length, length == numel});
+        taken += length;
+        first += length;
       }
-      before += numel;
     }
   }
 
@@ -44,7 +47,8 @@ class ElementShares {
     std::vector<torch::Tensor> pieces;
     for (const auto& piece : shares_[static_cast<std::size_t>(share)]) {
       const auto& tensor = alike[piece.tensor];
-      pieces.push_back(piece.whole ? tensor : tensor.detach().view(-1).narrow(0, piece.first, piece.count));
+      pieces.push_back(
+          piece.whole ? tensor : tensor.detach().as_strided({piece.count}, {1}, tensor.storage_offset() + piece.first));
     }
     return pieces;
   }
