@@ -59,10 +59,9 @@ TEST_CASE("with one thread there is nothing to choose, and no step", "[runtime][
 
 TEST_CASE("a step that throws leaves the number of threads as it was", "[runtime][threads]") {
   const Threads two(2);
-  const int before = std::min(2, creditlib::runtime::available_cores());
-  if (before == 1) return;
+  if (creditlib::runtime::available_cores() == 1) return;
   CHECK_THROWS_AS(creditlib::runtime::choose_threads([] { throw std::runtime_error("no"); }), std::runtime_error);
-  CHECK(at::get_num_threads() == before);
+  CHECK(at::get_num_threads() == 2);
 }
 
 TEST_CASE("denormals are flushed on LibTorch's threads too", "[runtime][threads]") {

@@ -28,7 +28,7 @@ template <class Step>
 ThreadTrial choose_threads(const Step& step) {
   constexpr double long_enough = 500;  // milliseconds
   constexpr std::size_t fewest = 3, most = 25;
-  const int all = std::min(at::get_num_threads(), available_cores());
+  const int before = at::get_num_threads(), all = std::min(before, available_cores());
   if (all == 1) {
     at::set_num_threads(1);
     return {1, 1, 0, 0};
@@ -47,7 +47,7 @@ ThreadTrial choose_threads(const Step& step) {
       }
     }
   } catch (...) {
-    at::set_num_threads(all);
+    at::set_num_threads(before);
     throw;
   }
   const double one = detail::middle(times[0]), together = detail::middle(times[1]);

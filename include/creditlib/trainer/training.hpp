@@ -142,11 +142,8 @@ class Training {
   /// Calls `action`, and puts back what steps change. `extra` and `generators` are the credit source's.
   template <class Action>
   void rehearse(const NamedTensors& extra, std::vector<torch::Generator> generators, const Action& action) {
-    auto tensors = buffers();
-    tensors.insert(tensors.end(), parts_.all.begin(), parts_.all.end());
-    for (const auto& named : {extra, optimizer_->named_tensors(), rate_->named_tensors()}) {
-      for (const auto& entry : named) tensors.push_back(entry.second);
-    }
+    std::vector<torch::Tensor> tensors;
+    for (const auto& entry : checkpoint(extra, {}).named) tensors.push_back(entry.second);
     for (auto& global : scope::global_generators(device_)) generators.push_back(std::move(global));
     const scope::RestoredTensors restored_tensors(std::move(tensors));
     const scope::RestoredGenerators restored_generators(std::move(generators));
