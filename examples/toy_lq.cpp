@@ -93,8 +93,7 @@ class Experiment {
     Json curve = Json::array();
     if (steps > 0) {
       const auto like = toy_lq::Samples(s_, toy_lq::training_stream).next(s_.batch);
-      trainer.rehearse(
-          [&] { support::settle_threads([&] { trainer.learn(like.input, like.target); }, steps, name, s_.quiet); });
+      support::settle_threads(trainer, [&] { trainer.learn(like.input, like.target); }, steps, name, s_.quiet);
     }
     const auto start = Clock::now();
     const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };

@@ -32,14 +32,6 @@ CLI::Validator threads_or_auto() {
   return CLI::Validator(check, "auto or a whole number >= 1");
 }
 
-std::int64_t chosen(const creditlib::runtime::ThreadTrial& trial, const std::string& title, bool quiet) {
-  if (trial.all > 1 && !quiet) {
-    fmt::print(stderr, "{}: threads: {} (a step takes {:.2f} ms on 1, {:.2f} ms on {}; --threads chooses)\n", title,
-               trial.chosen, trial.one_milliseconds, trial.all_milliseconds, trial.all);
-  }
-  return trial.chosen;
-}
-
 }  // namespace
 
 void add_threads_flag(Flags& flags, std::string& threads) {
@@ -67,17 +59,20 @@ std::int64_t settle_threads(Trainer& trainer, const creditlib::data::Batch& batc
     at::set_num_threads(static_cast<int>(std::min<std::int64_t>(earlier, all)));
     return at::get_num_threads();
   }
-  std::int64_t threads = 0;
-  trainer.rehearse(
-      [&] { threads = settle_threads([&] { trainer.step(batch.input, batch.target); }, steps, title, quiet); });
-  return threads;
+  return settle_threads(trainer, [&] { trainer.step(batch.input, batch.target); }, steps, title, quiet);
 }
 
-std::int64_t settle_threads(const std::function<void()>& step, std::int64_t steps, const std::string& title,
-                            bool quiet) {
-  if (!automatic) return at::get_num_threads();
+bool starts_timing(std::int64_t steps) {
+  if (!automatic) return false;
   at::set_num_threads(all);  // an earlier trainer of this process may have chosen one
-  return steps < fewest_steps ? all : chosen(creditlib::runtime::choose_threads(step), title, quiet);
+  return steps >= fewest_steps;
+}
+
+void time_threads(const std::function<void()>& step, const std::string& title, bool quiet) {
+  const auto trial = creditlib::runtime::choose_threads(step);
+  if (trial.all == 1 || quiet) return;
+  fmt::print(stderr, "{}: threads: {} (a step takes {:.2f} ms on 1, {:.2f} ms on {}; --threads chooses)\n", title,
+             trial.chosen, trial.one_milliseconds, trial.all_milliseconds, trial.all);
 }
 
 }  // namespace support

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <ATen/Parallel.h>
+
 #include <creditlib/data/batches.hpp>
 #include <cstdint>
 #include <functional>
@@ -25,8 +27,18 @@ void set_threads(const std::string& wanted, bool prefetch = false);
 /// number from now on; without auto that is what the flag says.
 std::int64_t settle_threads(Trainer& trainer, const creditlib::data::Batch& batch, std::int64_t steps,
                             std::int64_t earlier, const std::string& title, bool quiet);
-/// The same where `step` is what is to be timed, which changes nothing that matters.
-std::int64_t settle_threads(const std::function<void()>& step, std::int64_t steps, const std::string& title,
-                            bool quiet);
+
+/// Under --threads auto takes all threads; whether a run of so many steps gains enough to be timed.
+bool starts_timing(std::int64_t steps);
+/// Times `step` on one thread and on all, and takes the faster.
+void time_threads(const std::function<void()>& step, const std::string& title, bool quiet);
+
+/// The same for a `step` of the trainer's own kind, in a rehearsal if it is timed.
+template <class OfAnyKind>
+std::int64_t settle_threads(OfAnyKind& trainer, const std::function<void()>& step, std::int64_t steps,
+                            const std::string& title, bool quiet) {
+  if (starts_timing(steps)) trainer.rehearse([&] { time_threads(step, title, quiet); });
+  return at::get_num_threads();
+}
 
 }  // namespace support
