@@ -61,7 +61,7 @@ void add(const std::string& name, const Rule& rule) {
                                      std::pair{Loop::BackwardAfterZero, "backward_zeroed"}}) {
       benchmark::RegisterBenchmark(
           ("own_loop/" + name + (path == Path::Generic ? "/autograd/" : "/formula/") + what).c_str(),
-          [rule, path, loop = loop](benchmark::State& state) { own_loop(state, rule, path, loop); })
+          [rule, path, loop](benchmark::State& state) { own_loop(state, rule, path, loop); })
           ->Unit(benchmark::kMillisecond)
           ->UseRealTime();
     }

@@ -19,7 +19,10 @@ if(CREDITLIB_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
 endif()
 
 set(creditlib_warnings
-  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wold-style-cast -Wcast-qual -Wnon-virtual-dtor -Woverloaded-virtual)
+  -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wold-style-cast -Wcast-qual -Wnon-virtual-dtor -Woverloaded-virtual)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU") # clang's also reports what a nested class cannot see, such as the enclosing class's members
+  list(APPEND creditlib_warnings -Wshadow)
+endif()
 if(CREDITLIB_WARNINGS_AS_ERRORS)
   list(APPEND creditlib_warnings -Werror)
 endif()

@@ -47,7 +47,7 @@ TEST_CASE("AnyTrainer has the numbers of the trainer that it holds, for every ru
   const auto& [x, y] = batch;
   for (const auto& name : registry::rule_names()) {
     INFO(name);
-    const bool known = registry::with_rule(name, [&, &x = x, &y = y](const auto& rule) {
+    const bool known = registry::with_rule(name, [&](const auto& rule) {
       const auto parts = rule.make(quick_rules());
       const TrainerOptions options{.epochs = 4, .seed = 7};
       const auto make = [&] {
@@ -158,10 +158,10 @@ TEST_CASE("AnyTrainer's failures are Errors, a use after a move among them", "[a
   const auto [x, y] = small_batch();
   AnyTrainer any = dfa_trainer();
 
-  CHECK(says(error_of([&, &x = x, &y = y] { any.step(x.to(torch::kFloat64), y); }), {"The batch x"}));
+  CHECK(says(error_of([&] { any.step(x.to(torch::kFloat64), y); }), {"The batch x"}));
   CHECK(error_of([&] { any.forward(torch::zeros({2, 99})); }).find('(') != 0);
   AnyTrainer moved = std::move(any);
-  CHECK(says(error_of([&, &x = x, &y = y] { any.step(x, y); }), {"moved from"}));
+  CHECK(says(error_of([&] { any.step(x, y); }), {"moved from"}));
   CHECK(says(error_of([&] { any.epoch(); }), {"moved from"}));
 }
 

@@ -35,9 +35,11 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   using Base::objective_, Base::passes_, Base::previewed, Base::summary, Base::training_;
 
  public:
+  template <
+      bool in_place = detail::fits_place<Objective, Kind::Objective>>  // a template for clang 19, as LocalTrainer's
+    requires in_place
   explicit BackpropTrainer(Model model, TrainerOptions options = {}, Objective objective = {},
                            double branch_penalty = 0)
-    requires(detail::fits_place<Objective, Kind::Objective>)
       : BackpropTrainer(detail::UpdatePolicies{}, std::move(model), options, std::move(objective), branch_penalty) {}
 
   /// The same with policies in any order: an objective, an optimizer, a rate, a clip, at most one of each.

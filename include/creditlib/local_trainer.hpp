@@ -60,10 +60,13 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   using Base::objective_, Base::passes_, Base::previewed, Base::summary, Base::training_;
 
  public:
+  // A template, since clang 19 deduces from a constructor without regard to its constraint unless it is one.
+  template <bool in_place =
+                detail::fits_place<Schedule, Kind::Schedule> && detail::fits_place<Normalizer, Kind::Normalizer> &&
+                detail::fits_place<LocalLoss, Kind::LocalLoss> && detail::fits_place<Objective, Kind::Objective>>
+    requires in_place
   explicit LocalTrainer(Model model, const Credit& credit = {}, TrainerOptions options = {}, Schedule schedule = {},
                         Normalizer normalizer = {}, LocalLoss loss = {}, Objective objective = {})
-    requires(detail::fits_place<Schedule, Kind::Schedule> && detail::fits_place<Normalizer, Kind::Normalizer> &&
-             detail::fits_place<LocalLoss, Kind::LocalLoss> && detail::fits_place<Objective, Kind::Objective>)
       : LocalTrainer(detail::UpdatePolicies{}, std::move(model), credit, options, std::move(schedule),
                      std::move(normalizer), std::move(loss), std::move(objective)) {}
 

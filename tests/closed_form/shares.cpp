@@ -54,7 +54,7 @@ Batch batch_of(torch::Dtype dtype, std::int64_t rows = batch) {
 template <class Make>
 double from_one_thread(int threads, torch::Dtype dtype, const Make& make) {
   const auto [x, y] = batch_of(dtype);
-  const auto gradients = [&, x = x, y = y](int count) {
+  const auto gradients = [&](int count) {
     const Threads these(count);
     return make().gradients(x, y);
   };

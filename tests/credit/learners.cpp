@@ -167,7 +167,7 @@ TEMPLATE_LIST_TEST_CASE("a learner's learning reads blocks, readout and target o
 TEMPLATE_LIST_TEST_CASE("a learner says what is wrong with its options when it is bound", "[credit][learner]",
                         Learners) {
   for (const auto& [rule, parts, kind] : TestType::refused()) {
-    const auto message = error_of([&, &rule = rule, kind = kind] {
+    const auto message = error_of([&] {
       auto model = stages(kind);
       rule.bind(model, context());
     });

@@ -47,8 +47,8 @@ CREDITLIB_DETAIL_FOR_EACH_CPU inline void factored_squares(const float* left, co
 inline torch::Tensor factored_squares(const torch::Tensor& left, const torch::Tensor& right) {
   if (in_rows_of_float(left) && in_rows_of_float(right) && left.size(1) <= rows::max_rank) {
     auto squares = torch::empty({left.size(0), 1}, left.options());
-    rows::factored_squares(left.const_data_ptr<float>(), right.const_data_ptr<float>(), left.size(0), right.size(0),
-                           left.size(1), squares.mutable_data_ptr<float>());
+    rows::factored_squares(left.data_ptr<float>(), right.data_ptr<float>(), left.size(0), right.size(0), left.size(1),
+                           squares.mutable_data_ptr<float>());
     return squares;
   }
   const auto count = left.size(0), width = right.size(0), rank = left.size(1);

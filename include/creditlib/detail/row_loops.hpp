@@ -61,6 +61,6 @@ inline bool in_rows_of_float(const torch::Tensor& x) {
   return x.is_cpu() && x.scalar_type() == torch::kFloat32 && x.is_contiguous();
 }
 inline bool in_rows_or_none(const torch::Tensor& x) { return !x.defined() || in_rows_of_float(x); }
-inline const float* floats_or_null(const torch::Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
+inline const float* floats_or_null(const torch::Tensor& x) { return x.defined() ? x.data_ptr<float>() : nullptr; }
 
 }  // namespace creditlib::detail

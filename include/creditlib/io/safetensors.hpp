@@ -59,7 +59,7 @@ inline torch::Tensor read_tensor(io::InputFile& file, const SafetensorsEntry& en
 inline void check_tensors_to_write(const std::filesystem::path& path, const NamedTensors& tensors) {
   std::set<std::string> names;
   for (const auto& [name, tensor] : tensors) {
-    const auto refuse = [&, &name = name](const auto&... parts) {
+    const auto refuse = [&](const auto&... parts) {
       fail("write_safetensors: ", path, " is not written, since tensor \"", name, "\" ", parts..., ".");
     };
     if (name == "__metadata__") refuse("has the name that the format reserves for metadata: rename it");

@@ -55,7 +55,7 @@ std::optional<Interval> bootstrap_interval(std::int64_t n, const Bootstrap& opti
     const auto values = at::cat(parts);
     const auto finite = std::get<0>(values.masked_select(values.isfinite()).sort());
     if (2 * finite.numel() < options.resamples) return std::nullopt;
-    const double* const sorted = finite.template const_data_ptr<double>();
+    const double* const sorted = finite.template data_ptr<double>();
     const auto quantile = [&](double p) {
       const double at = p * static_cast<double>(finite.numel() - 1);
       const auto below = static_cast<std::int64_t>(at);

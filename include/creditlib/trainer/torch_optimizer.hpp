@@ -111,8 +111,7 @@ class TorchOptimizerState final : public AnyOptimizer {
  private:
   void read(const torch::Tensor& saved) {
     const auto bytes = saved.contiguous();
-    std::istringstream in(
-        std::string(bytes.const_data_ptr<std::uint8_t>(), bytes.const_data_ptr<std::uint8_t>() + bytes.numel()));
+    std::istringstream in(std::string(bytes.data_ptr<std::uint8_t>(), bytes.data_ptr<std::uint8_t>() + bytes.numel()));
     torch::serialize::InputArchive archive;
     archive.load_from(in, parameter_device());
     optimizer_->load(archive);

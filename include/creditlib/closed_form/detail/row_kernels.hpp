@@ -125,7 +125,7 @@ CREDITLIB_DETAIL_FOR_EACH_CPU inline void gelu(const float* x, std::int64_t coun
 inline void layer_norm_into(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, double eps,
                             torch::Tensor& normal, torch::Tensor& rstd, torch::Tensor& y) {
   if (in_rows_of_float(x) && in_rows_or_none(weight) && in_rows_or_none(bias)) {
-    rows::layer_norm(x.const_data_ptr<float>(), floats_or_null(weight), floats_or_null(bias), static_cast<float>(eps),
+    rows::layer_norm(x.data_ptr<float>(), floats_or_null(weight), floats_or_null(bias), static_cast<float>(eps),
                      x.size(0), x.size(1), normal.mutable_data_ptr<float>(), rstd.mutable_data_ptr<float>(),
                      y.mutable_data_ptr<float>());
     return;
@@ -140,8 +140,8 @@ inline void layer_norm_into(const torch::Tensor& x, const torch::Tensor& weight,
 inline void layer_norm_pullback_into(const torch::Tensor& gradient, const torch::Tensor& weight,
                                      const torch::Tensor& normal, const torch::Tensor& rstd, torch::Tensor& pulled) {
   if (in_rows_of_float(gradient) && in_rows_or_none(weight)) {
-    rows::layer_norm_pullback(gradient.const_data_ptr<float>(), floats_or_null(weight), normal.const_data_ptr<float>(),
-                              rstd.const_data_ptr<float>(), gradient.size(0), gradient.size(1),
+    rows::layer_norm_pullback(gradient.data_ptr<float>(), floats_or_null(weight), normal.data_ptr<float>(),
+                              rstd.data_ptr<float>(), gradient.size(0), gradient.size(1),
                               pulled.mutable_data_ptr<float>());
     return;
   }
@@ -152,7 +152,7 @@ inline void layer_norm_pullback_into(const torch::Tensor& gradient, const torch:
 /// y = GELU(x) and its derivative at x.
 inline void gelu_into(const torch::Tensor& x, torch::Tensor& y, torch::Tensor& slope) {
   if (in_rows_of_float(x)) {
-    rows::gelu(x.const_data_ptr<float>(), x.numel(), y.mutable_data_ptr<float>(), slope.mutable_data_ptr<float>());
+    rows::gelu(x.data_ptr<float>(), x.numel(), y.mutable_data_ptr<float>(), slope.mutable_data_ptr<float>());
     return;
   }
   at::gelu_out(y, x);

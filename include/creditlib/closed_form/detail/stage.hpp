@@ -186,7 +186,7 @@ class ClosedFormStage {
     if (g.dense.defined()) return g.dense.contiguous();
     const auto [left, right, scale] = g.factors;
     auto dense = work.dense.get({left.size(0), right.size(0)}, left.options());
-    todo.add_rows([=, left = left, right = right](const Share& share) {
+    todo.add_rows([=](const Share& share) {
       auto rows = share.rows(dense);
       at::mm_out(rows, share.rows(left), right.t());
     });
@@ -271,11 +271,11 @@ class ClosedFormStage {
     } else {
       const auto [left, right, scale] = g.factors;
       const auto thin = work.thin.get({right.size(1), work.input.size(1)}, work.input.options());
-      todo.add_first([=, right = right, weight = layer.weight] {
+      todo.add_first([=, weight = layer.weight] {
         auto out = thin;
         at::mm_out(out, right.t(), weight);
       });
-      todo.add_rows([=, left = left](const Share& share) {
+      todo.add_rows([=](const Share& share) {
         auto rows = share.rows(pulled);
         at::mm_out(rows, share.rows(left), thin);
       });

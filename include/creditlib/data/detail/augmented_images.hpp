@@ -84,14 +84,14 @@ class AugmentedImages {
   void fill(const ImageDraws& draws, const torch::Tensor& y) const {
     const auto batch = y.size(0), channels = y.size(1), height = y.size(2), width = y.size(3);
     const auto pixels = height * width;
-    const auto* images = images_.const_data_ptr<std::uint8_t>();
-    const auto* index = draws.index.const_data_ptr<std::int64_t>();
-    const auto* value = value_.const_data_ptr<T>();
+    const auto* images = images_.data_ptr<std::uint8_t>();
+    const auto* index = draws.index.data_ptr<std::int64_t>();
+    const auto* value = value_.data_ptr<T>();
     auto* out = y.mutable_data_ptr<T>();
     const bool moved = draws.flip.defined();
-    const auto* dy = moved ? draws.dy.const_data_ptr<std::int64_t>() : nullptr;
-    const auto* dx = moved ? draws.dx.const_data_ptr<std::int64_t>() : nullptr;
-    const auto* flip = moved ? draws.flip.const_data_ptr<bool>() : nullptr;
+    const auto* dy = moved ? draws.dy.data_ptr<std::int64_t>() : nullptr;
+    const auto* dx = moved ? draws.dx.data_ptr<std::int64_t>() : nullptr;
+    const auto* flip = moved ? draws.flip.data_ptr<bool>() : nullptr;
 
     const auto shares = std::clamp<std::int64_t>(batch * channels * pixels / 65536, 1, team_size());
     in_shares(shares, [&](std::int64_t share) {
