@@ -29,6 +29,7 @@
 #include <creditlib/credit/value_net.hpp>
 #include <creditlib/credit/vec.hpp>
 #include <creditlib/data/augment.hpp>
+#include <creditlib/data/batch.hpp>
 #include <creditlib/data/batches.hpp>
 #include <creditlib/data/cifar.hpp>
 #include <creditlib/data/dataset.hpp>
@@ -37,6 +38,7 @@
 #include <creditlib/data/load.hpp>
 #include <creditlib/data/mnist.hpp>
 #include <creditlib/data/normalize.hpp>
+#include <creditlib/data/tensors.hpp>
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/diagnostics/feedback_null.hpp>
