@@ -34,6 +34,7 @@
 #include <creditlib/data/cifar.hpp>
 #include <creditlib/data/dataset.hpp>
 #include <creditlib/data/digits.hpp>
+#include <creditlib/data/emnist.hpp>
 #include <creditlib/data/idx.hpp>
 #include <creditlib/data/load.hpp>
 #include <creditlib/data/mnist.hpp>
