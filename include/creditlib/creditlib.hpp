@@ -32,6 +32,7 @@
 #include <creditlib/data/batch.hpp>
 #include <creditlib/data/batches.hpp>
 #include <creditlib/data/cifar.hpp>
+#include <creditlib/data/csv.hpp>
 #include <creditlib/data/dataset.hpp>
 #include <creditlib/data/digits.hpp>
 #include <creditlib/data/emnist.hpp>
@@ -39,6 +40,8 @@
 #include <creditlib/data/load.hpp>
 #include <creditlib/data/mnist.hpp>
 #include <creditlib/data/normalize.hpp>
+#include <creditlib/data/standardize.hpp>
+#include <creditlib/data/table.hpp>
 #include <creditlib/data/tensors.hpp>
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/cosine.hpp>

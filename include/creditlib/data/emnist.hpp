@@ -31,14 +31,13 @@ inline Splits emnist(const std::filesystem::path& folder, const std::string& spl
     detail::fail("emnist: there is no split \"", split,
                  "\": use byclass, bymerge, balanced, letters, digits or mnist.");
   }();
-  return detail::read_idx_folder(
-      {.name = "emnist_" + split, .classes = classes, .pixel_max = 255}, folder,
-      {"EMNIST/raw", "raw", "gzip", "EMNIST/raw/gzip", "EMNIST", "emnist"},
-      "download EMNIST in its binary format (gzip.zip) and unpack it there",
-      {.train = "emnist-" + split + "-train",
-       .test = "emnist-" + split + "-test",
-       .first_label = split == "letters" ? 1 : 0,
-       .transposed = true});
+  return detail::read_idx_folder({.name = "emnist_" + split, .classes = classes, .pixel_max = 255}, folder,
+                                 {"EMNIST/raw", "raw", "gzip", "EMNIST/raw/gzip", "EMNIST", "emnist"},
+                                 "download EMNIST in its binary format (gzip.zip) and unpack it there",
+                                 {.train = "emnist-" + split + "-train",
+                                  .test = "emnist-" + split + "-test",
+                                  .first_label = split == "letters" ? 1 : 0,
+                                  .transposed = true});
 }
 
 }  // namespace creditlib::data
