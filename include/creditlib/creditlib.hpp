@@ -37,6 +37,7 @@
 #include <creditlib/data/digits.hpp>
 #include <creditlib/data/emnist.hpp>
 #include <creditlib/data/idx.hpp>
+#include <creditlib/data/image_folder.hpp>
 #include <creditlib/data/load.hpp>
 #include <creditlib/data/mnist.hpp>
 #include <creditlib/data/normalize.hpp>

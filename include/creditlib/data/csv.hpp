@@ -44,8 +44,8 @@ inline bool is_csv_header(const std::vector<std::string>& fields, const data::Cs
   const auto names = std::ranges::ssize(fields) - numbers - missing;
   if (names > 0 && numbers > 0) {
     const auto name = std::ranges::find_if(fields, [&](const auto& f) { return !is_number(f) && !is_missing(f); });
-    file.fail("has numbers in line 1, and \"", *name, "\", which is none: say with CsvOptions::header whether the line ",
-              "names the columns");
+    file.fail("has numbers in line 1, and \"", *name,
+              "\", which is none: say with CsvOptions::header whether the line ", "names the columns");
   }
   return names > 0;
 }
@@ -95,8 +95,8 @@ inline Table read_csv(const std::filesystem::path& path, const CsvOptions& optio
       if (named) continue;
     }
     if (fields->size() != table.columns.size()) {
-      file.fail("has ", fields->size(), fields->size() == 1 ? " field in line " : " fields in line ", number, ", expected ", table.columns.size(),
-                ", as in line 1, separated by '", options.separator, "'");
+      file.fail("has ", fields->size(), fields->size() == 1 ? " field in line " : " fields in line ", number,
+                ", expected ", table.columns.size(), ", as in line 1, separated by '", options.separator, "'");
     }
     for (std::size_t i = 0; i < fields->size(); ++i) {
       const auto& field = (*fields)[i];
