@@ -66,7 +66,8 @@ TEST_CASE("the first line of a CSV file names columns if no field is a number, o
 }
 
 TEST_CASE("columns may be separated by something else, and quotes protect it in names", "[data]") {
-  CHECK(torch::equal(table_of("1;2\n3;4", {.separator = ';'}).values, table_of("1\t2\n3\t4", {.separator = '\t'}).values));
+  CHECK(torch::equal(table_of("1;2\n3;4", {.separator = ';'}).values,
+                     table_of("1\t2\n3\t4", {.separator = '\t'}).values));
   const auto table = table_of("\"area, in m2\",\"the \"\"best\"\"\"\n1,2");
   CHECK(table.columns == Names{"area, in m2", "the \"best\""});
   CHECK(torch::equal(table.values, torch::tensor({{1., 2.}}, torch::kFloat64)));
@@ -81,14 +82,17 @@ TEST_CASE("a missing value is named by line and column, or filled", "[data]") {
     refuses_csv("a,b\n1,2\n3," + mark + "\n", {"no value in line 3, column \"b\"", "CsvOptions::fill"});
     CHECK(table_of("a,b\n1,2\n3," + mark + "\n5,6", {.fill = -1.}).values[1][1].item<double>() == -1);
   }
-  CHECK(std::isnan(table_of("a,b\n1,", {.fill = std::numeric_limits<double>::quiet_NaN()}).values[0][1].item<double>()));
+  CHECK(
+      std::isnan(table_of("a,b\n1,", {.fill = std::numeric_limits<double>::quiet_NaN()}).values[0][1].item<double>()));
   CHECK(table_of("a,b\n1,-999", {.fill = 0., .missing = {"-999"}}).values[0][1].item<double>() == 0);
-  refuses_csv("a,b\n1,", {"\"\" in line 2, column \"b\"", "expected a finite number"}, {.fill = 0., .missing = {"-999"}});
+  refuses_csv("a,b\n1,", {"\"\" in line 2, column \"b\"", "expected a finite number"},
+              {.fill = 0., .missing = {"-999"}});
   refuses_csv("1\n\n3", {"no value in line 2, column \"0\""});
 }
 
 TEST_CASE("what is not a number is named by line and column", "[data]") {
-  for (const std::string text : {"red", "1.2.3", "0x10", "1e", "1,5", "inf", "1e999", "12 kg", "--1", "+-1", "1_000", "$5"}) {
+  for (const std::string text :
+       {"red", "1.2.3", "0x10", "1e", "1,5", "inf", "1e999", "12 kg", "--1", "+-1", "1_000", "$5"}) {
     refuses_csv("a,b\n1,2\n\"" + text + "\",4\n", {"has \"" + text + "\" in line 3, column \"a\""});
   }
 }
