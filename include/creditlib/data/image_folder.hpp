@@ -23,9 +23,10 @@ namespace creditlib::data {
 
 /// How image_folder reads images.
 struct ImageFolderOptions {
-  std::int64_t channels = 3;             ///< 3 for RGB, 1 for gray
-  std::vector<std::int64_t> size = {};   ///< {H, W} to resize all images to; by default all must have one size
-  std::vector<std::string> classes = {}; ///< the folders' names by label, such as a training set's; default: all, sorted
+  std::int64_t channels = 3;            ///< 3 for RGB, 1 for gray
+  std::vector<std::int64_t> size = {};  ///< {H, W} to resize all images to; by default all must have one size
+  std::vector<std::string> classes =
+      {};  ///< the folders' names by label, such as a training set's; default: all, sorted
   std::vector<double> mean = {}, deviation = {};  ///< for Normalize, one per channel; default: those of these images
 };
 

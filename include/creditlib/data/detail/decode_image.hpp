@@ -71,7 +71,8 @@ inline torch::Tensor decoded_image(const std::string& reader, const std::filesys
   if (bytes.starts_with("\xff\xd8\xff")) return decoded_jpeg(file, bytes).permute({2, 0, 1});
   file.fail("is neither PNG nor JPEG, by its first bytes");
 #else
-  fail(reader, ": ", path, " cannot be read, since this build has no libpng and libjpeg: install both (Debian packages ",
+  fail(reader, ": ", path,
+       " cannot be read, since this build has no libpng and libjpeg: install both (Debian packages ",
        "libpng-dev and libjpeg-dev) and configure again.");
 #endif
 }
