@@ -138,7 +138,8 @@ TEST_CASE("images of different sizes are refused, or resized", "[data]") {
   const auto left_half = torch::cat({plain_image({0, 0, 0}, 4, 4), plain_image({240, 240, 240}, 4, 4)}, 2);
   write_png(folder / "a/2.png", left_half);
 
-  check_error([&] { image_folder(folder.path()); }, {"2.png", "4 x 8 pixels", "1.png", "2 x 2", "ImageFolderOptions::size"});
+  check_error([&] { image_folder(folder.path()); },
+              {"2.png", "4 x 8 pixels", "1.png", "2 x 2", "ImageFolderOptions::size"});
   const auto images = image_folder(folder.path(), {.size = {2, 4}}).dataset.images;
   CHECK(torch::equal(images[0], plain_image({10, 20, 30}, 2, 4)));
   // Antialiased, each pixel is a mean with weights 1, 3, 3, 1 of four columns: 30 = 240 / 8 and so on.
