@@ -6,7 +6,7 @@
 environment="$root/.venv"
 
 debian_packages=(g++ cmake ninja-build ccache python3 python3-venv git catch2 libfmt-dev nlohmann-json3-dev libcli11-dev libbenchmark-dev
-                 zlib1g-dev)
+                 zlib1g-dev libpng-dev libjpeg-dev)
 # The oldest LibTorch that creditlib supports, so that what compiles here compiles for its users; docs/install.md says more.
 torch="torch==2.11.0"
 # All that the CPU half of that wheel needs at run time.
@@ -66,6 +66,8 @@ check_other_system() {
     header_found CLI/CLI.hpp || missing+=("CLI11")
     header_found benchmark/benchmark.h || missing+=("Google Benchmark")
     header_found zlib.h || missing+=("zlib, headers")
+    header_found png.h || missing+=("libpng, headers")
+    header_found jpeglib.h || missing+=("libjpeg-turbo, headers")
   fi
   have cmake || missing+=("CMake 3.23 or newer")
   have ninja || missing+=("Ninja")

@@ -252,7 +252,8 @@ TEST_CASE("what no batch can be made of is refused", "[data]") {
 
   check_error([] { Batches(numbered_images(3), {.batch_size = 0}); }, {"batch_size is 0, expected at least 1."});
   check_error([] { Batches(numbered_images(3), {.batch_size = -4}); }, {"batch_size is -4"});
-  check_error([] { Batches(numbered_images(3), {.batch_size = 4, .drop_last = true}); }, {"numbered", "3 images", "4"});
+  check_error([] { Batches(numbered_images(3), {.batch_size = 4, .drop_last = true}); },
+              {"numbered", "3 samples", "4"});
   check_error([] { Batches(numbered_images(3), {.dtype = torch::kInt64}); }, {"dtype is int64"});
   check_error([&] { Batches{none}; }, {"numbered", "at least one image"});
   check_error([&] { Batches{wrong}; }, {"numbered", "label 5 of image 2", "0 to 2"});

@@ -14,7 +14,10 @@ TEST_CASE("a data set is loaded by its name", "[data]") {
   CHECK(data::load("digits", repository / "data").train.name == "digits");
   check_error([&] { data::load("cifar10", folder.path()); }, {"cifar10: ", folder.path().string()});
   check_error([&] { data::load("cifar100", folder.path()); }, {"cifar100: ", folder.path().string()});
-  check_error([&] { data::load("mnist", folder.path()); }, {"mnist: ", folder.path().string()});
+  for (const std::string name : {"mnist", "fashion_mnist", "kmnist", "qmnist", "emnist_letters"}) {
+    check_error([&] { data::load(name, folder.path()); }, {name + ": ", folder.path().string(), "download"});
+  }
+  check_error([&] { data::load("emnist_capitals", folder.path()); }, {"no split \"capitals\"", "balanced, letters"});
 }
 
 TEST_CASE("load takes CIFAR files of any size where it is told to", "[data]") {
@@ -27,7 +30,7 @@ TEST_CASE("load takes CIFAR files of any size where it is told to", "[data]") {
 }
 
 TEST_CASE("an unknown name is answered with those there are", "[data]") {
-  check_error([] { data::load("imagenet", "."); }, {"\"imagenet\"", "cifar10, cifar100, mnist or digits"});
+  check_error([] { data::load("imagenet", "."); }, {"\"imagenet\"", "cifar10, cifar100, mnist, fashion_mnist"});
 }
 
 TEST_CASE("a folder that is not there is named by its absolute path, with what to do", "[data]") {

@@ -5,9 +5,12 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <creditlib/data/batch.hpp>
 #include <creditlib/data/dataset.hpp>
 #include <creditlib/data/detail/augmented_images.hpp>
+#include <creditlib/data/detail/rows.hpp>
 #include <creditlib/data/detail/worker.hpp>
+#include <creditlib/data/tensors.hpp>
 #include <creditlib/detail/expect.hpp>
 #include <creditlib/detail/team.hpp>
 #include <creditlib/error.hpp>
@@ -17,34 +20,22 @@
 #include <future>
 #include <iterator>
 #include <memory>
+#include <string>
 #include <utility>
+#include <variant>
 
 namespace creditlib::data {
 
-struct BatchOptions {
-  std::int64_t batch_size = 128;
-  bool shuffle = true;     ///< a new order every epoch
-  bool augment = false;    ///< random crop with padding 4 and horizontal flip, see crop_and_flip
-  bool flatten = false;    ///< (B, C H W) instead of (B, C, H, W)
-  bool drop_last = false;  ///< leave out a last batch that is not full
-  bool prefetch = false;   ///< on the CPU, make the next batch on another thread meanwhile; the batches are the same
-  std::int64_t seed = 42;
-  torch::Dtype dtype = torch::kFloat32;
-};
-
-/// Normalized images and their labels (B), int64, for `auto& [x, y]`.
-struct Batch {
-  torch::Tensor input, target;
-};
-
-/// The batches of a data set; each iteration over it is one epoch.
+/// The batches of a Dataset or of Tensors; each iteration over it is one epoch.
 ///
 ///     data::Batches batches(splits.train, {.batch_size = 128, .augment = splits.augment});
+///     data::Batches batches(data::Tensors{.inputs = features, .targets = prices}, {.batch_size = 128});
 ///     for (auto& [x, y] : batches) trainer.step(x, y);
 ///
-/// - Every image comes once per epoch, in a new order with `shuffle`; the last batch may be short.
+/// - Every sample comes once per epoch, in a new order with `shuffle`, which depends on the seed and the number of
+///   samples alone; the last batch may be short.
 /// - Order, crops and flips of an epoch are drawn together when it begins, on the CPU, from this object's own
-///   generator, and moved to the data set's device: CPU and CUDA get the same batches, torch's global generator is left
+///   generator, and moved to the data's device: CPU and CUDA get the same batches, torch's global generator is left
 ///   unchanged, and on CUDA no batch waits for a copy.
 /// - For evaluation turn off shuffle and augment; then nothing is drawn.
 /// - An epoch's iterator moves and is not copied. Each batch is new memory. On the CPU its images are picked, cropped,
@@ -56,25 +47,36 @@ class Batches {
   /// Throws Error if the data set is invalid (see Dataset::checked), batch_size is below 1, dtype is not float32 or
   /// float64, or drop_last leaves no batch.
   explicit Batches(Dataset dataset, BatchOptions options = {})
-      : dataset_(std::move(dataset)),
-        options_(options),
-        images_(dataset_, options.dtype, padding),
-        generator_(at::make_generator<at::CPUGeneratorImpl>(static_cast<std::uint64_t>(options.seed))) {
-    detail::expect::at_least("Batches", "batch_size", options.batch_size, 1);
-    if (batches_per_epoch() == 0) {
-      detail::fail("Batches: drop_last leaves no batch, since ", dataset_.name, " has ", dataset_.size(),
-                   " images and batch_size is ", options.batch_size, ": use a smaller batch_size.");
-    }
-  }
+      : Batches(options, detail::ImageRows(std::move(dataset), options)) {}
+
+  /// Throws Error if the tensors are invalid (see Tensors::checked), batch_size is below 1, drop_last leaves no batch,
+  /// augment or dtype is given, or flatten is for inputs (N).
+  explicit Batches(Tensors tensors, BatchOptions options = {})
+      : Batches(options, detail::TensorRows(std::move(tensors), options)) {}
+
   Batches(Batches&&) = default;
   Batches& operator=(Batches&&) = default;
 
-  const Dataset& dataset() const { return dataset_; }
+  /// The data set that the batches are of. Throws Error if they are of Tensors.
+  const Dataset& dataset() const {
+    if (const auto* rows = std::get_if<detail::ImageRows>(&rows_)) return rows->source();
+    detail::fail("Batches: dataset() was called, but these are batches of Tensors: call tensors().");
+  }
+  /// The tensors that the batches are of. Throws Error if they are of a Dataset.
+  const Tensors& tensors() const {
+    if (const auto* rows = std::get_if<detail::TensorRows>(&rows_)) return rows->source();
+    detail::fail("Batches: tensors() was called, but these are batches of a Dataset: call dataset().");
+  }
   const BatchOptions& options() const { return options_; }
 
+  /// The number of samples.
+  std::int64_t size() const {
+    return std::visit([](const auto& rows) { return rows.source().size(); }, rows_);
+  }
+
   std::int64_t batches_per_epoch() const {
-    const auto full = dataset_.size() / options_.batch_size;
-    return options_.drop_last || dataset_.size() % options_.batch_size == 0 ? full : full + 1;
+    const auto full = size() / options_.batch_size;
+    return options_.drop_last || size() % options_.batch_size == 0 ? full : full + 1;
   }
 
   /// Begins an epoch: draws its order, crops and flips. An epoch that is not finished counts too.
@@ -95,41 +97,56 @@ class Batches {
   }
 
  private:
+  using Rows = std::variant<detail::ImageRows, detail::TensorRows>;
+
+  Batches(const BatchOptions& options, Rows rows)
+      : options_(options),
+        rows_(std::move(rows)),
+        generator_(at::make_generator<at::CPUGeneratorImpl>(static_cast<std::uint64_t>(options.seed))) {
+    detail::expect::at_least("Batches", "batch_size", options.batch_size, 1);
+    if (batches_per_epoch() == 0) {
+      const auto& name = std::visit([](const auto& of) -> const std::string& { return of.source().name; }, rows_);
+      detail::fail("Batches: drop_last leaves no batch, since ", name.empty() ? "the data" : name, " has ", size(),
+                   " samples and batch_size is ", options.batch_size, ": use a smaller batch_size.");
+    }
+  }
+
+  torch::Device device() const {
+    return std::visit([](const auto& rows) { return rows.device(); }, rows_);
+  }
+
   /// The draws of an epoch, (N) each.
   detail::ImageDraws draw() {
-    const auto size = dataset_.size();
-    const auto device = dataset_.images.device();
+    const auto samples = size();
+    const auto to = device();
     const auto order =
-        options_.shuffle ? torch::randperm(size, generator_, torch::kInt64) : torch::arange(size, torch::kInt64);
+        options_.shuffle ? torch::randperm(samples, generator_, torch::kInt64) : torch::arange(samples, torch::kInt64);
     detail::ImageDraws draws;
-    draws.index = order.to(device);
+    draws.index = order.to(to);
     if (options_.augment) {
-      const auto below = [&](std::int64_t end) { return torch::randint(0, end, {size}, generator_, torch::kInt64); };
-      draws.dy = below(2 * padding + 1).to(device);
-      draws.dx = below(2 * padding + 1).to(device);
-      draws.flip = below(2).to(torch::kBool).to(device);
+      const auto below = [&](std::int64_t end) { return torch::randint(0, end, {samples}, generator_, torch::kInt64); };
+      const auto offsets = 2 * detail::ImageRows::padding + 1;
+      draws.dy = below(offsets).to(to);
+      draws.dx = below(offsets).to(to);
+      draws.flip = below(2).to(torch::kBool).to(to);
     }
     return draws;
   }
 
   /// On CUDA a batch is queued without waiting, so another thread gains nothing.
-  bool prefetches() const { return options_.prefetch && dataset_.images.is_cpu(); }
+  bool prefetches() const { return options_.prefetch && device().is_cpu(); }
 
   Batch batch(const detail::ImageDraws& epoch, std::int64_t index) const {
-    return detail::translated([&]() -> Batch {
-      const auto first = index * options_.batch_size, count = std::min(options_.batch_size, dataset_.size() - first);
+    return detail::translated([&] {
+      const auto first = index * options_.batch_size, count = std::min(options_.batch_size, size() - first);
       const auto slice = [&](const torch::Tensor& all) { return all.defined() ? all.narrow(0, first, count) : all; };
       const detail::ImageDraws draws{slice(epoch.index), slice(epoch.dy), slice(epoch.dx), slice(epoch.flip)};
-      const auto input = images_(draws);
-      return {options_.flatten ? input.flatten(1) : input, dataset_.labels.index_select(0, draws.index)};
+      return std::visit([&](const auto& rows) { return rows.batch(draws); }, rows_);
     });
   }
 
-  static constexpr std::int64_t padding = 4;
-
-  Dataset dataset_;
   BatchOptions options_;
-  detail::AugmentedImages images_;
+  Rows rows_;
   at::Generator generator_;
   std::unique_ptr<detail::Worker> worker_ = std::make_unique<detail::Worker>();
 };
@@ -144,7 +161,7 @@ class Batches::Iterator {
   Iterator(Iterator&&) = default;
   Iterator& operator=(Iterator&&) = default;
   ~Iterator() {
-    if (next_.valid()) next_.wait();  // it reads the data set
+    if (next_.valid()) next_.wait();  // it reads the data
   }
 
   const Batch& operator*() const { return batch_; }

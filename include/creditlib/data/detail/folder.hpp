@@ -3,9 +3,9 @@
 
 #include <creditlib/error.hpp>
 #include <filesystem>
-#include <initializer_list>
 #include <string>
 #include <system_error>
+#include <vector>
 
 namespace creditlib::detail {
 
@@ -14,23 +14,23 @@ namespace creditlib::detail {
 ///
 /// Throws Error, beginning with `who` and ending with `cure`, if none does.
 inline std::filesystem::path data_folder(const std::string& who, const std::filesystem::path& given,
-                                         std::initializer_list<const char*> under,
-                                         std::initializer_list<const char*> marks, const std::string& cure) {
+                                         const std::vector<std::string>& under, const std::vector<std::string>& marks,
+                                         const std::string& cure) {
   std::error_code no_working_folder, ignored;
   auto folder = std::filesystem::absolute(given.empty() ? "." : given, no_working_folder);
   if (no_working_folder) folder = given;
   const auto holds_one = [&](const std::filesystem::path& place) {
-    for (const auto* mark : marks) {
+    for (const auto& mark : marks) {
       if (std::filesystem::exists(place / mark, ignored)) return true;
     }
     return false;
   };
   if (holds_one(folder)) return folder;
-  for (const auto* name : under) {
+  for (const auto& name : under) {
     if (holds_one(folder / name)) return folder / name;
   }
   if (!std::filesystem::is_directory(folder, ignored)) fail(who, ": there is no folder ", folder, ": ", cure, ".");
-  fail(who, ": neither ", folder, " nor its folder ", *under.begin(), " holds ", *marks.begin(), ": ", cure, ".");
+  fail(who, ": neither ", folder, " nor its folder ", under.front(), " holds ", marks.front(), ": ", cure, ".");
 }
 
 }  // namespace creditlib::detail
