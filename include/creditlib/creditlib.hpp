@@ -68,6 +68,7 @@
 #include <creditlib/io/atomic_file.hpp>
 #include <creditlib/io/gzip.hpp>
 #include <creditlib/io/input_file.hpp>
+#include <creditlib/io/loaded_weights.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/loss/inner_product.hpp>
 #include <creditlib/loss/penalized_inner_product.hpp>
@@ -128,5 +129,7 @@
 // These alone need JSON; programs without nlohmann-json do without them.
 #if __has_include(<nlohmann/json.hpp>)
 #include <creditlib/io/json_file.hpp>
+#include <creditlib/io/load_weights.hpp>
 #include <creditlib/io/safetensors.hpp>
+#include <creditlib/io/safetensors_file.hpp>
 #endif

@@ -229,7 +229,7 @@ TEST_CASE("a file that is damaged is named, with what is wrong in it", "[io]") {
             {"the name \"shape\" is in its header twice"});
   }
   SECTION("dtype and shape") {
-    refuses(file_of(one("F7", "[2]", "[0,8]"), 8), {"tensor \"a\" has the dtype \"F7\""});
+    refuses(file_of(one("F7", "[2]", "[0,8]"), 8), {"tensor \"a\" with the dtype \"F7\""});
     // Deeply nested JSON must not exhaust the stack.
     const std::size_t depth = 200'000;
     const auto deep = std::string(depth, '[') + std::string(depth, ']');

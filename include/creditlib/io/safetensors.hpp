@@ -4,11 +4,11 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <bit>
 #include <creditlib/error.hpp>
 #include <creditlib/io/atomic_file.hpp>
-#include <creditlib/io/detail/safetensors_header.hpp>
-#include <creditlib/io/input_file.hpp>
+#include <creditlib/io/detail/safetensors_dtypes.hpp>
+#include <creditlib/io/json_file.hpp>
+#include <creditlib/io/safetensors_file.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -25,9 +25,6 @@
 namespace creditlib {
 namespace io {
 
-static_assert(std::endian::native == std::endian::little,
-              "creditlib: safetensors files are little-endian, but this host is not");
-
 /// The contents of a safetensors file: tensors on the CPU, in the order of its header, and named free text.
 struct Safetensors {
   NamedTensors tensors;
@@ -37,24 +34,6 @@ struct Safetensors {
 }  // namespace io
 
 namespace detail {
-
-inline constexpr std::int64_t safetensors_header_limit = 100'000'000;  // the format's own
-
-inline torch::Tensor read_tensor(io::InputFile& file, const SafetensorsEntry& entry, std::int64_t data_begin) {
-  auto tensor = torch::empty(entry.shape, entry.dtype);
-  file.seek(data_begin + entry.begin);
-  file.read(tensor.data_ptr(), entry.end - entry.begin);
-  if (entry.dtype == torch::kBool) {
-    const auto* bytes = static_cast<const unsigned char*>(tensor.data_ptr());
-    const auto* bad = std::find_if(bytes, bytes + tensor.numel(), [](unsigned char byte) { return byte > 1; });
-    if (bad != bytes + tensor.numel()) {
-      file.fail("is not a valid safetensors file: byte ", data_begin + entry.begin + (bad - bytes),
-                ", in the BOOL tensor \"", entry.name, "\", is ", int{*bad},
-                ", expected 0 or 1; copy it or save it again");
-    }
-  }
-  return tensor;
-}
 
 inline void check_tensors_to_write(const std::filesystem::path& path, const NamedTensors& tensors) {
   std::set<std::string> names;
@@ -68,6 +47,9 @@ inline void check_tensors_to_write(const std::filesystem::path& path, const Name
     if (tensor.layout() != torch::kStrided || tensor.is_meta()) refuse("has no dense data: pass it through to_dense()");
     if (!safetensors_name_of(tensor.scalar_type())) {
       refuse("is ", dtype_text(tensor.scalar_type()), ", which the format does not have: convert it first");
+    }
+    if (packed_in_one(tensor.scalar_type()) != 1 && tensor.dim() == 0) {
+      refuse("has no dimension along which its packed elements lie: give it one");
     }
   }
 }
@@ -85,8 +67,10 @@ inline std::string safetensors_header(const std::filesystem::path& path, const N
   if (!metadata.empty()) header["__metadata__"] = metadata;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const auto& [name, tensor] = tensors[i];
+    auto shape = tensor.sizes().vec();
+    if (!shape.empty()) shape.back() *= packed_in_one(tensor.scalar_type());
     header[name] = {{"dtype", *safetensors_name_of(tensor.scalar_type())},
-                    {"shape", tensor.sizes().vec()},
+                    {"shape", shape},
                     {"data_offsets", {begins[i], begins[i] + tensor.nbytes()}}};
   }
   try {
@@ -105,35 +89,16 @@ namespace io {
 
 /// Reads a safetensors file (8 bytes of header length, a JSON header, the data), as written by Python's safetensors
 /// package. The header is checked completely before any tensor is made; the data are then read once, directly into the
-/// tensors.
+/// tensors. SafetensorsFile reads single tensors.
 ///
 /// - Throws Error if the file is missing or truncated, the header is not JSON or is invalid (offsets that overlap,
-///   leave a gap or lie outside the file; a size that is not shape times dtype; an unknown dtype; a repeated name), or
-///   a BOOL is neither 0 nor 1.
+///   leave a gap or lie outside the file; a size that is not shape times dtype; a repeated name), or a tensor cannot be
+///   read (see SafetensorsFile::tensor).
 /// - Source: https://github.com/huggingface/safetensors, "Format".
 inline Safetensors read_safetensors(const std::filesystem::path& path) {
-  InputFile file("read_safetensors", path);
-  std::uint64_t length = 0;
-  if (file.size() < 8)
-    file.fail("is ", file.size(), " bytes, too short for a safetensors file: copy it or save it again");
-  file.read(&length, 8);
-  if (length < 2 || length > detail::safetensors_header_limit) {
-    file.fail("begins with the header length ", length, ", expected 2 to ", detail::safetensors_header_limit,
-              ": it is damaged or not a safetensors file");
-  }
-  const auto data_begin = 8 + static_cast<std::int64_t>(length);
-  if (data_begin > file.size()) {
-    file.fail("is ", file.size(), " bytes, expected at least ", data_begin, " (8 and a header of ", length,
-              "): it is truncated; copy it or save it again");
-  }
-  const auto text = file.read_text(data_begin - 8);
-  auto header = detail::SafetensorsHeaderReader(file, file.size() - data_begin).read(text);
-  Safetensors result{{}, std::move(header.metadata)};
-  detail::translated([&] {
-    for (const auto& entry : header.entries) {
-      result.tensors.emplace_back(entry.name, detail::read_tensor(file, entry, data_begin));
-    }
-  });
+  SafetensorsFile file(path, "read_safetensors");
+  Safetensors result{{}, file.metadata()};
+  for (const auto& name : file.names()) result.tensors.emplace_back(name, file.tensor(name));
   return result;
 }
 
@@ -159,7 +124,8 @@ inline void write_safetensors(const std::filesystem::path& path, const NamedTens
     detail::translated([&] {
       for (const auto i : order) {
         if (tensors[i].second.numel() == 0) continue;
-        const auto tensor = tensors[i].second.detach().cpu().resolve_conj().resolve_neg().contiguous();
+        const auto tensor =
+            detail::copyable(tensors[i].second.detach()).cpu().resolve_conj().resolve_neg().contiguous();
         stream.write(static_cast<const char*>(tensor.data_ptr()), static_cast<std::streamsize>(tensor.nbytes()));
       }
     });

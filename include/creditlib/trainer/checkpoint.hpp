@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <caffe2/serialize/inline_container.h>
-#include <torch/csrc/jit/serialization/import_read.h>
 #include <torch/csrc/jit/serialization/pickle.h>
 
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/io/atomic_file.hpp>
+#include <creditlib/io/detail/tensor_archive.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <filesystem>
 #include <fstream>
@@ -34,45 +33,15 @@ inline void save_tensors(const std::filesystem::path& path, const NamedTensors& 
   io::write_atomically(path, std::string_view(bytes.data(), bytes.size()));
 }
 
-/// Whether a file ends with a zip archive's last record, as one that was cut off does not.
-inline bool ends_as_archive(std::istream& file) {
-  constexpr std::streamoff length = 22;
-  char record[length] = {};
-  file.seekg(-length, std::ios::end);
-  file.read(record, length);
-  const bool whole = file && std::string_view(record, 4) == "PK\x05\x06";
-  file.clear();
-  file.seekg(0);
-  return whole;
-}
-
-/// What torch::jit::pickle_load does, but from a stream, of a whole file: LibTorch's reader of bytes in memory goes
-/// beyond their end where a file was cut off, and that of a stream leaks.
-inline c10::IValue load_pickled(std::istream& file) {
-  caffe2::serialize::PyTorchStreamReader reader(&file);
-  return torch::jit::readArchiveAndTensors("data", "", "", std::nullopt, std::nullopt, std::nullopt, reader);
-}
-
 inline std::map<std::string, torch::Tensor> load_tensors(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
   std::error_code unknown;
   const auto bytes = std::filesystem::file_size(path, unknown);
-  if (!file || unknown) fail("Checkpoint ", path.string(), " cannot be read; is the path right?");
-  const auto refuse = [&] {
+  if (unknown || !std::ifstream(path)) fail("Checkpoint ", path.string(), " cannot be read; is the path right?");
+  const auto saved = read_tensor_archive(path);
+  if (!saved) {
     fail("Checkpoint ", path.string(), " (", bytes, " bytes) is not one that a trainer saved, or is damaged.");
-  };
-  if (!ends_as_archive(file)) refuse();
-  std::map<std::string, torch::Tensor> named;
-  try {
-    const auto value = load_pickled(file);
-    for (const auto& entry : value.toTupleRef().elements()) {
-      const auto& pair = entry.toTupleRef().elements();
-      named.emplace(pair.at(0).toStringRef(), pair.at(1).toTensor());
-    }
-  } catch (const std::exception&) {
-    refuse();
   }
-  return named;
+  return {saved->begin(), saved->end()};
 }
 
 /// A state that is read as a whole, not copied into: `read` throws, and has changed nothing, if it cannot.

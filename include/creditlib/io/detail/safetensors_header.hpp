@@ -4,9 +4,9 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <array>
 #include <creditlib/detail/byte_count.hpp>
 #include <creditlib/detail/describe.hpp>
+#include <creditlib/io/detail/safetensors_dtypes.hpp>
 #include <creditlib/io/input_file.hpp>
 #include <creditlib/io/json_file.hpp>
 #include <cstdint>
@@ -16,51 +16,18 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace creditlib::detail {
 
-/// The format's name for each dtype that LibTorch has too.
-inline constexpr std::array<std::pair<std::string_view, torch::ScalarType>, 16> safetensors_dtypes = {{
-    {"F64", torch::kFloat64},
-    {"F32", torch::kFloat32},
-    {"F16", torch::kFloat16},
-    {"BF16", torch::kBFloat16},
-    {"F8_E5M2", torch::kFloat8_e5m2},
-    {"F8_E4M3", torch::kFloat8_e4m3fn},
-    {"C64", torch::kComplexFloat},
-    {"I64", torch::kInt64},
-    {"I32", torch::kInt32},
-    {"I16", torch::kInt16},
-    {"I8", torch::kInt8},
-    {"U64", torch::kUInt64},
-    {"U32", torch::kUInt32},
-    {"U16", torch::kUInt16},
-    {"U8", torch::kUInt8},
-    {"BOOL", torch::kBool},
-}};
-
-inline std::optional<torch::ScalarType> dtype_of_safetensors_name(std::string_view name) {
-  for (const auto& [known, dtype] : safetensors_dtypes) {
-    if (known == name) return dtype;
-  }
-  return std::nullopt;
-}
-
-inline std::optional<std::string_view> safetensors_name_of(torch::ScalarType dtype) {
-  for (const auto& [name, known] : safetensors_dtypes) {
-    if (known == dtype) return name;
-  }
-  return std::nullopt;
-}
-
-/// The header's entry for one tensor: its bytes are [begin, end) of the data, which follows the header.
+/// The header's entry for one tensor: its bytes are [begin, end) of the data, which follows the header. Their number is
+/// checked if LibTorch has the dtype.
 struct SafetensorsEntry {
   std::string name;
-  torch::ScalarType dtype;
-  std::vector<std::int64_t> shape;
+  std::string dtype_name;
+  std::optional<torch::ScalarType> dtype;  // none if LibTorch has no tensor for the entry
+  std::vector<std::int64_t> shape;         // the tensor's
   std::int64_t begin, end;
 };
 
@@ -116,6 +83,7 @@ class SafetensorsHeaderReader {
   }
 
   std::map<std::string, std::string> metadata(const Json& value) const {
+    if (value.is_null()) return {};
     if (!value.is_object()) fail("__metadata__ is ", value.type_name(), ", expected an object of strings");
     std::map<std::string, std::string> metadata;
     for (const auto& [name, text] : value.items()) {
@@ -127,9 +95,9 @@ class SafetensorsHeaderReader {
 
   SafetensorsEntry entry(const std::string& name, const Json& value) const {
     const Json& dtype = field(name, value, "dtype");
-    const auto known = dtype.is_string() ? dtype_of_safetensors_name(dtype.get<std::string>()) : std::nullopt;
-    if (!known) fail("tensor \"", name, "\" has the dtype ", shown(dtype), ", which LibTorch does not have");
-    const auto shape = naturals(name, value, "shape");
+    if (!dtype.is_string()) fail("tensor \"", name, "\" has the dtype ", shown(dtype), ", expected a string");
+    SafetensorsEntry entry{name, dtype.get<std::string>(), {}, naturals(name, value, "shape"), 0, 0};
+    entry.dtype = dtype_of_safetensors_name(entry.dtype_name);
     const auto offsets = naturals(name, value, "data_offsets");
     if (offsets.size() != 2) fail("tensor \"", name, "\" has ", offsets.size(), " data_offsets, expected 2");
     const auto begin = offsets[0], end = offsets[1];
@@ -137,12 +105,34 @@ class SafetensorsHeaderReader {
       fail("tensor \"", name, "\" has data_offsets ", begin, " to ", end, ", expected a range within the ", data_,
            " bytes that follow the header (truncated?)");
     }
-    const auto bytes = byte_count(shape, static_cast<std::int64_t>(c10::elementSize(*known)));
-    if (bytes != end - begin) {
-      fail("tensor \"", name, "\" has ", end - begin, " bytes of data, expected ",
-           bytes ? c10::str(*bytes) : "over 2^63", " for ", shown(dtype), " of shape ", shape_text(shape));
+    entry.begin = begin;
+    entry.end = end;
+    if (entry.dtype) check_size(entry);
+    if (entry.dtype) pack(entry);
+    return entry;
+  }
+
+  void check_size(const SafetensorsEntry& entry) const {
+    const auto packed = packed_in_one(*entry.dtype);
+    const auto bytes = byte_count(entry.shape, static_cast<std::int64_t>(c10::elementSize(*entry.dtype)));
+    if (!bytes || *bytes % packed != 0 || *bytes / packed != entry.end - entry.begin) {
+      fail("tensor \"", entry.name, "\" has ", entry.end - entry.begin, " bytes of data, expected ",
+           !bytes                 ? "over 2^63"
+           : *bytes % packed != 0 ? "an even number of elements"
+                                  : c10::str(*bytes / packed),
+           " for \"", entry.dtype_name, "\" of shape ", shape_text(entry.shape));
     }
-    return {name, *known, shape, begin, end};
+  }
+
+  /// From the format's shape to LibTorch's, which has no dtype for packed elements in an odd last dimension, or in none.
+  static void pack(SafetensorsEntry& entry) {
+    const auto packed = packed_in_one(*entry.dtype);
+    if (packed == 1) return;
+    if (entry.shape.empty() || entry.shape.back() % packed != 0) {
+      entry.dtype.reset();
+    } else {
+      entry.shape.back() /= packed;
+    }
   }
 
   /// By reference: a copy of deeply nested JSON takes a deep stack.
