@@ -27,6 +27,12 @@ if(CREDITLIB_WARNINGS_AS_ERRORS)
   list(APPEND creditlib_warnings -Werror)
 endif()
 
+# g++ collects garbage from 128 MB on, a fifth of its time on LibTorch's headers; a file takes 1.4 GB even so.
+set(creditlib_compiler_memory "")
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  set(creditlib_compiler_memory --param=ggc-min-heapsize=1048576)
+endif()
+
 # creditlib_program_options(target [precompiled]): the options of every program of the project. They are the same for all, and must
 # be, since all share one precompiled header; test programs share another, that of the target `precompiled`.
 function(creditlib_program_options target)
@@ -35,7 +41,7 @@ function(creditlib_program_options target)
     set(precompiled ${ARGV1})
   endif()
   target_link_libraries(${target} PRIVATE creditlib::creditlib nlohmann_json::nlohmann_json)
-  target_compile_options(${target} PRIVATE ${creditlib_warnings})
+  target_compile_options(${target} PRIVATE ${creditlib_warnings} ${creditlib_compiler_memory})
   if(CREDITLIB_PRECOMPILE)
     if(creditlib_with_ccache AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       target_compile_options(${target} PRIVATE -fpch-preprocess)

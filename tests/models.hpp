@@ -19,9 +19,9 @@
 namespace creditlib::test {
 
 /// The models of creditlib/testing/small_models.hpp, by their names.
-enum class Kind { residual_mlp, plain, batch_norm, dropout, conv, tokens, no_embed };
-inline const std::vector<Kind> every_kind{Kind::residual_mlp, Kind::plain,  Kind::batch_norm, Kind::dropout,
-                                          Kind::conv,         Kind::tokens, Kind::no_embed};
+enum class Kind { residual_mlp, plain, batch_norm, dropout, conv, sequence, tokens, no_embed };
+inline const std::vector<Kind> every_kind{Kind::residual_mlp, Kind::plain,    Kind::batch_norm, Kind::dropout,
+                                          Kind::conv,         Kind::sequence, Kind::tokens,     Kind::no_embed};
 
 inline std::string name(Kind kind) {
   switch (kind) {
@@ -30,6 +30,7 @@ inline std::string name(Kind kind) {
     case Kind::batch_norm: return "batch_norm";
     case Kind::dropout: return "dropout";
     case Kind::conv: return "conv";
+    case Kind::sequence: return "sequence";
     case Kind::tokens: return "tokens";
     case Kind::no_embed: return "no_embed";
   }
@@ -40,7 +41,9 @@ inline constexpr std::int64_t small_classes = testing::small_classes;
 using testing::Batch;
 
 /// Whether a sample's hidden states depend on the other samples of its batch.
-inline bool mixes_samples(Kind kind) { return kind == Kind::batch_norm || kind == Kind::conv; }
+inline bool mixes_samples(Kind kind) {
+  return kind == Kind::batch_norm || kind == Kind::conv || kind == Kind::sequence;
+}
 
 /// Whether a step can be computed by formula.
 inline bool has_closed_form(Kind kind) {

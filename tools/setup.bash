@@ -19,6 +19,10 @@ python_packages=("numpy==2.2.6; python_version < '3.11'" "numpy==2.4.6; python_v
 installed() { [[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" == installed ]]; }
 header_found() { printf '#include <%s>\n' "$1" | "${CXX:-c++}" -std=c++20 -x c++ -E - >/dev/null 2>&1; }
 
+# The preset ci compiles with clang 19 if it can be had: half of g++ 12's time. g++ then compiles the outside projects of the tests.
+quick_compiler=clang++-19
+quick_compiler_package=clang-19
+
 # A tool counts as there when its command is, wherever it comes from.
 package_is_there() {
   case "$1" in
@@ -38,21 +42,34 @@ setup_system() {
   if have dpkg-query && have apt-get; then setup_debian; else check_other_system; fi
 }
 
+# For the preset ci: compiles in half of g++ 12's time. Debian and Ubuntu have it or not; without it g++ compiles.
+quick_compiler=clang++-19
+quick_compiler_package=clang-19
+wants_quick_compiler() { [[ "$preset" == ci && -z "${CXX:-}" ]] && ! have "$quick_compiler"; }
+offered() { LC_ALL=C apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
+
 setup_debian() {
   local package missing=() as_root=()
   for package in "${debian_packages[@]}"; do
     package_is_there "$package" || missing+=("$package")
   done
-  ((${#missing[@]})) || return 0
-
-  say "these Debian packages are missing and will be installed: ${missing[*]}"
-  if ((EUID != 0)); then
-    have sudo || fail "Neither root nor sudo here; as root: apt-get install ${missing[*]}"
-    as_root=(sudo)
-    if [[ -t 0 ]]; then sudo -v; else as_root=(sudo -n); fi
+  if ((EUID != 0)); then as_root=(sudo); fi
+  if ((${#missing[@]})); then
+    say "these Debian packages are missing and will be installed: ${missing[*]}"
+    if ((EUID != 0)); then
+      have sudo || fail "Neither root nor sudo here; as root: apt-get install ${missing[*]}"
+      if [[ -t 0 ]]; then sudo -v; else as_root=(sudo -n); fi
+    fi
+    quietly "apt-get update" "${as_root[@]}" apt-get update
+    apt_install "${missing[@]}"
   fi
-  quietly "apt-get update" "${as_root[@]}" apt-get update
-  quietly "apt-get install" "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
+  if wants_quick_compiler && offered "$quick_compiler_package" && { ((EUID == 0)) || sudo -n true 2>/dev/null; }; then
+    say "$quick_compiler_package will be installed: the tests compile in half of g++'s time with it (CXX=g++ does without)"
+    apt_install "$quick_compiler_package"
+  fi
+}
+apt_install() {
+  quietly "apt-get install" "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
 }
 
 check_other_system() {

@@ -29,7 +29,7 @@ struct MyRule {
       std::vector<torch::Tensor> credits;
       for (std::int64_t l = 0; const auto& B : feedback) {
         const auto a = -B.index_select(1, trace.target).t();  // minus the columns of the samples' classes
-        credits.push_back(creditlib::spread(a, model->hidden_shape(l++)));
+        credits.push_back(creditlib::spread(a, model, l++));
       }
       return credits;
     }
@@ -42,8 +42,8 @@ struct MyRule {
   template <class Model>
   State bind(Model& model, const creditlib::BindContext& context) const {
     State state;
-    for (const auto& shape : creditlib::hidden_shapes(model)) {
-      state.feedback.push_back(context.randn({creditlib::features(shape), model->classes()}));
+    for (std::int64_t l = 0; l <= model->blocks(); ++l) {
+      state.feedback.push_back(context.randn({creditlib::features(model, l), model->classes()}));
     }
     return state;
   }

@@ -135,6 +135,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
         sources_(credit, this->model(), training_.device(), training_.dtype(), options.seed),
         schedule_(std::move(schedule)),
         local_(std::move(normalizer), std::move(loss)) {
+    detail::check_positions(this->model(), local_.loss());
     weights();  // an invalid schedule is refused now
     if (options.memory == Memory::Constant && !(keeps_factors && Sources::Traits::reads_error_only)) {
       detail::fail(

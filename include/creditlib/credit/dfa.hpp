@@ -40,8 +40,7 @@ struct DFA {
       for (std::size_t l = 0; l < feedback.size(); ++l) {
         if (!feedback[l].defined()) continue;
         const auto a = trace.error.mm(feedback[l].t());
-        const std::vector<std::int64_t> shape = model->hidden_shape(static_cast<std::int64_t>(l));
-        credits[l] = by_element ? a.view(trace.hidden[l].sizes()) : spread(a, shape);
+        credits[l] = by_element ? a.view(trace.hidden[l].sizes()) : spread(a, model, static_cast<std::int64_t>(l));
       }
       return credits;
     }
@@ -63,7 +62,9 @@ struct DFA {
   State bind(Model& model, const BindContext& context) const {
     const auto shapes = hidden_shapes(model);
     const std::int64_t classes = model->classes();
-    const auto rows = [&](std::size_t l) { return by_element ? elements(shapes[l]) : features(shapes[l]); };
+    const auto rows = [&](std::size_t l) {
+      return by_element ? elements(shapes[l]) : features(model, static_cast<std::int64_t>(l));
+    };
     const bool embed = has_embed(model);
     std::vector<torch::Tensor> matrices(shapes.size());
 

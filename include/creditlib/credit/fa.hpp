@@ -33,10 +33,10 @@ struct FA {
     std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
       std::vector<torch::Tensor> credits(feedback.size() + 1);
       credits.back() = trace.loss_gradient();
-      auto a = pooled(credits.back());
+      auto a = pooled(credits.back(), hidden_layout(model, model->blocks()));
       for (std::size_t l = feedback.size(); l-- > 0 && feedback[l].defined();) {
         a = a.mm(feedback[l]);
-        credits[l] = spread(a, model->hidden_shape(static_cast<std::int64_t>(l)));
+        credits[l] = spread(a, model, static_cast<std::int64_t>(l));
       }
       return credits;
     }
@@ -46,9 +46,8 @@ struct FA {
 
   template <class Model>
   State bind(Model& model, const BindContext& context) const {
-    const auto shapes = hidden_shapes(model);
-    const std::size_t blocks = shapes.size() - 1;
-    const auto size = [&](std::size_t l) { return features(shapes[l]); };
+    const auto blocks = static_cast<std::size_t>(std::int64_t{model->blocks()});
+    const auto size = [&](std::size_t l) { return features(model, static_cast<std::int64_t>(l)); };
     const std::size_t first = has_embed(model) ? 0 : 1;
     std::vector<torch::Tensor> matrices(blocks);
 

@@ -10,10 +10,13 @@ namespace creditlib {
 
 namespace detail {
 
-/// The number of positions of a hidden state of these sizes: H*W for (B, C, H, W), N for (B, N, d), 1 for (B, d).
+/// The number of positions of a hidden state of these sizes: H*W for (B, C, H, W), D*H*W for (B, C, D, H, W), N for
+/// (B, N, d), 1 for (B, d).
 inline std::int64_t positions(torch::IntArrayRef sizes) {
-  if (sizes.size() == 4) return sizes[2] * sizes[3];
-  return sizes.size() == 3 ? sizes[1] : 1;
+  if (sizes.size() == 3) return sizes[1];
+  std::int64_t product = 1;
+  for (std::size_t i = 2; i < sizes.size(); ++i) product *= sizes[i];
+  return product;
 }
 
 }  // namespace detail
@@ -24,7 +27,7 @@ inline std::int64_t positions(torch::IntArrayRef sizes) {
 ///
 /// - Shapes: f is the block's output; a has its shape or broadcasts to it.
 /// - The sum runs over all features and positions; with `mean_over_positions` it is divided by the number of positions
-///   (H*W or N).
+///   (H*W, D*H*W or N). It is for hidden states (B, N, d), not (B, C, T).
 struct InnerProduct {
   bool mean_over_positions = false;
 

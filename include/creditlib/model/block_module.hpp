@@ -10,12 +10,15 @@
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/model/detail/copied_state.hpp>
+#include <creditlib/model/detail/found_layout.hpp>
 #include <creditlib/model/model_holder.hpp>
+#include <creditlib/network/shape.hpp>
 #include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,9 +32,11 @@ namespace creditlib {
 
 namespace detail {
 
-/// What errors of find_shapes call the stages of a network.
+/// What errors of find_shapes call the stages of a network, and how its layout is said.
 struct StageNames {
   std::string embed = "embed", block = "block ", readout = "readout";
+  std::string set_layout = "call set_layout(HiddenLayout::FeaturesFirst), or FeaturesLast, before the shapes are set";
+  bool layout_is_found = false;  ///< from the stages' layers: what was not found has to be said
 };
 
 /// The module that a holder or a std::shared_ptr points to.
@@ -102,6 +107,12 @@ class BlockModule : public torch::nn::Module {
     check_shapes_known("hidden_shape(l)");
     if (l < 0 || l > blocks()) detail::fail(own_name(), ": there is no h_", l, ", expected 0..", blocks(), ".");
     return hidden_shapes_[static_cast<std::size_t>(l)];
+  }
+
+  /// Which dimension of h_l holds its features, l = 0..L: what set_layout said, or the usual one of its shape.
+  HiddenLayout hidden_layout(std::int64_t l) const {
+    const auto shape = hidden_shape(l);
+    return said_layout(l).value_or(usual_layout(shape));
   }
 
   /// h_0: x itself, for a network without an embed.
@@ -219,13 +230,27 @@ class BlockModule : public torch::nn::Module {
       detail::fail(own_name(), ": set_shapes got ", hidden.size(), " shapes, but ", blocks(),
                    " blocks are registered; expected ", blocks() + 1, ": one for each of h_0..h_L.");
     }
+    check_layouts(hidden, {});
     hidden_shapes_ = std::move(hidden);
     classes_ = classes;
   }
 
+  /// Says which dimension of the hidden states with positions holds the features: of all of them, or of h_l. Comes
+  /// before the shapes are set. Without it (N, d) has its features last, and (C, H, W) and (C, D, H, W) first; a network
+  /// with (C, T) has to say so.
+  void set_layout(HiddenLayout layout) {
+    check_open("layout");
+    layout_ = layout;
+  }
+  void set_layout(std::int64_t l, HiddenLayout layout) {
+    check_open("layout");
+    layouts_.insert_or_assign(l, layout);
+  }
+
   /// Finds the shapes by running an input, (1, ...), through the network, once and in eval mode. Comes after the
   /// registrations, and after everything that the stages use. Modes, running statistics and LibTorch's global generators
-  /// are left as they are. Throws Error if the stages do not fit together, and if there are no blocks.
+  /// are left as they are. Throws Error if the stages do not fit together, if a stage's output for a sample depends on
+  /// the other samples of the batch, if the layout of a hidden state has to be said, and if there are no blocks.
   void find_shapes(const torch::Tensor& example, const detail::StageNames& names = {}) {
     if (block_parts_.empty()) {
       detail::fail(own_name(), ": no blocks are registered; call register_block for each of them before find_shapes.");
@@ -375,8 +400,67 @@ class BlockModule : public torch::nn::Module {
                    logits.defined() ? detail::shape_text(logits.sizes()) : "undefined",
                    ", expected logits (B, classes).");
     }
+    check_samples_apart(example, names);
+    check_layouts(shapes, names);
     hidden_shapes_ = std::move(shapes);
     classes_ = logits.size(1);
+  }
+
+  /// Runs the example's first sample alone and before another one, stage by stage: its numbers must be the same, or the
+  /// samples are not in dimension 0.
+  void check_samples_apart(const torch::Tensor& example, const detail::StageNames& names) {
+    const auto one = example.narrow(0, 0, 1);
+    const auto other = one.is_floating_point() ? one + 1 : one.eq(0).to(one.scalar_type());
+    auto alone = one, first_of_two = at::cat({one, other});
+    const auto stage = [&](const std::string& name, const auto& action) {
+      const auto before = first_of_two.sizes().vec();
+      const torch::Tensor expected = action(alone);
+      torch::Tensor both;
+      try {
+        both = action(first_of_two);
+      } catch (const c10::Error& error) {
+        detail::fail(own_name(), ": ", name, " takes one sample, but not two, ", detail::shape_text(before), ": ",
+                     error.what_without_backtrace());
+      }
+      const bool apart = both.dim() > 0 && both.size(0) == 2 && both.narrow(0, 0, 1).sizes() == expected.sizes() &&
+                         at::allclose(both.narrow(0, 0, 1).to(torch::kFloat64), expected.to(torch::kFloat64), 0.02,
+                                      1e-3, /*equal_nan=*/true);
+      if (!apart) {
+        detail::fail(
+            own_name(), ": ", name,
+            " mixes samples: what it gives for a sample in eval mode depends on the other samples of the batch. "
+            "Samples are in dimension 0, but LibTorch's attention and recurrent layers have them in dimension 1 "
+            "unless told otherwise: transpose the first two dimensions around such a layer, or set batch_first.");
+      }
+      alone = expected;
+      first_of_two = both;
+    };
+    stage(names.embed, [&](const torch::Tensor& x) { return self().embed(x); });
+    for (std::int64_t l = 0; l < blocks(); ++l) {
+      stage(names.block + std::to_string(l),
+            [&](const torch::Tensor& h) { return torch::Tensor(self().join(l, h, self().block(l, h))); });
+    }
+    stage(names.readout, [&](const torch::Tensor& h) { return self().readout(h); });
+  }
+
+  std::optional<HiddenLayout> said_layout(std::int64_t l) const {
+    const auto found = layouts_.find(l);
+    return found == layouts_.end() ? layout_ : std::optional(found->second);
+  }
+  /// (C, T) and (N, d) look the same, so one of them must be said if both are possible.
+  void check_layouts(const Shapes& shapes, const detail::StageNames& names) const {
+    for (std::size_t l = 0; l < shapes.size(); ++l) {
+      if (shapes[l].size() != 2 || said_layout(static_cast<std::int64_t>(l))) continue;
+      if (l == 0 && embed_part_.empty()) continue;  // the input, which no credit is for
+      if (!names.layout_is_found && !detail::has_one_dimensional_layers(*this)) continue;
+      auto sizes = shapes[l];
+      sizes.insert(sizes.begin(), 1);
+      detail::fail(
+          own_name(), ": h_", l, " is ", detail::shape_text(sizes),
+          " for one sample, and its features may be in the first dimension after the batch, (B, C, T), or in the "
+          "last, (B, N, d): ",
+          names.set_layout, ".");
+    }
   }
 
   // ---- Copies ----
@@ -416,6 +500,8 @@ class BlockModule : public torch::nn::Module {
   torch::nn::ModuleList block_list_ = nullptr;
   Shapes hidden_shapes_;
   std::int64_t classes_ = 0;
+  std::optional<HiddenLayout> layout_;            ///< of all hidden states
+  std::map<std::int64_t, HiddenLayout> layouts_;  ///< of h_l
 };
 
 }  // namespace creditlib

@@ -26,7 +26,9 @@ struct SequentialBlocksOptions {
   std::vector<torch::nn::Sequential> blocks = {};  ///< block l's branch f_l
   torch::nn::Sequential readout = {};              ///< maps h_L to the logits (B, C)
   bool residual = false;                           ///< h_{l+1} = h_l + f_l instead of f_l
-  torch::Tensor example = {};  ///< an input, (1, ...); it is run once, in eval mode, to find the shapes
+  torch::Tensor example = {};                      ///< an input, (1, ...); it is run in eval mode, to find the shapes
+  /// Which dimension of hidden states with positions holds features. Found from the stages' layers if it is left out.
+  std::optional<HiddenLayout> layout = {};
 };
 
 namespace detail {
@@ -71,7 +73,12 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
                    ", expected an input such as torch::zeros({1, 64}).");
     }
     register_stages();
-    find_shapes(options.example, {.embed = ".embed", .readout = ".readout"});
+    say_layouts();
+    find_shapes(options.example,
+                {.embed = ".embed",
+                 .readout = ".readout",
+                 .set_layout = "set .layout to HiddenLayout::FeaturesFirst or HiddenLayout::FeaturesLast",
+                 .layout_is_found = true});
   }
 
   torch::Tensor embed(const torch::Tensor& x) { return has_embed() ? embed_->forward(x) : x; }
@@ -131,6 +138,7 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
   /// Other stages of the same shapes.
   SequentialBlocksImpl(const SequentialBlocksOptions& stages, const SequentialBlocksImpl& same) : BlockModule(stages) {
     register_stages();
+    for (std::int64_t l = 0; l <= same.blocks(); ++l) set_layout(l, same.hidden_layout(l));
     Shapes shapes;
     for (std::int64_t l = 0; l <= same.blocks(); ++l) shapes.push_back(same.hidden_shape(l));
     set_shapes(std::move(shapes), same.classes());
@@ -149,6 +157,18 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
     register_readout("readout", readout_);
   }
 
+  /// The layout of each hidden state, as far as the layers before it tell.
+  void say_layouts() {
+    if (options().layout) return set_layout(*options().layout);
+    auto layout = has_embed() ? detail::layout_after(*embed_, {}) : detail::layout_before(*options().blocks[0]);
+    if (layout) set_layout(0, *layout);
+    for (std::int64_t l = 0; l < blocks(); ++l) {
+      const auto after = detail::layout_after(*options().blocks[static_cast<std::size_t>(l)], layout);
+      if (after || !options().residual) layout = after;  // a sum has the layout of both
+      if (layout) set_layout(l + 1, *layout);
+    }
+  }
+
   bool has_embed() const { return embed_ && !embed_->is_empty(); }
 
   static SequentialBlocksOptions without_example(SequentialBlocksOptions options) {
@@ -163,10 +183,12 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
 ///
 ///     h_0 = embed(x) or x,  f_l = blocks[l](h_l),  h_{l+1} = f_l or, residual, h_l + f_l,  logits = readout(h_L)
 ///
-/// - Shapes: hidden states may be (B, d), (B, C, H, W) or (B, N, d).
+/// - Shapes: hidden states may be (B, d), (B, C, T), (B, C, H, W), (B, C, D, H, W) or (B, N, d). Which dimension holds
+///   features is found from the layers (Conv1d: the first, Linear: the last); for (B, C, T) and (B, N, d) behind a layer
+///   that does not tell, .layout says it.
 /// - The stages are shared, not copied. Parameters: embed.*, blocks.<l>.*, readout.*.
-/// - Throws Error if there are no blocks or no readout, a stage is empty, or the stages do not fit together on the
-///   example.
+/// - Throws Error if there are no blocks or no readout, a stage is empty, the stages do not fit together on the
+///   example, a stage mixes samples, or .layout is needed.
 using SequentialBlocks = ModelHolder<SequentialBlocksImpl>;
 
 }  // namespace creditlib

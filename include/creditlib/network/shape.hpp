@@ -3,42 +3,84 @@
 
 #include <torch/types.h>
 
+#include <concepts>
 #include <creditlib/concepts.hpp>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 /// Shapes of hidden states, as feedback matrices see them. A hidden state (d) has d features. One with positions has
-/// its channels as features, the first dimension of (C, H, W) and the last of (N, d), and credit for it may hold one
-/// value per channel.
+/// features in one dimension and positions in the others, and credit for it may hold one value per feature. Shapes are
+/// sizes without the batch.
 namespace creditlib {
 
-/// The number of elements of a hidden state of this shape (sizes without the batch).
+/// Which dimension of a hidden state with positions holds its features: the first after the batch, as in (B, C, T),
+/// (B, C, H, W) and (B, C, D, H, W), or the last, as in (B, N, d).
+enum class HiddenLayout { FeaturesFirst, FeaturesLast };
+
+/// The layout that a shape has if nobody says otherwise: (N, d) has its features last, (C, H, W) and (C, D, H, W) first.
+inline HiddenLayout usual_layout(const std::vector<std::int64_t>& shape) {
+  return shape.size() > 2 ? HiddenLayout::FeaturesFirst : HiddenLayout::FeaturesLast;
+}
+
+/// The layout of h_l: what the model's `HiddenLayout hidden_layout(l)` says, if it has one, or the usual one.
+template <BlockModel Model>
+HiddenLayout hidden_layout(Model& model, std::int64_t l) {
+  using Module = std::remove_reference_t<decltype(*model)>;
+  if constexpr (requires {
+                  { model->hidden_layout(l) } -> std::same_as<HiddenLayout>;
+                }) {
+    return model->hidden_layout(l);
+  } else {
+    static_assert(
+        !requires { &Module::hidden_layout; },
+        "creditlib: the model's hidden_layout is there but not callable as `creditlib::HiddenLayout "
+        "hidden_layout(std::int64_t l) const`");
+    return usual_layout(model->hidden_shape(l));
+  }
+}
+
+/// The number of elements of a hidden state.
 inline std::int64_t elements(const std::vector<std::int64_t>& shape) {
   std::int64_t product = 1;
   for (const auto size : shape) product *= size;
   return product;
 }
 
-/// The number of features of a hidden state of this shape: d of (d), C of (C, H, W), d of (N, d).
-inline std::int64_t features(const std::vector<std::int64_t>& shape) {
-  if (shape.size() == 3) return shape[0];
-  if (shape.size() == 2) return shape[1];
-  return elements(shape);
+/// The number of features of a hidden state: d of (d) and (N, d), C of (C, T), (C, H, W) and (C, D, H, W).
+inline std::int64_t features(const std::vector<std::int64_t>& shape, HiddenLayout layout) {
+  if (shape.empty()) return 1;
+  return layout == HiddenLayout::FeaturesFirst ? shape.front() : shape.back();
+}
+inline std::int64_t features(const std::vector<std::int64_t>& shape) { return features(shape, usual_layout(shape)); }
+template <BlockModel Model>
+std::int64_t features(Model& model, std::int64_t l) {
+  return features(model->hidden_shape(l), hidden_layout(model, l));
 }
 
-/// Turns one value per feature, (B, features), into credit for a hidden state of this shape: (B, d), (B, C, 1, 1) or
-/// (B, 1, d).
+/// Turns one value per feature, (B, features), into credit for a hidden state: (B, d), (B, 1, d), (B, C, 1),
+/// (B, C, 1, 1) or (B, C, 1, 1, 1).
+inline torch::Tensor spread(const torch::Tensor& a, const std::vector<std::int64_t>& shape, HiddenLayout layout) {
+  auto sizes = std::vector<std::int64_t>(shape.size() + 1, 1);
+  sizes.front() = a.size(0);
+  (layout == HiddenLayout::FeaturesFirst ? sizes[1] : sizes.back()) = a.size(1);
+  return shape.size() < 2 ? a : a.view(sizes);
+}
 inline torch::Tensor spread(const torch::Tensor& a, const std::vector<std::int64_t>& shape) {
-  if (shape.size() == 3) return a.unsqueeze(2).unsqueeze(3);
-  if (shape.size() == 2) return a.unsqueeze(1);
-  return a;
+  return spread(a, shape, usual_layout(shape));
+}
+template <BlockModel Model>
+torch::Tensor spread(const torch::Tensor& a, Model& model, std::int64_t l) {
+  return spread(a, model->hidden_shape(l), hidden_layout(model, l));
 }
 
-/// Sums credit for a hidden state, (B, d), (B, C, H, W) or (B, N, d), over its positions: (B, features).
+/// Sums credit for a hidden state, (B, ...) with all its positions, over them: (B, features).
+inline torch::Tensor pooled(const torch::Tensor& a, HiddenLayout layout) {
+  if (a.dim() <= 2) return a;
+  return layout == HiddenLayout::FeaturesFirst ? a.flatten(2).sum(2) : a.flatten(1, -2).sum(1);
+}
 inline torch::Tensor pooled(const torch::Tensor& a) {
-  if (a.dim() == 4) return a.sum({2, 3});
-  if (a.dim() == 3) return a.sum(1);
-  return a;
+  return pooled(a, a.dim() > 3 ? HiddenLayout::FeaturesFirst : HiddenLayout::FeaturesLast);
 }
 
 /// The sizes of h_0..h_L for one sample.

@@ -80,54 +80,62 @@ inline ModelCase<ResidualMLP> small_residual_mlp() {
 /// - "batch_norm": with BatchNorm1d in embed, blocks and readout.
 /// - "dropout": with Dropout in embed, blocks and readout; residual.
 /// - "conv": (B, C, H, W), with BatchNorm2d, a stride, and a flattening readout.
+/// - "sequence": (B, C, T), with BatchNorm1d, a stride, and a flattening readout.
 /// - "tokens": (B, N, d), residual.
 /// - "no_embed": blocks that read the input itself.
 inline std::vector<ModelCase<SequentialBlocks>> small_sequential_blocks() {
   using namespace torch::nn;
   using Options = SequentialBlocksOptions;
   using detail::laws::stages;
-  return {stages("plain", {6},
-                 [] {
-                   return Options{.embed = Sequential(Linear(6, 5)),
-                                  .blocks = {Sequential(Linear(5, 5), Tanh()), Sequential(Linear(5, 8), GELU()),
-                                             Sequential(Linear(8, 3), Tanh())},
-                                  .readout = Sequential(Linear(3, small_classes))};
-                 }),
-          stages("batch_norm", {6},
-                 [] {
-                   return Options{.embed = Sequential(Linear(6, 5), BatchNorm1d(5)),
-                                  .blocks = {Sequential(Linear(5, 8), BatchNorm1d(8), ReLU()),
-                                             Sequential(Linear(8, 3), BatchNorm1d(3), GELU())},
-                                  .readout = Sequential(BatchNorm1d(3), Linear(3, small_classes))};
-                 }),
-          stages("dropout", {6},
-                 [] {
-                   return Options{.embed = Sequential(Linear(6, 5), Dropout(0.2)),
-                                  .blocks = {Sequential(Linear(5, 5), GELU(), Dropout(0.4)),
-                                             Sequential(Linear(5, 5), Dropout(0.4), GELU())},
-                                  .readout = Sequential(Dropout(0.2), Linear(5, small_classes)),
-                                  .residual = true};
-                 }),
-          stages("conv", {2, 6, 6},
-                 [] {
-                   return Options{
-                       .embed = Sequential(Conv2d(Conv2dOptions(2, 3, 3).padding(1))),
-                       .blocks = {Sequential(Conv2d(Conv2dOptions(3, 5, 3).padding(1)), BatchNorm2d(5), ReLU()),
-                                  Sequential(Conv2d(Conv2dOptions(5, 4, 3).padding(1).stride(2)), GELU())},
-                       .readout = Sequential(Flatten(), Linear(4 * 3 * 3, small_classes))};
-                 }),
-          stages("tokens", {4, 6},
-                 [] {
-                   return Options{.embed = Sequential(Linear(6, 5)),
-                                  .blocks = {Sequential(LayerNorm(LayerNormOptions({5})), Linear(5, 5), GELU()),
-                                             Sequential(Linear(5, 5), GELU())},
-                                  .readout = Sequential(Flatten(), Linear(4 * 5, small_classes)),
-                                  .residual = true};
-                 }),
-          stages("no_embed", {6}, [] {
-            return Options{.blocks = {Sequential(Linear(6, 5), GELU()), Sequential(Linear(5, 8), GELU())},
-                           .readout = Sequential(Linear(8, small_classes))};
-          })};
+  return {
+      stages("plain", {6},
+             [] {
+               return Options{.embed = Sequential(Linear(6, 5)),
+                              .blocks = {Sequential(Linear(5, 5), Tanh()), Sequential(Linear(5, 8), GELU()),
+                                         Sequential(Linear(8, 3), Tanh())},
+                              .readout = Sequential(Linear(3, small_classes))};
+             }),
+      stages("batch_norm", {6},
+             [] {
+               return Options{.embed = Sequential(Linear(6, 5), BatchNorm1d(5)),
+                              .blocks = {Sequential(Linear(5, 8), BatchNorm1d(8), ReLU()),
+                                         Sequential(Linear(8, 3), BatchNorm1d(3), GELU())},
+                              .readout = Sequential(BatchNorm1d(3), Linear(3, small_classes))};
+             }),
+      stages("dropout", {6},
+             [] {
+               return Options{.embed = Sequential(Linear(6, 5), Dropout(0.2)),
+                              .blocks = {Sequential(Linear(5, 5), GELU(), Dropout(0.4)),
+                                         Sequential(Linear(5, 5), Dropout(0.4), GELU())},
+                              .readout = Sequential(Dropout(0.2), Linear(5, small_classes)),
+                              .residual = true};
+             }),
+      stages("conv", {2, 6, 6},
+             [] {
+               return Options{.embed = Sequential(Conv2d(Conv2dOptions(2, 3, 3).padding(1))),
+                              .blocks = {Sequential(Conv2d(Conv2dOptions(3, 5, 3).padding(1)), BatchNorm2d(5), ReLU()),
+                                         Sequential(Conv2d(Conv2dOptions(5, 4, 3).padding(1).stride(2)), GELU())},
+                              .readout = Sequential(Flatten(), Linear(4 * 3 * 3, small_classes))};
+             }),
+      stages("sequence", {2, 6},
+             [] {
+               return Options{.embed = Sequential(Conv1d(Conv1dOptions(2, 3, 3).padding(1))),
+                              .blocks = {Sequential(Conv1d(Conv1dOptions(3, 5, 3).padding(1)), BatchNorm1d(5), ReLU()),
+                                         Sequential(Conv1d(Conv1dOptions(5, 4, 3).padding(1).stride(2)), GELU())},
+                              .readout = Sequential(Flatten(), Linear(4 * 3, small_classes))};
+             }),
+      stages("tokens", {4, 6},
+             [] {
+               return Options{.embed = Sequential(Linear(6, 5)),
+                              .blocks = {Sequential(LayerNorm(LayerNormOptions({5})), Linear(5, 5), GELU()),
+                                         Sequential(Linear(5, 5), GELU())},
+                              .readout = Sequential(Flatten(), Linear(4 * 5, small_classes)),
+                              .residual = true};
+             }),
+      stages("no_embed", {6}, [] {
+        return Options{.blocks = {Sequential(Linear(6, 5), GELU()), Sequential(Linear(5, 8), GELU())},
+                       .readout = Sequential(Linear(8, small_classes))};
+      })};
 }
 
 }  // namespace creditlib::testing

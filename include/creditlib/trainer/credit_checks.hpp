@@ -14,8 +14,9 @@ namespace creditlib::detail {
 
 /// Throws Error, naming the source, unless there is one credit per hidden state, each of a shape, dtype and device that
 /// fit. a_0 may be undefined; without an embed it may be anything, as it is not read.
-inline void check_credits(const std::string& source, const std::vector<torch::Tensor>& credits, const Trace& trace,
-                          bool embed) {
+template <BlockModel Model>
+void check_credits(const std::string& source, const std::vector<torch::Tensor>& credits, const Trace& trace,
+                   Model& model, bool embed) {
   if (credits.size() != trace.hidden.size()) {
     fail(source, " gave ", credits.size(), " credits, expected ", trace.hidden.size(), ": one for each of h_0..h_L.");
   }
@@ -28,6 +29,15 @@ inline void check_credits(const std::string& source, const std::vector<torch::Te
     if (!fits) {
       fail(source, " gave credit ", l, " as ", tensor_text(a), ", expected ", tensor_text(output), " like ",
            l == 0 ? "h_0" : "the output of block " + std::to_string(l - 1), ", or a shape that broadcasts to it.");
+    }
+    if (a.dim() < 3) continue;
+    const auto first = hidden_layout(model, static_cast<std::int64_t>(l)) == HiddenLayout::FeaturesFirst;
+    const auto dimension = first ? 1 : a.dim() - 1;
+    if (a.size(dimension) == 1 && output.size(dimension) != 1 && a.numel() != a.size(0)) {
+      fail(source, " gave credit ", l, " as ", tensor_text(a), " for ", tensor_text(output), ", whose features are in ",
+           first ? "the first dimension after the batch" : "the last dimension",
+           ": one value per position, the same for all features. For one value per feature, use features(model, l) and "
+           "spread(a, model, l).");
     }
   }
 }

@@ -8,6 +8,7 @@
 #include <creditlib/error.hpp>
 #include <creditlib/factored_credit.hpp>
 #include <creditlib/loss/inner_product.hpp>
+#include <creditlib/network/shape.hpp>
 #include <creditlib/pass/output_gradients.hpp>
 #include <creditlib/trainer/requirements.hpp>
 #include <optional>
@@ -21,6 +22,21 @@ struct StepCredit {
   std::vector<torch::Tensor> dense = {};
   std::vector<FactoredCredit> factors = {};
 };
+
+/// Throws Error if a local loss divides by the number of positions and would take features for positions: it sees sizes
+/// alone, and reads (B, C, T) as (B, N, d).
+template <BlockModel Model, class LocalLoss>
+void check_positions(Model& model, const LocalLoss& loss) {
+  if constexpr (requires { bool{loss.mean_over_positions}; }) {
+    for (std::int64_t l = 0; loss.mean_over_positions && l <= model->blocks(); ++l) {
+      const std::vector<std::int64_t> shape = model->hidden_shape(l);
+      if (shape.size() == 2 && hidden_layout(model, l) == HiddenLayout::FeaturesFirst) {
+        fail("The local loss has mean_over_positions, which takes (B, N, d), but h_", l, " is (B, C, T), (B, ",
+             shape[0], ", ", shape[1], "); leave it out, and divide the learning rate instead.");
+      }
+    }
+  }
+}
 
 /// The local losses of embed and blocks: from credit to the gradients in h_0 and each f_l.
 template <class Normalizer, class LocalLoss>
@@ -49,6 +65,8 @@ class LocalLosses {
     }
     return true;
   }
+
+  const LocalLoss& loss() const { return *loss_; }
 
   /// The gradients in h_0 and f_0..f_{L-1}; that in h_0 is undefined if the credit has no a_0. Factors stay factors if
   /// that saves work, or if `only_factors`.

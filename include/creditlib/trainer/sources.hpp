@@ -49,7 +49,7 @@ class Sources {
     each(trace, [&](std::size_t i, auto& state, const Trace& seen) {
       if (now.weights[i] == 0) return;
       auto credits = state.credit(model, seen);
-      check_credits(name(i), credits, trace, embed);
+      check_credits(name(i), credits, trace, model, embed);
       if (!embed) credits[0].reset();
       if (alone) {
         mixed = std::move(credits);
