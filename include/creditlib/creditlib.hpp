@@ -85,7 +85,9 @@
 #include <creditlib/network/shape.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/normalizer/row_rms.hpp>
+#include <creditlib/objective/binary_cross_entropy.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
+#include <creditlib/objective/smooth_l1.hpp>
 #include <creditlib/objective/squared_error.hpp>
 #include <creditlib/optim/adamw.hpp>
 #include <creditlib/optim/clip.hpp>

@@ -121,8 +121,9 @@ TEST_CASE("blocks over volumes (B, C, D, H, W) have one credit per channel", "[m
 TEST_CASE("a layout that the layers do not tell is asked for", "[model][layout]") {
   auto options = sequence_stages();
   options.blocks[0]->push_back(own_layer());
-  CHECK(says(error_of([&] { SequentialBlocks{options}; }),
-             {"SequentialBlocks: h_1 is (1, 5, 6)", "(B, C, T)", "(B, N, d)", "set .layout to HiddenLayout::FeaturesFirst"}));
+  CHECK(says(
+      error_of([&] { SequentialBlocks{options}; }),
+      {"SequentialBlocks: h_1 is (1, 5, 6)", "(B, C, T)", "(B, N, d)", "set .layout to HiddenLayout::FeaturesFirst"}));
   options.layout = HiddenLayout::FeaturesFirst;
   SequentialBlocks said(options);
   CHECK(said->hidden_layout(1) == HiddenLayout::FeaturesFirst);
@@ -132,8 +133,9 @@ TEST_CASE("a layout that the layers do not tell is asked for", "[model][layout]"
 
   // Element by element nothing changes, and a sum has the layout of what is added.
   auto square = sequence_stages();
-  square.blocks = {Sequential(own_layer(), Conv1d(Conv1dOptions(3, 3, 3).padding(1)), torch::nn::GELU(), torch::nn::Dropout()),
-                   Sequential(own_layer())};
+  square.blocks = {
+      Sequential(own_layer(), Conv1d(Conv1dOptions(3, 3, 3).padding(1)), torch::nn::GELU(), torch::nn::Dropout()),
+      Sequential(own_layer())};
   square.readout = Sequential(Flatten(), Linear(3 * 6, 4));
   square.residual = true;
   CHECK(SequentialBlocks(square)->hidden_layout(2) == HiddenLayout::FeaturesFirst);
@@ -162,7 +164,8 @@ TEST_CASE("credit per position, the same for all features, is refused", "[model]
     };
     State bind(SequentialBlocks& model, const BindContext& context) const {
       State state{{}, hidden_shapes(model)};
-      for (const auto& shape : state.shapes) state.feedback.push_back(context.randn({features(shape), model->classes()}));
+      for (const auto& shape : state.shapes)
+        state.feedback.push_back(context.randn({features(shape), model->classes()}));
       return state;
     }
   };

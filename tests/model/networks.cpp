@@ -126,7 +126,7 @@ TEST_CASE("ResidualMLP takes images as they are, and says so where the numbers d
 
 TEST_CASE("ResidualMLP refuses sizes that make no network", "[model]") {
   CHECK(says(error_of([] { ResidualMLP({.blocks = -1}); }), {"blocks -1", "expected at least 1, 1, 2 and 0"}));
-  CHECK(says(error_of([] { ResidualMLP({.classes = 1}); }), {"classes 1"}));
+  CHECK(says(error_of([] { ResidualMLP({.classes = 0}); }), {"classes 0"}));
   CHECK(says(error_of([] { ResidualMLP({.width = -3}); }), {"width -3"}));
   CHECK(says(error_of([] { ResidualMLP({.input = 0}); }), {"input 0"}));
 }

@@ -138,7 +138,7 @@ TEST_CASE("SmallCNN says which input it takes", "[model]") {
                LocalTrainer(model, DFA{}).step(torch::zeros({2, 3, 28, 28}), torch::zeros({2}, torch::kInt64));
              }),
              {"(2, 3, 28, 28)"}));
-  CHECK(says(error_of([] { SmallCNN({.classes = 1}); }), {"SmallCNN: classes is 1, expected at least 2"}));
+  CHECK(says(error_of([] { SmallCNN({.classes = 0}); }), {"SmallCNN: classes is 0, expected at least 1"}));
   CHECK(says(error_of([] { SmallCNN({.input = 0}); }), {"SmallCNN: input is 0, expected at least 1"}));
   CHECK(says(error_of([] { SmallCNN({.image = 30}); }), {"SmallCNN: image is 30, expected a multiple of 4"}));
 }

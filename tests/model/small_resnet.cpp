@@ -125,7 +125,7 @@ TEST_CASE("SmallResNet says which input and which sizes it takes", "[model]") {
              {"SmallResNet: the input is (2, 72), expected (B, 2, 6, 6)", "SmallResNetOptions::input"}));
   CHECK(says(error_of([&] { model->forward(torch::zeros({2, 2, 8, 8})); }), {"(2, 2, 8, 8)"}));
   CHECK(says(error_of([] { SmallResNet({.channels = 0}); }), {"SmallResNet: channels 0"}));
-  CHECK(says(error_of([] { SmallResNet({.classes = 1}); }), {"classes 1"}));
+  CHECK(says(error_of([] { SmallResNet({.classes = 0}); }), {"classes 0"}));
   CHECK(says(error_of([] { SmallResNet({.blocks = -1}); }), {"blocks -1"}));
   CHECK(says(error_of([] { SmallResNet({.image = 0}); }), {"image 0"}));
 }

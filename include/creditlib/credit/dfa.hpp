@@ -14,8 +14,10 @@ namespace creditlib {
 ///     a_l = e B_l^T,    B_l ~ N(0, 1) / sqrt(C), fixed
 ///
 /// - Shapes: e, the error dloss_i/dlogits, is (B, C); B_l is (size of h_l, C); a_l is (B, size of h_l).
-/// - Hidden states with positions: B_l has one row per channel, and a_l is the same at every position; with
+/// - Hidden states with positions: B_l has one row per feature, and a_l is the same at every position; with
 ///   `by_element` B_l has one row per element.
+/// - Logits with positions, (B, N, C) or (B, C, H, W): at hidden states with the same positions a_l is that of each
+///   position, e[b, n] B_l^T; elsewhere e is summed over its positions.
 /// - With the factor 1/sqrt(C), the elements of a_l have the size of e's. B_0 is a copy of B_1 if their sizes are
 ///   equal, so that the embed and block 0 get the same credit.
 /// - Cost: B d C multiplications per hidden state, and d C stored numbers for each. Reads the error alone.
@@ -37,10 +39,22 @@ struct DFA {
     template <class Model>
     std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
       std::vector<torch::Tensor> credits(feedback.size());
+      const auto layout = detail::logits_layout(trace.error);
+      const auto positions = detail::position_sizes(trace.error.sizes(), layout);
+      const auto e = pooled(trace.error, layout);
       for (std::size_t l = 0; l < feedback.size(); ++l) {
         if (!feedback[l].defined()) continue;
-        const auto a = trace.error.mm(feedback[l].t());
-        credits[l] = by_element ? a.view(trace.hidden[l].sizes()) : spread(a, model, static_cast<std::int64_t>(l));
+        const auto at = static_cast<std::int64_t>(l);
+        const auto& h = trace.hidden[l];
+        if (by_element) {
+          credits[l] = e.mm(feedback[l].t()).view(h.sizes());
+        } else if (const auto own = hidden_layout(model, at);
+                   !positions.empty() && detail::position_sizes(h.sizes(), own) == positions) {
+          const auto rows = detail::per_position(trace.error, layout).matmul(feedback[l].t());
+          credits[l] = detail::from_positions(rows, h.sizes(), own);
+        } else {
+          credits[l] = spread(e.mm(feedback[l].t()), model, at);
+        }
       }
       return credits;
     }

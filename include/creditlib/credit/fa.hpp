@@ -15,6 +15,8 @@ namespace creditlib {
 /// - Shapes: B_l is (size of h_{l+1}, size of h_l); a_l is (B, size of h_l).
 /// - Hidden states with positions: the matrices map channels to channels. They act on credit summed over positions, and
 ///   a_l, l < L, is the same at every position.
+/// - Logits with positions, (B, N, C) or (B, C, H, W): as long as hidden states have the same positions, the matrices act
+///   on each position's credit by itself.
 /// - Cost: B d^2 multiplications per block, and d^2 stored numbers for each.
 /// - Reads the gradient through the readout, and no block's forward weights. The last block's credit is exact by
 ///   definition.
@@ -33,10 +35,22 @@ struct FA {
     std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
       std::vector<torch::Tensor> credits(feedback.size() + 1);
       credits.back() = trace.loss_gradient();
-      auto a = pooled(credits.back(), hidden_layout(model, model->blocks()));
+      const auto sizes = [&](std::size_t l) {
+        return detail::position_sizes(trace.hidden[l].sizes(), hidden_layout(model, static_cast<std::int64_t>(l)));
+      };
+      const auto of_logits = detail::position_sizes(trace.error.sizes(), detail::logits_layout(trace.error));
+      bool by_position = !of_logits.empty() && sizes(feedback.size()) == of_logits;
+      const auto last = hidden_layout(model, model->blocks());
+      auto a = by_position ? detail::per_position(credits.back(), last) : pooled(credits.back(), last);
       for (std::size_t l = feedback.size(); l-- > 0 && feedback[l].defined();) {
-        a = a.mm(feedback[l]);
-        credits[l] = spread(a, model, static_cast<std::int64_t>(l));
+        const auto at = static_cast<std::int64_t>(l);
+        if (by_position && sizes(l) != of_logits) {
+          by_position = false;
+          a = a.sum(1);
+        }
+        a = a.matmul(feedback[l]);
+        credits[l] = by_position ? detail::from_positions(a, trace.hidden[l].sizes(), hidden_layout(model, at))
+                                 : spread(a, model, at);
       }
       return credits;
     }

@@ -58,7 +58,7 @@ struct StatePredictor::State {
     std::vector<torch::Tensor> logits, errors, states;
     for (std::size_t i = 0; i < nets.size(); ++i) {
       states.push_back(trace.hidden[first + i].detach().requires_grad_());
-      logits.push_back(model->readout(prediction(i, states[i], trace.error).view(trace.hidden.back().sizes())));
+      logits.push_back(model->readout(prediction(i, states[i], pooled(trace.error)).view(trace.hidden.back().sizes())));
       errors.push_back(trace.error_at(logits[i].detach()));
     }
     const auto gradients = torch::autograd::grad(logits, states, errors);
@@ -74,7 +74,7 @@ struct StatePredictor::State {
     const auto scale = wanted.norm(2, 1, /*keepdim=*/true).clamp_min(1);
     std::vector<torch::Tensor> losses;
     for (std::size_t i = 0; i < nets.size(); ++i) {
-      const auto predicted = prediction(i, trace.hidden[first + i], trace.error);
+      const auto predicted = prediction(i, trace.hidden[first + i], pooled(trace.error));
       losses.push_back(((predicted - wanted) / scale).square().sum(1).mean());
     }
     return losses;

@@ -65,7 +65,7 @@ struct ValueNet::State {
     std::vector<torch::Tensor> values, states;
     for (std::size_t i = 0; i < read; ++i) {
       states.push_back(trace.hidden[first + i].detach().requires_grad_());
-      values.push_back(value(nets[i], i, states[i], trace.error).sum());
+      values.push_back(value(nets[i], i, states[i], pooled(trace.error)).sum());
     }
     const auto gradients = torch::autograd::grad(values, states);
     std::vector<torch::Tensor> estimates(trace.hidden.size());
@@ -79,7 +79,7 @@ struct ValueNet::State {
   std::vector<torch::Tensor> losses(Model&, const Trace& trace) {
     std::vector<torch::Tensor> losses;
     for (std::size_t i = 0; i + 1 < nets.size(); ++i) {
-      const auto v = value(nets[i], i, trace.hidden[first + i], trace.error);
+      const auto v = value(nets[i], i, trace.hidden[first + i], pooled(trace.error));
       losses.push_back((v - soft_minimum(i + 1, trace)).square().mean());
     }
     losses.push_back(terminal_loss(trace));
@@ -116,7 +116,8 @@ struct ValueNet::State {
     const torch::NoGradGuard no_grad;
     const auto h = trace.hidden[first + i].flatten(1);
     const auto noise = context.randn({config.samples, h.size(0), h.size(1)}, config.sigma);
-    const auto values = value(targets[i - 1], i, (h + noise).flatten(0, 1), trace.error.repeat({config.samples, 1}));
+    const auto values =
+        value(targets[i - 1], i, (h + noise).flatten(0, 1), pooled(trace.error).repeat({config.samples, 1}));
     const auto exponents = values.view({config.samples, h.size(0)}) / -config.lambda;
     return (exponents.logsumexp(0) - std::log(static_cast<double>(config.samples))) * -config.lambda;
   }
@@ -125,7 +126,7 @@ struct ValueNet::State {
     const std::size_t i = nets.size() - 1;
     const bool matches_gradient = config.terminal_gradient_weight > 0;
     const auto h = trace.hidden.back().detach().requires_grad_(matches_gradient);
-    const auto v = value(nets[i], i, h, trace.error);
+    const auto v = value(nets[i], i, h, pooled(trace.error));
     const auto loss = (v - trace.loss(trace.logits)).square().mean();
     if (!matches_gradient) return loss;
     const auto gradient = torch::autograd::grad({v.sum()}, {h}, {}, /*retain_graph=*/true, /*create_graph=*/true)[0];

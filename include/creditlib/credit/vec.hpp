@@ -93,7 +93,7 @@ struct Vec::State {
   /// The estimate at h_l, (B, size of h_l).
   torch::Tensor estimate(const Trace& trace, std::size_t l) const {
     const double t = static_cast<double>(l) / static_cast<double>(trace.hidden.size() - 1);
-    return nets[net_of[l]]->forward(trace.hidden[l], t, trace.error);
+    return nets[net_of[l]]->forward(trace.hidden[l], t, pooled(trace.error));
   }
 
   std::size_t drawn_layer(std::size_t last) const {

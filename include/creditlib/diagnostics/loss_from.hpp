@@ -42,7 +42,7 @@ class LossFrom {
       }
       drawn_.push_back(generator_states());
       const auto logits = model_->readout(hidden_.back());
-      detail::check_logits(logits, x.size(0), model_->classes());
+      detail::check_logits(logits, x.size(0), logits_shape(model_));
       losses_ = objective_.loss(logits, target_);
     });
   }

@@ -8,6 +8,7 @@
 
 #include <concepts>
 #include <creditlib/detail/describe.hpp>
+#include <creditlib/detail/output_positions.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/model/detail/copied_state.hpp>
 #include <creditlib/model/detail/found_layout.hpp>
@@ -109,6 +110,11 @@ class BlockModule : public torch::nn::Module {
     return hidden_shapes_[static_cast<std::size_t>(l)];
   }
 
+  /// The sizes of the logits without the batch: (C), (N, C), (C, H, W) or (C, D, H, W).
+  std::vector<std::int64_t> logits_shape() const {
+    check_shapes_known("logits_shape()");
+    return logits_shape_;
+  }
   /// Which dimension of h_l holds its features, l = 0..L: what set_layout said, or the usual one of its shape.
   HiddenLayout hidden_layout(std::int64_t l) const {
     const auto shape = hidden_shape(l);
@@ -233,6 +239,21 @@ class BlockModule : public torch::nn::Module {
     check_layouts(hidden, {});
     hidden_shapes_ = std::move(hidden);
     classes_ = classes;
+    logits_shape_ = {classes};
+  }
+
+  /// The same with logits that have positions, of this shape for one sample.
+  void set_shapes(Shapes hidden, std::vector<std::int64_t> logits) {
+    const auto dimension = detail::class_dimension(static_cast<std::int64_t>(logits.size()) + 1);
+    set_shapes(std::move(hidden), logits.at(static_cast<std::size_t>(dimension - 1)));
+    logits_shape_ = std::move(logits);
+  }
+
+  /// Says that the number of positions differs between batches: sequences of any length, images of any size. Comes
+  /// before the shapes are found, which then have -1 for it.
+  void set_any_positions() {
+    check_open("any_positions");
+    any_positions_ = true;
   }
 
   /// Says which dimension of the hidden states with positions holds the features: of all of them, or of h_l. Comes
@@ -395,15 +416,17 @@ class BlockModule : public torch::nn::Module {
       h = noted(stage, run(stage, h, [&] { return self().join(l, h, self().block(l, h)); }));
     }
     const auto logits = run(names.readout, h, [&] { return self().readout(h); });
-    if (!logits.defined() || logits.dim() != 2) {
+    if (!logits.defined() || logits.dim() < 2 || logits.size(0) != example.size(0)) {
       detail::fail(own_name(), ": the readout gives ",
                    logits.defined() ? detail::shape_text(logits.sizes()) : "undefined",
-                   ", expected logits (B, classes).");
+                   ", expected logits (B, classes), (B, N, classes) or (B, classes, H, W).");
     }
     check_samples_apart(example, names);
     check_layouts(shapes, names);
+    classes_ = logits.size(detail::class_dimension(logits.dim()));
+    logits_shape_ = logits.sizes().slice(1).vec();
+    if (any_positions_) forget_positions(shapes);
     hidden_shapes_ = std::move(shapes);
-    classes_ = logits.size(1);
   }
 
   /// Runs the example's first sample alone and before another one, stage by stage: its numbers must be the same, or the
@@ -441,6 +464,19 @@ class BlockModule : public torch::nn::Module {
             [&](const torch::Tensor& h) { return torch::Tensor(self().join(l, h, self().block(l, h))); });
     }
     stage(names.readout, [&](const torch::Tensor& h) { return self().readout(h); });
+  }
+
+  void forget_positions(Shapes& shapes) {
+    const auto forget = [](std::vector<std::int64_t>& shape, bool features_first) {
+      for (std::size_t d = 0; d < shape.size(); ++d) {
+        if (d != (features_first ? 0 : shape.size() - 1)) shape[d] = -1;
+      }
+    };
+    for (std::size_t l = 0; l < shapes.size(); ++l) {
+      const auto layout = said_layout(static_cast<std::int64_t>(l)).value_or(usual_layout(shapes[l]));
+      forget(shapes[l], layout == HiddenLayout::FeaturesFirst);
+    }
+    forget(logits_shape_, logits_shape_.size() > 2);
   }
 
   std::optional<HiddenLayout> said_layout(std::int64_t l) const {
@@ -500,6 +536,8 @@ class BlockModule : public torch::nn::Module {
   torch::nn::ModuleList block_list_ = nullptr;
   Shapes hidden_shapes_;
   std::int64_t classes_ = 0;
+  std::vector<std::int64_t> logits_shape_;
+  bool any_positions_ = false;
   std::optional<HiddenLayout> layout_;            ///< of all hidden states
   std::map<std::int64_t, HiddenLayout> layouts_;  ///< of h_l
 };

@@ -81,9 +81,9 @@ class ResidualMLPImpl : public BlockModule<ResidualMLPImpl, ResidualMLPOptions> 
 
  private:
   static ResidualMLPOptions checked(const ResidualMLPOptions& options) {
-    if (options.input < 1 || options.width < 1 || options.classes < 2 || options.blocks < 0) {
+    if (options.input < 1 || options.width < 1 || options.classes < 1 || options.blocks < 0) {
       detail::fail("ResidualMLP: input ", options.input, ", width ", options.width, ", classes ", options.classes,
-                   ", blocks ", options.blocks, "; expected at least 1, 1, 2 and 0.");
+                   ", blocks ", options.blocks, "; expected at least 1, 1, 1 and 0.");
     }
     return options;
   }

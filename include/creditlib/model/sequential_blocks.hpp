@@ -24,11 +24,13 @@ namespace creditlib {
 struct SequentialBlocksOptions {
   torch::nn::Sequential embed = {};                ///< optional; without it h_0 is the input itself
   std::vector<torch::nn::Sequential> blocks = {};  ///< block l's branch f_l
-  torch::nn::Sequential readout = {};              ///< maps h_L to the logits (B, C)
+  torch::nn::Sequential readout = {};              ///< maps h_L to the logits: (B, C), (B, N, C) or (B, C, H, W)
   bool residual = false;                           ///< h_{l+1} = h_l + f_l instead of f_l
   torch::Tensor example = {};                      ///< an input, (1, ...); it is run in eval mode, to find the shapes
   /// Which dimension of hidden states with positions holds features. Found from the stages' layers if it is left out.
   std::optional<HiddenLayout> layout = {};
+  /// The number of positions differs between batches: sequences of any length, images of any size.
+  bool any_positions = false;
 };
 
 namespace detail {
@@ -74,6 +76,7 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
     }
     register_stages();
     say_layouts();
+    if (options.any_positions) set_any_positions();
     find_shapes(options.example,
                 {.embed = ".embed",
                  .readout = ".readout",
@@ -141,7 +144,7 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
     for (std::int64_t l = 0; l <= same.blocks(); ++l) set_layout(l, same.hidden_layout(l));
     Shapes shapes;
     for (std::int64_t l = 0; l <= same.blocks(); ++l) shapes.push_back(same.hidden_shape(l));
-    set_shapes(std::move(shapes), same.classes());
+    set_shapes(std::move(shapes), same.logits_shape());
   }
 
   void register_stages() {

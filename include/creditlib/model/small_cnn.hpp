@@ -54,7 +54,7 @@ class SmallCNNImpl : public BlockModule<SmallCNNImpl, SmallCNNOptions> {
 
  private:
   static SmallCNNOptions checked(const SmallCNNOptions& options) {
-    if (options.classes < 2) detail::fail("SmallCNN: classes is ", options.classes, ", expected at least 2.");
+    if (options.classes < 1) detail::fail("SmallCNN: classes is ", options.classes, ", expected at least 1.");
     if (options.input < 1) detail::fail("SmallCNN: input is ", options.input, ", expected at least 1.");
     if (options.image < 4 || options.image % 4 != 0) {
       detail::fail("SmallCNN: image is ", options.image, ", expected a multiple of 4: it is halved twice.");

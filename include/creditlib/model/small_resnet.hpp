@@ -74,10 +74,10 @@ class SmallResNetImpl : public BlockModule<SmallResNetImpl, SmallResNetOptions> 
 
  private:
   static SmallResNetOptions checked(const SmallResNetOptions& options) {
-    if (options.channels < 1 || options.classes < 2 || options.blocks < 0 || options.input < 1 || options.image < 1) {
+    if (options.channels < 1 || options.classes < 1 || options.blocks < 0 || options.input < 1 || options.image < 1) {
       detail::fail("SmallResNet: channels ", options.channels, ", classes ", options.classes, ", blocks ",
                    options.blocks, ", input ", options.input, ", image ", options.image,
-                   "; expected at least 1, 2, 0, 1 and 1.");
+                   "; expected at least 1, 1, 0, 1 and 1.");
     }
     return options;
   }

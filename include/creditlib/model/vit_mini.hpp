@@ -118,12 +118,12 @@ class ViTMiniImpl : public BlockModule<ViTMiniImpl, ViTMiniOptions> {
 
  private:
   static ViTMiniOptions checked(const ViTMiniOptions& options) {
-    if (options.width < 1 || options.heads < 1 || options.blocks < 0 || options.classes < 2 || options.patch < 1 ||
+    if (options.width < 1 || options.heads < 1 || options.blocks < 0 || options.classes < 1 || options.patch < 1 ||
         options.image < 1 || options.channels < 1 || options.mlp_ratio < 1) {
       detail::fail("ViTMini: width ", options.width, ", heads ", options.heads, ", blocks ", options.blocks,
                    ", classes ", options.classes, ", patch ", options.patch, ", image ", options.image, ", channels ",
                    options.channels, ", mlp_ratio ", options.mlp_ratio,
-                   "; expected at least 1 each, at least 2 classes and at least 0 blocks.");
+                   "; expected at least 1 each, and at least 0 blocks.");
     }
     if (options.width % options.heads != 0) {
       detail::fail("ViTMini: width ", options.width, " cannot be divided among ", options.heads,

@@ -5,6 +5,8 @@
 
 #include <concepts>
 #include <creditlib/concepts.hpp>
+#include <creditlib/detail/describe.hpp>
+#include <creditlib/error.hpp>
 #include <cstdint>
 #include <type_traits>
 #include <vector>
@@ -40,10 +42,18 @@ HiddenLayout hidden_layout(Model& model, std::int64_t l) {
   }
 }
 
-/// The number of elements of a hidden state.
+/// The number of elements of a hidden state. Throws Error if the number of its positions differs between batches (-1).
 inline std::int64_t elements(const std::vector<std::int64_t>& shape) {
   std::int64_t product = 1;
-  for (const auto size : shape) product *= size;
+  for (const auto size : shape) {
+    if (size < 0) {
+      detail::fail(
+          "The hidden state ", detail::shape_text(shape),
+          " has positions whose number differs between batches (-1), and so no number of elements; use a rule that "
+          "works by feature, such as DFA or FA.");
+    }
+    product *= size;
+  }
   return product;
 }
 
@@ -83,6 +93,24 @@ inline torch::Tensor pooled(const torch::Tensor& a) {
   return pooled(a, a.dim() > 3 ? HiddenLayout::FeaturesFirst : HiddenLayout::FeaturesLast);
 }
 
+/// The sizes of the logits for one sample: what the model's `std::vector<std::int64_t> logits_shape()` says, if it has
+/// one: (C), (N, C), (C, H, W) or (C, D, H, W), -1 for a number of positions that differs between batches; or (classes()).
+template <BlockModel Model>
+std::vector<std::int64_t> logits_shape(Model& model) {
+  using Module = std::remove_reference_t<decltype(*model)>;
+  if constexpr (requires {
+                  { model->logits_shape() } -> std::convertible_to<std::vector<std::int64_t>>;
+                }) {
+    return model->logits_shape();
+  } else {
+    static_assert(
+        !requires { &Module::logits_shape; },
+        "creditlib: the model's logits_shape is there but not callable as `std::vector<std::int64_t> "
+        "logits_shape() const`");
+    return {std::int64_t{model->classes()}};
+  }
+}
+
 /// The sizes of h_0..h_L for one sample.
 template <BlockModel Model>
 std::vector<std::vector<std::int64_t>> hidden_shapes(Model& model) {
@@ -97,4 +125,34 @@ bool has_embed(Model& model) {
   return !std::vector<torch::Tensor>(model->embed_parameters()).empty();
 }
 
+namespace detail {
+
+/// The sizes of the positions of a batch, (B, ...), without batch and features.
+inline std::vector<std::int64_t> position_sizes(torch::IntArrayRef sizes, HiddenLayout layout) {
+  if (sizes.size() < 3) return {};
+  return sizes.slice(layout == HiddenLayout::FeaturesFirst ? 2 : 1, sizes.size() - 2).vec();
+}
+
+/// One row per position, (B, positions, features).
+inline torch::Tensor per_position(const torch::Tensor& a, HiddenLayout layout) {
+  return layout == HiddenLayout::FeaturesFirst ? a.flatten(2).transpose(1, 2) : a.flatten(1, -2);
+}
+
+/// Back again, to a batch of hidden states of these sizes, except for the number of features.
+inline torch::Tensor from_positions(const torch::Tensor& rows, torch::IntArrayRef sizes, HiddenLayout layout) {
+  auto shape = sizes.vec();
+  if (layout == HiddenLayout::FeaturesFirst) {
+    shape[1] = rows.size(2);
+    return rows.transpose(1, 2).reshape(shape);
+  }
+  shape.back() = rows.size(2);
+  return rows.reshape(shape);
+}
+
+/// The layout of logits, (B, C), (B, N, C), (B, C, H, W) or (B, C, D, H, W).
+inline HiddenLayout logits_layout(const torch::Tensor& logits) {
+  return logits.dim() > 3 ? HiddenLayout::FeaturesFirst : HiddenLayout::FeaturesLast;
+}
+
+}  // namespace detail
 }  // namespace creditlib

@@ -3,45 +3,142 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
+#include <cmath>
 #include <creditlib/detail/describe.hpp>
+#include <creditlib/detail/output_positions.hpp>
 #include <creditlib/error.hpp>
+#include <cstdint>
+#include <vector>
 
 namespace creditlib {
 
-/// Cross-entropy of the logits (B, C) with int64 labels (B) in 0..C-1.
+/// Cross-entropy of the logits with class indices, or with a distribution over the classes.
+///
+/// - Logits (B, C), (B, N, C) or (B, C, H, W); class indices, int64, (B), (B, N) or (B, H, W); distributions (soft
+///   targets) of the logits' shape and dtype.
+/// - The mean of loss() over the batch is what PyTorch's cross_entropy gives with the same options: the sum over all
+///   targets that count, divided by the sum of their weights. If every sample has as many positions that count, a
+///   sample's loss is the mean over its own. With `sum_over_positions` it is their sum, and nothing is divided.
+/// - A target with ignore_index has no loss and no error.
 struct CrossEntropy {
+  std::int64_t ignore_index = -100;  ///< class indices that do not count, such as padding
+  double label_smoothing = 0;        ///< the part of each target that is spread evenly over all classes, 0 to 1
+  torch::Tensor weight = {};         ///< (C), one weight per class; undefined for 1 each
+  bool sum_over_positions = false;
+
   /// Per sample, (B).
   torch::Tensor loss(const torch::Tensor& logits, const torch::Tensor& target) const {
-    return at::cross_entropy_loss(logits, target, {}, at::Reduction::None);
+    if (plain(target)) return at::cross_entropy_loss(logits, target, {}, at::Reduction::None);
+    const auto wanted = wanted_of(logits, target);
+    const auto log_p = classes_last(logits).log_softmax(-1);
+    return -(wanted * log_p).flatten(1).sum(1);
   }
 
-  /// dloss_i/dlogits = softmax(logits) - onehot(target), (B, C).
+  /// dloss_i/dlogits, in the logits' shape; softmax(logits) - onehot(target) without options.
   torch::Tensor error(const torch::Tensor& logits, const torch::Tensor& target) const {
-    auto e = logits.softmax(1);
-    const auto column = target.unsqueeze(1);
-    return e.scatter_add_(1, column, torch::full({1, 1}, -1.0, e.options()).expand_as(column));
+    if (plain(target)) {
+      auto e = logits.softmax(1);
+      const auto column = target.unsqueeze(1);
+      return e.scatter_add_(1, column, torch::full({1, 1}, -1.0, e.options()).expand_as(column));
+    }
+    const auto wanted = wanted_of(logits, target);
+    const auto e = classes_last(logits).softmax(-1) * wanted.sum(-1, /*keepdim=*/true) - wanted;
+    return detail::from_classes_last(e, logits.dim());
   }
 
-  /// The number of samples whose largest logit is at their label, as a scalar tensor.
+  /// The number of targets whose class has the largest logit, as a scalar tensor: of samples, or of positions.
   torch::Tensor correct(const torch::Tensor& logits, const torch::Tensor& target) const {
-    return logits.argmax(1).eq(target).sum();
+    const auto dimension = detail::class_dimension(logits.dim());
+    const auto label = target.is_floating_point() ? target.argmax(dimension) : target;
+    return logits.argmax(dimension).eq(label).sum();
   }
 
-  /// Throws Error unless target is int64, of shape (B), on the logits' device and, if that is the CPU, in 0..C-1.
+  /// Throws Error unless the target is as above, on the logits' device and, if that is the CPU, in 0..C-1 or
+  /// ignore_index; and for options out of range.
   void check(const torch::Tensor& logits, const torch::Tensor& target) const {
-    if (!target.defined() || target.dim() != 1 || target.size(0) != logits.size(0) ||
-        target.scalar_type() != torch::kInt64 || target.device() != logits.device()) {
+    const auto dimension = detail::class_dimension(logits.dim());
+    const auto classes = logits.size(dimension);
+    if (classes < 2) {
+      detail::fail(
+          "CrossEntropy: the model has one output, whose softmax is 1 whatever it is; use SquaredError, SmoothL1 or "
+          "BinaryCrossEntropy, or a model of two classes.");
+    }
+    if (!(label_smoothing >= 0 && label_smoothing <= 1)) {
+      detail::fail("CrossEntropy: label_smoothing is ", label_smoothing, ", expected 0 to 1.");
+    }
+    if (weight.defined() && (weight.sizes() != torch::IntArrayRef({classes}) || !weight.is_floating_point())) {
+      detail::fail("CrossEntropy: weight is ", detail::tensor_text(weight), ", expected (", classes,
+                   ") of floating point: one weight per class.");
+    }
+    if (target.defined() && target.is_floating_point() && target.dim() == logits.dim()) {
+      if (target.sizes() == logits.sizes() && target.scalar_type() == logits.scalar_type() &&
+          target.device() == logits.device()) {
+        return;
+      }
       detail::fail("CrossEntropy: the target is ", detail::tensor_text(target), ", expected ",
-                   detail::shape_text({logits.size(0)}), " int64 on ", logits.device(),
-                   ": one class index per sample.");
+                   detail::tensor_text(logits), " for a distribution over the classes.");
+    }
+    auto sizes = logits.sizes().vec();
+    sizes.erase(sizes.begin() + dimension);
+    if (!target.defined() || target.sizes() != torch::IntArrayRef(sizes) || target.scalar_type() != torch::kInt64 ||
+        target.device() != logits.device()) {
+      detail::fail("CrossEntropy: the target is ", detail::tensor_text(target), ", expected ",
+                   detail::shape_text(sizes), " int64 on ", logits.device(), ": one class index per ",
+                   sizes.size() == 1 ? "sample" : "position", ".");
     }
     if (!target.device().is_cpu() || target.numel() == 0) return;
-    const auto [low, high] = target.aminmax();
-    const auto least = low.item<std::int64_t>(), most = high.item<std::int64_t>();
-    if (least < 0 || most >= logits.size(1)) {
-      detail::fail("CrossEntropy: a label is ", least < 0 ? least : most, ", expected 0..", logits.size(1) - 1,
-                   " (the model has ", logits.size(1), " classes).");
+    const auto wrong = target.ne(ignore_index).logical_and_(target.lt(0).logical_or_(target.ge(classes)));
+    if (!wrong.any().item<bool>()) return;
+    detail::fail("CrossEntropy: a label is ", target.masked_select(wrong)[0].item<std::int64_t>(), ", expected 0..",
+                 classes - 1, " (the model has ", classes, " classes), or ", ignore_index,
+                 " (ignore_index) for a target that does not count.");
+  }
+
+ private:
+  static torch::Tensor classes_last(const torch::Tensor& t) { return detail::classes_last(t); }
+
+  /// One class index per sample, all of which count, and no options. On other devices than the CPU nobody looks, which
+  /// would wait for them.
+  bool plain(const torch::Tensor& target) const {
+    if (label_smoothing != 0 || weight.defined() || target.dim() != 1 || target.is_floating_point()) return false;
+    if (!target.is_cpu()) return false;
+    const auto labels = target.contiguous();
+    const auto* first = labels.data_ptr<std::int64_t>();
+    return std::find(first, first + labels.numel(), ignore_index) == first + labels.numel();
+  }
+
+  /// What the loss weighs -log p with, classes last, (B, ..., C): smoothed targets times the classes' weights, 0 for
+  /// what does not count, divided by what PyTorch divides by, times B.
+  torch::Tensor wanted_of(const torch::Tensor& logits, const torch::Tensor& target) const {
+    const auto classes = logits.size(detail::class_dimension(logits.dim()));
+    const auto weights = weight.defined() ? weight.to(logits.options()) : torch::Tensor();
+    torch::Tensor wanted, counted;  // counted: the weight of each target in the mean, (B, ...)
+    if (target.is_floating_point()) {
+      wanted = classes_last(target);
+      counted = torch::ones({1}, logits.options()).expand(wanted.sizes().slice(0, wanted.sizes().size() - 1).vec());
+    } else {
+      const auto counts = target.ne(ignore_index);
+      const auto label = target.where(counts, 0);
+      auto sizes = target.sizes().vec();
+      sizes.push_back(classes);
+      wanted = torch::zeros(sizes, logits.options());
+      wanted.scatter_(-1, label.unsqueeze(-1), counts.unsqueeze(-1).to(wanted.scalar_type()));
+      counted = counts.to(wanted.scalar_type());
+      if (weights.defined()) counted = counted * weights.index_select(0, label.flatten()).view(label.sizes());
+      if (label_smoothing != 0) {
+        const auto even =
+            counts.unsqueeze(-1).to(wanted.scalar_type()) * (label_smoothing / static_cast<double>(classes));
+        wanted = wanted * (1 - label_smoothing) + even;
+      }
     }
+    if (target.is_floating_point() && label_smoothing != 0) {
+      wanted = wanted * (1 - label_smoothing) + label_smoothing / static_cast<double>(classes);
+    }
+    if (weights.defined()) wanted = wanted * weights;
+    if (sum_over_positions) return wanted;
+    const auto total = counted.sum();
+    return wanted * (static_cast<double>(logits.size(0)) / total.where(total.ne(0), 1));  // nothing counts: 0
   }
 };
 

@@ -40,7 +40,7 @@ class GraphPass final : public Pass {
     trace.hidden.push_back(h.detach());
     entered_.push_back(h.detach().requires_grad_());
     traced_logits_ = logits_ = logits_of(model_, entered_[blocks]);
-    check_logits(logits_, x.size(0), model_->classes());
+    check_logits(logits_, x.size(0), logits_shape(model_));
     trace.logits = logits_.detach();
     return trace;
   }

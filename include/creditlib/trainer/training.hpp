@@ -62,9 +62,17 @@ class Training {
     if (!y.defined() || y.dim() == 0 || y.size(0) != x.size(0)) {
       fail("The target is ", tensor_text(y), ", expected one for each of the ", x.size(0), " samples of x.");
     }
-    const auto like_logits =
-        torch::zeros({1, 1}, x.options().dtype(dtype_)).expand({x.size(0), std::int64_t{model_->classes()}});
-    objective.check(like_logits, y);
+    Model model = model_;
+    auto sizes = logits_shape(model);
+    sizes.insert(sizes.begin(), x.size(0));
+    for (std::size_t d = 1; d < sizes.size(); ++d) {
+      // Where the number of positions differs between batches, the target says it; the logits show whether it is right.
+      const auto of_target = sizes.size() == 3 ? d : d - (static_cast<std::size_t>(y.dim()) < sizes.size() ? 1 : 0);
+      if (sizes[d] < 0)
+        sizes[d] = of_target < static_cast<std::size_t>(y.dim()) ? y.size(static_cast<std::int64_t>(of_target)) : 1;
+    }
+    const std::vector<std::int64_t> ones(sizes.size(), 1);
+    objective.check(torch::zeros(ones, x.options().dtype(dtype_)).expand(sizes), y);
   }
 
   /// The model's parameters in the order of its parameters().

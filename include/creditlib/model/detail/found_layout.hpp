@@ -28,9 +28,10 @@ bool is_one_of(const torch::nn::Module& module, const std::array<std::string_vie
 /// The layout that a layer's class fixes for its input and output; nothing for layers that have none, or are unknown.
 inline std::optional<HiddenLayout> layout_of_layer(const torch::nn::Module& module) {
   constexpr std::array<std::string_view, 20> first{
-      "Conv",          "BatchNorm",     "InstanceNorm",    "GroupNorm",     "LocalResponseNorm", "MaxPool",    "MaxUnpool",
-      "AvgPool",       "AdaptiveAvg",   "AdaptiveMax",     "FractionalMax", "LPPool",            "PixelShuf", "PixelUnshuf",
-      "ReflectionPad", "ReplicationPad", "ZeroPad",        "ConstantPad",   "Upsample",          "Dropout2d"};
+      "Conv",           "BatchNorm", "InstanceNorm", "GroupNorm",   "LocalResponseNorm",
+      "MaxPool",        "MaxUnpool", "AvgPool",      "AdaptiveAvg", "AdaptiveMax",
+      "FractionalMax",  "LPPool",    "PixelShuf",    "PixelUnshuf", "ReflectionPad",
+      "ReplicationPad", "ZeroPad",   "ConstantPad",  "Upsample",    "Dropout2d"};
   constexpr std::array<std::string_view, 5> last{"Linear", "Bilinear", "LayerNorm", "Embedding", "Transformer"};
   if (is_one_of(module, first)) return HiddenLayout::FeaturesFirst;
   if (is_one_of(module, last)) return HiddenLayout::FeaturesLast;
@@ -39,11 +40,30 @@ inline std::optional<HiddenLayout> layout_of_layer(const torch::nn::Module& modu
 
 /// Whether a layer works on each element by itself, so that its output has its input's layout.
 inline bool works_by_element(const torch::nn::Module& module) {
-  constexpr std::array<std::string_view, 24> names{
-      "IdentityImpl",   "DropoutImpl", "AlphaDropout", "ReLU",     "LeakyReLU", "RReLU",    "CELU",       "ELU",
-      "SELU",           "GELU",        "SiLU",         "Mish",     "Tanh",      "Sigmoid",  "LogSigmoid", "Hardtanh",
-      "Hardshrink",     "Softplus",    "Softshrink",   "Softsign", "Threshold", "PReLU",    "FeatureAlphaDropout",
-      "TanhshrinkImpl"};
+  constexpr std::array<std::string_view, 24> names{"IdentityImpl",
+                                                   "DropoutImpl",
+                                                   "AlphaDropout",
+                                                   "ReLU",
+                                                   "LeakyReLU",
+                                                   "RReLU",
+                                                   "CELU",
+                                                   "ELU",
+                                                   "SELU",
+                                                   "GELU",
+                                                   "SiLU",
+                                                   "Mish",
+                                                   "Tanh",
+                                                   "Sigmoid",
+                                                   "LogSigmoid",
+                                                   "Hardtanh",
+                                                   "Hardshrink",
+                                                   "Softplus",
+                                                   "Softshrink",
+                                                   "Softsign",
+                                                   "Threshold",
+                                                   "PReLU",
+                                                   "FeatureAlphaDropout",
+                                                   "TanhshrinkImpl"};
   return is_one_of(module, names);
 }
 
@@ -74,8 +94,8 @@ inline std::optional<HiddenLayout> layout_before(const torch::nn::SequentialImpl
 
 /// Whether a network has layers that take (B, C, T).
 inline bool has_one_dimensional_layers(const torch::nn::Module& module) {
-  constexpr std::array<std::string_view, 6> names{"Conv1d",  "ConvTranspose1d", "InstanceNorm1d",
-                                                  "MaxPool1d", "AvgPool1d",     "AdaptiveAvgPool1d"};
+  constexpr std::array<std::string_view, 6> names{"Conv1d",    "ConvTranspose1d", "InstanceNorm1d",
+                                                  "MaxPool1d", "AvgPool1d",       "AdaptiveAvgPool1d"};
   const auto all = module.modules(/*include_self=*/false);
   return std::any_of(all.begin(), all.end(), [&](const auto& layer) { return is_one_of(*layer, names); });
 }

@@ -3,6 +3,7 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
@@ -75,18 +76,28 @@ torch::Tensor joined(Model& model, std::int64_t l, const torch::Tensor& h, const
   return next;
 }
 
+/// Whether a batch has these sizes; -1 stands for any number.
+inline bool fits(torch::IntArrayRef sizes, const std::vector<std::int64_t>& expected) {
+  return std::equal(sizes.begin(), sizes.end(), expected.begin(), expected.end(),
+                    [](std::int64_t size, std::int64_t wanted) { return wanted < 0 || size == wanted; });
+}
+
 inline void check_hidden(const char* whose, std::size_t l, const torch::Tensor& h, std::vector<std::int64_t> shape,
                          std::int64_t batch) {
   shape.insert(shape.begin(), batch);
-  if (h.defined() && h.sizes() == torch::IntArrayRef(shape)) return;
+  if (h.defined() && fits(h.sizes(), shape)) return;
   fail(whose, l, " is ", h.defined() ? shape_text(h.sizes()) : "undefined", ", expected ", shape_text(shape),
        ": hidden_shape(", l, ") for each sample of the batch.");
 }
 
-inline void check_logits(const torch::Tensor& logits, std::int64_t batch, std::int64_t classes) {
-  if (logits.defined() && logits.sizes() == torch::IntArrayRef({batch, classes})) return;
+/// `shape` is that of the logits for one sample.
+inline void check_logits(const torch::Tensor& logits, std::int64_t batch, std::vector<std::int64_t> shape) {
+  shape.insert(shape.begin(), batch);
+  if (logits.defined() && fits(logits.sizes(), shape)) return;
   fail("The model's logits are ", logits.defined() ? shape_text(logits.sizes()) : "undefined", ", expected ",
-       shape_text({batch, classes}), ": classes() for each sample of the batch.");
+       shape_text(shape),
+       shape.size() == 2 ? ": classes() for each sample of the batch."
+                         : ": logits_shape() for each sample of the batch.");
 }
 
 /// Throws Error unless a source's local_inputs are one per hidden state, each of its shape.

@@ -36,7 +36,7 @@ WholePass forward_whole(Model& model, const torch::Tensor& x, bool from_h0) {
     pass.hidden.push_back(h);
   }
   pass.logits = logits_of(model, h);
-  check_logits(pass.logits, x.size(0), model->classes());
+  check_logits(pass.logits, x.size(0), logits_shape(model));
   return pass;
 }
 
