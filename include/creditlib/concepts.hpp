@@ -17,14 +17,17 @@ namespace creditlib {
 /// - `blocks()`: L, how many blocks there are.
 /// - `block(l, h)`: f_l, for l = 0..L-1; leaves h as it is.
 /// - `join(l, h, f)`: h_{l+1}, h + f or f; has no parameters.
-/// - `readout(h)`: the logits, (B, classes()).
+/// - `readout(h)`: the logits, (B, classes()), or with positions (B, N, classes()) or (B, classes(), H, W).
 /// - `forward(x)`: the logits of the whole network, the composition of the above.
 /// - `classes()`: C, the width of the logits.
-/// - `hidden_shape(l)`, l = 0..L: the sizes of h_l without the batch, (d), (C, H, W) or (N, d).
+/// - `hidden_shape(l)`, l = 0..L: the sizes of h_l without the batch, (d), (C, T), (C, H, W), (C, D, H, W) or (N, d); -1
+///   for a number of positions that differs between batches.
 /// - `embed_parameters()`, `block_parameters(l)`, `readout_parameters()`: every parameter of the module, each in exactly
 ///   one of these lists.
 ///
 /// Optional members:
+/// - `HiddenLayout hidden_layout(l)`: which dimension of h_l holds features; needed for (C, T) (network/shape.hpp).
+/// - `std::vector<std::int64_t> logits_shape()`: the sizes of the logits without the batch; needed with positions.
 /// - `std::optional<closed_form::Network> closed_form()`: the layers that the network is made of (ClosedFormModel).
 template <class M>
 concept BlockModel = detail::HoldsModule<M> && detail::HasEmbed<M> && detail::HasBlocks<M> && detail::HasBlock<M> &&

@@ -30,7 +30,8 @@ struct BinaryCrossEntropy {
     if (!target.is_cpu() || target.numel() == 0) return;
     const auto wrong = target.ge(0).logical_and_(target.le(1)).logical_not_();
     if (!wrong.any().item<bool>()) return;
-    detail::fail("BinaryCrossEntropy: a target is ", target.masked_select(wrong)[0].item<double>(), ", expected 0 to 1.");
+    detail::fail("BinaryCrossEntropy: a target is ", target.masked_select(wrong)[0].item<double>(),
+                 ", expected 0 to 1.");
   }
 };
 

@@ -90,9 +90,11 @@ struct CrossEntropy {
     if (!target.device().is_cpu() || target.numel() == 0) return;
     const auto wrong = target.ne(ignore_index).logical_and_(target.lt(0).logical_or_(target.ge(classes)));
     if (!wrong.any().item<bool>()) return;
-    detail::fail("CrossEntropy: a label is ", target.masked_select(wrong)[0].item<std::int64_t>(), ", expected 0..",
-                 classes - 1, " (the model has ", classes, " classes), or ", ignore_index,
-                 " (ignore_index) for a target that does not count.");
+    const auto label = target.masked_select(wrong)[0].item<std::int64_t>();
+    const auto ignored =
+        label < 0 ? c10::str("; a target that does not count is ", ignore_index, " (ignore_index)") : "";
+    detail::fail("CrossEntropy: a label is ", label, ", expected 0..", classes - 1, " (the model has ", classes,
+                 " classes)", ignored, ".");
   }
 
  private:
