@@ -22,8 +22,8 @@ namespace creditlib {
 /// - `classes()`: C, the width of the logits.
 /// - `hidden_shape(l)`, l = 0..L: the sizes of h_l without the batch, (d), (C, T), (C, H, W), (C, D, H, W) or (N, d); -1
 ///   for a number of positions that differs between batches.
-/// - `embed_parameters()`, `block_parameters(l)`, `readout_parameters()`: every parameter of the module, each in exactly
-///   one of these lists.
+/// - `embed_parameters()`, `block_parameters(l)`, `readout_parameters()`: every parameter of the module, in one
+///   of these lists; one that layers share is of the first that has it, and its gradient is the sum of theirs.
 ///
 /// Optional members:
 /// - `HiddenLayout hidden_layout(l)`: which dimension of h_l holds features; needed for (C, T) (network/shape.hpp).

@@ -105,9 +105,10 @@ TEST_CASE("DFA's credit is that of each position where hidden states have the lo
 
 TEST_CASE("where positions differ, the error is summed over its positions", "[positions]") {
   torch::manual_seed(3);
-  SequentialBlocks strided({.blocks = {Sequential(Conv2d(Conv2dOptions(2, 3, 3).padding(1).stride(2)), GELU())},
-                            .readout = Sequential(torch::nn::ConvTranspose2d(torch::nn::ConvTranspose2dOptions(3, 4, 2).stride(2))),
-                            .example = torch::zeros({1, 2, 4, 6})});
+  SequentialBlocks strided(
+      {.blocks = {Sequential(Conv2d(Conv2dOptions(2, 3, 3).padding(1).stride(2)), GELU())},
+       .readout = Sequential(torch::nn::ConvTranspose2d(torch::nn::ConvTranspose2dOptions(3, 4, 2).stride(2))),
+       .example = torch::zeros({1, 2, 4, 6})});
   strided->to(torch::kFloat64);
   const auto batch = pixel_batch(4, 6);
   LocalTrainer trainer(strided, DFA{}, {}, Raw{});
@@ -171,7 +172,8 @@ TEST_CASE("the number of positions may differ between batches if the model says 
   LocalTrainer fixed(token_net(), DFA{}, {});
   const auto longer = token_batch(5);
   CHECK(error_of([&] { fixed.step(longer.x, longer.y); }).find("expected") != std::string::npos);
-  CHECK(says(error_of([] { LocalTrainer(token_net(true), Vec{}, {}); }), {"(-1, 6)", "differs between batches", "DFA"}));
+  CHECK(
+      says(error_of([] { LocalTrainer(token_net(true), Vec{}, {}); }), {"(-1, 6)", "differs between batches", "DFA"}));
 }
 
 TEST_CASE("a model with one output learns a regression", "[positions]") {

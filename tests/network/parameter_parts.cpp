@@ -39,33 +39,13 @@ TEST_CASE("each parameter of a model is in one part, in the order of parameters(
   CHECK(parts.readout.back() + 1 == parts.all.size());
 }
 
-TEST_CASE("a layer that stands twice in a part is refused by its name, with the cure", "[network]") {
-  const std::string cure = "twice: a layer stands twice in this part; use separate layers";
-  const auto message = [](const Sequential& embed, const Sequential& block) {
-    return error_of([&] {
-      SequentialBlocks model({.embed = embed,
-                              .blocks = {block},
-                              .readout = Sequential(Linear(6, small_classes)),
-                              .example = torch::zeros({1, 6})});
-      creditlib::detail::parameter_parts(model);
-    });
-  };
+TEST_CASE("a parameter that layers share is of the first part that lists it", "[network]") {
   Linear layer(6, 6);
-
-  CHECK(says(message(Sequential(Linear(6, 6)), Sequential(layer, Tanh(), layer)),
-             {"block_parameters(0) lists parameter blocks.0.0.weight ", cure}));
-  CHECK(says(message(Sequential(layer, Tanh(), layer), Sequential(Linear(6, 6))),
-             {"embed_parameters() lists parameter embed.0.weight ", cure}));
-  CHECK(says(message(Sequential(layer), Sequential(layer)), {"in embed_parameters() and in block_parameters(0)"}));
-  CHECK(message(Sequential(Linear(6, 6)), Sequential(layer, Tanh(), Linear(6, 6))) == "(nothing was thrown)");
-}
-
-TEST_CASE("no trainer is made of a model in which a layer stands twice in a block", "[network][errors]") {
-  Linear layer(6, 6);
-  SequentialBlocks model({.blocks = {Sequential(layer, Tanh(), layer)},
+  SequentialBlocks model({.embed = Sequential(Linear(6, 6)),
+                          .blocks = {Sequential(layer, Tanh(), layer), Sequential(layer)},
                           .readout = Sequential(Linear(6, small_classes)),
                           .example = torch::zeros({1, 6})});
-
-  CHECK(says(error_of([&] { LocalTrainer trainer(model, DFA{}); }), {"blocks.0.0.weight twice"}));
-  CHECK(says(error_of([&] { BackpropTrainer trainer(model); }), {"blocks.0.0.weight twice"}));
+  const auto parts = creditlib::detail::parameter_parts(model);
+  CHECK(parts.all.size() == 6);
+  CHECK(parts.blocks == std::vector<std::vector<std::size_t>>{{2, 3}, {}});
 }

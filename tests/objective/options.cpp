@@ -29,8 +29,8 @@ void check_error(const Objective& objective, const torch::Tensor& logits, const 
   CHECK(objective.loss(logits, target).sizes() == torch::IntArrayRef({logits.size(0)}));
   const auto error = objective.error(logits, target);
   CHECK(error.sizes() == logits.sizes());
-  CHECK(from_central_differences([&](const torch::Tensor& z) { return objective.loss(z, target).sum(); }, logits, error) <
-        1e-7);
+  CHECK(from_central_differences([&](const torch::Tensor& z) { return objective.loss(z, target).sum(); }, logits,
+                                 error) < 1e-7);
 }
 
 const std::vector<std::vector<std::int64_t>> every_shape{{6, 5}, {3, 4, 5}, {3, 5, 2, 4}};
@@ -49,13 +49,14 @@ TEST_CASE("cross-entropy's mean is PyTorch's, with every option and on every sha
     for (const double smoothing : {0.0, 0.3}) {
       for (const auto& weights : {torch::Tensor(), weight}) {
         const CrossEntropy objective{.label_smoothing = smoothing, .weight = weights};
-        const auto expected = at::cross_entropy_loss(pytorch_order(logits), target, weights, at::Reduction::Mean, -100, smoothing);
+        const auto expected =
+            at::cross_entropy_loss(pytorch_order(logits), target, weights, at::Reduction::Mean, -100, smoothing);
         CHECK(objective.loss(logits, target).mean().item<double>() == Approx(expected.item<double>()).epsilon(1e-12));
         check_error(objective, logits, target);
 
         const auto soft = torch::randn(shape, torch::kFloat64).softmax(shape.size() == 3 ? 2 : 1);
-        const auto of_soft =
-            at::cross_entropy_loss(pytorch_order(logits), pytorch_order(soft), weights, at::Reduction::Mean, -100, smoothing);
+        const auto of_soft = at::cross_entropy_loss(pytorch_order(logits), pytorch_order(soft), weights,
+                                                    at::Reduction::Mean, -100, smoothing);
         CHECK(objective.loss(logits, soft).mean().item<double>() == Approx(of_soft.item<double>()).epsilon(1e-12));
         check_error(objective, logits, soft);
       }

@@ -11,8 +11,10 @@
 #include <creditlib/model/detail/copied_state.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <typeinfo>
 #include <utility>
@@ -35,15 +37,23 @@ struct SequentialBlocksOptions {
 
 namespace detail {
 
+/// The copies of layers, by the layers: what stands in several places is copied once.
+using CopiedLayers = std::map<const void*, torch::nn::AnyModule>;
+
 /// A stage's deep copy. torch::nn::Sequential's own forgets the layers' names. Throws Error, with `where` the stage is,
 /// for a layer that does not copy itself.
-inline torch::nn::Sequential copied_stage(const torch::nn::SequentialImpl& stage, const std::string& where) {
+inline torch::nn::Sequential copied_stage(const torch::nn::SequentialImpl& stage, const std::string& where,
+                                          CopiedLayers& copies) {
   torch::nn::Sequential copy;
   auto names = stage.named_children().keys();
   for (std::size_t i = 0; i < stage.size(); ++i) {
     const auto& layer = *(stage.begin() + static_cast<std::ptrdiff_t>(i));
     const torch::nn::Module& original = *layer.ptr();
     torch::nn::AnyModule copied;
+    if (const auto known = copies.find(&original); known != copies.end()) {
+      copy->push_back(std::move(names[i]), torch::nn::AnyModule(known->second));
+      continue;
+    }
     try {
       copied = layer.clone();
     } catch (const c10::Error&) {  // the class has no clone()
@@ -55,6 +65,7 @@ inline torch::nn::Sequential copied_stage(const torch::nn::SequentialImpl& stage
       fail("SequentialBlocks: layer ", names[i], " (", model_name(typeid(original)), ") of ", where,
            " cannot be cloned; derive its class from torch::nn::Cloneable, or override clone().");
     }
+    copies.emplace(&original, copied);
     copy->push_back(std::move(names[i]), std::move(copied));
   }
   return copy;
@@ -119,6 +130,7 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
       if (!describe(*block, network.blocks.emplace_back())) return std::nullopt;
     }
     if (!describe(*readout_, network.readout)) return std::nullopt;
+    if (shares_parameters()) return std::nullopt;  // gradients by formula are written once per parameter
     return network;
   }
 
@@ -127,11 +139,12 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
   std::shared_ptr<torch::nn::Module> clone(const std::optional<torch::Device>& device) const override {
     const auto copied = [this] {
       auto stages = options();
-      if (has_embed()) stages.embed = detail::copied_stage(*stages.embed, ".embed");
+      detail::CopiedLayers copies;
+      if (has_embed()) stages.embed = detail::copied_stage(*stages.embed, ".embed", copies);
       for (std::size_t l = 0; l < stages.blocks.size(); ++l) {
-        stages.blocks[l] = detail::copied_stage(*stages.blocks[l], "block " + std::to_string(l));
+        stages.blocks[l] = detail::copied_stage(*stages.blocks[l], "block " + std::to_string(l), copies);
       }
-      stages.readout = detail::copied_stage(*stages.readout, ".readout");
+      stages.readout = detail::copied_stage(*stages.readout, ".readout", copies);
       return std::shared_ptr<SequentialBlocksImpl>(new SequentialBlocksImpl(stages, *this));
     };
     return clone_of(copied, device);
@@ -172,6 +185,18 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
     }
   }
 
+  bool shares_parameters() const {
+    std::set<const void*> seen;
+    bool shared = false;
+    const auto note = [&](const std::vector<torch::Tensor>& parameters) {
+      for (const auto& parameter : parameters) shared = !seen.insert(parameter.unsafeGetTensorImpl()).second || shared;
+    };
+    note(embed_parameters());
+    for (std::int64_t l = 0; l < blocks(); ++l) note(block_parameters(l));
+    note(readout_parameters());
+    return shared;
+  }
+
   bool has_embed() const { return embed_ && !embed_->is_empty(); }
 
   static SequentialBlocksOptions without_example(SequentialBlocksOptions options) {
@@ -189,7 +214,8 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
 /// - Shapes: hidden states may be (B, d), (B, C, T), (B, C, H, W), (B, C, D, H, W) or (B, N, d). Which dimension holds
 ///   features is found from the layers (Conv1d: the first, Linear: the last); for (B, C, T) and (B, N, d) behind a layer
 ///   that does not tell, .layout says it.
-/// - The stages are shared, not copied. Parameters: embed.*, blocks.<l>.*, readout.*.
+/// - The stages are shared, not copied. Parameters: embed.*, blocks.<l>.*, readout.*. A layer may stand in several
+///   places; its gradient is then the sum of those of its places.
 /// - Throws Error if there are no blocks or no readout, a stage is empty, the stages do not fit together on the
 ///   example, a stage mixes samples, or .layout is needed.
 using SequentialBlocks = ModelHolder<SequentialBlocksImpl>;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
+#include <map>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -70,6 +71,17 @@ inline void copy_state(const std::string& whose, const torch::nn::Module& origin
       into.set_requires_grad(tensor.requires_grad());
     }
   };
+  // What is one tensor in the model has to be one in the copy.
+  const auto of_copy = copy.named_parameters();
+  std::map<const void*, std::string> first_name;
+  for (const auto& entry : original.named_parameters()) {
+    const auto [first, is_new] = first_name.emplace(entry.value().unsafeGetTensorImpl(), entry.key());
+    const auto *one = of_copy.find(first->second), *other = of_copy.find(entry.key());
+    if (!is_new && one && other && !one->is_same(*other)) {
+      fail(whose, ": the model's ", entry.key(), " is ", first->second,
+           ", but the copy's are two tensors; share them in the constructor, not afterwards.");
+    }
+  }
   copy_tensors("parameter ", original.named_parameters(), copy.named_parameters());
   copy_tensors("buffer ", original.named_buffers(), copy.named_buffers());
 

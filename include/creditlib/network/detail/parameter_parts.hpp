@@ -7,13 +7,14 @@
 #include <creditlib/parameter_parts.hpp>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace creditlib::detail {
 
-/// A model's parameters by part.
+/// A model's parameters by part. A parameter that several layers share is of the first part that lists it.
 ///
-/// Throws Error if a parameter belongs to two parts of the model or to none, and for mixed dtypes or devices.
+/// Throws Error if a parameter belongs to no part of the model, and for mixed dtypes or devices.
 template <BlockModel Model>
 ParameterParts parameter_parts(Model& model) {
   if (!model) fail("The model is a null pointer, expected a module.");
@@ -33,7 +34,7 @@ ParameterParts parameter_parts(Model& model) {
     }
   }
 
-  std::vector<std::string> part_of(parts.all.size());
+  std::vector<char> owned(parts.all.size());
   const auto claim = [&](const std::string& part, const std::vector<torch::Tensor>& parameters) {
     std::vector<std::size_t> positions;
     for (const auto& parameter : parameters) {
@@ -42,16 +43,7 @@ ParameterParts parameter_parts(Model& model) {
         fail(part, " lists a parameter ", tensor_text(parameter),
              " that is not among the model's parameters(); register it.");
       }
-      auto& owner = part_of[found->second];
-      if (owner == part) {
-        fail(part, " lists parameter ", parts.names[found->second],
-             " twice: a layer stands twice in this part; use separate layers, so that each parameter is listed once.");
-      }
-      if (!owner.empty()) {
-        fail("Parameter ", parts.names[found->second], " is in ", owner, " and in ", part,
-             "; each parameter must belong to one part, so that one local loss trains it.");
-      }
-      owner = part;
+      if (std::exchange(owned[found->second], 1)) continue;  // shared: it is of the first part that lists it
       positions.push_back(found->second);
     }
     return positions;
@@ -62,7 +54,7 @@ ParameterParts parameter_parts(Model& model) {
   }
   parts.readout = claim("readout_parameters()", model->readout_parameters());
   for (std::size_t i = 0; i < parts.all.size(); ++i) {
-    if (part_of[i].empty()) {
+    if (!owned[i]) {
       fail("Parameter ", parts.names[i],
            " is in no part of the model; list it in embed_parameters(), block_parameters(l) or "
            "readout_parameters().");
