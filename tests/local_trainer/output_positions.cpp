@@ -4,6 +4,7 @@
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/vec.hpp>
+#include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/model/sequential_blocks.hpp>
@@ -174,6 +175,21 @@ TEST_CASE("the number of positions may differ between batches if the model says 
   CHECK(error_of([&] { fixed.step(longer.x, longer.y); }).find("expected") != std::string::npos);
   CHECK(
       says(error_of([] { LocalTrainer(token_net(true), Vec{}, {}); }), {"(-1, 6)", "differs between batches", "DFA"}));
+}
+
+TEST_CASE("block 0 may read token ids without an embed", "[positions]") {
+  torch::manual_seed(9);
+  SequentialBlocks model({.blocks = {Sequential(torch::nn::Embedding(9, 6)), Sequential(Linear(6, 5), GELU())},
+                          .readout = Sequential(Linear(5, 4)),
+                          .example = torch::zeros({1, 3}, torch::kInt64)});
+  model->to(torch::kFloat64);
+  const auto batch = token_batch();
+  check_exact(model, batch);
+  LocalTrainer oracle(model, Oracle{}, {}, Raw{});
+  const auto exact = BackpropTrainer(model, {}).credits(batch.x, batch.y), credits = oracle.credits(batch.x, batch.y);
+  CHECK_FALSE(credits[0].defined());
+  for (std::size_t l : {1, 2}) CHECK(distance(credits[l], exact[l]) < 1e-12);
+  CHECK(diagnostics::true_gradients(model, batch.x, batch.y)[1].sizes() == torch::IntArrayRef({7, 3, 6}));
 }
 
 TEST_CASE("a model with one output learns a regression", "[positions]") {

@@ -30,7 +30,7 @@ class GraphPass final : public Pass {
       const auto at = static_cast<std::int64_t>(l);
       check_hidden("The model's h_", l, h, model_->hidden_shape(at), x.size(0));
       trace.hidden.push_back(h.detach());
-      entered_.push_back(h.detach().requires_grad_(pullbacks));
+      entered_.push_back(h.detach().requires_grad_(pullbacks && h.is_floating_point()));  // not token ids
       branch_.push_back(branch_of(model_, at, entered_[l]));
       h = joined(model_, at, entered_[l], branch_[l]);
       trace.branch.push_back(branch_[l].detach());

@@ -24,7 +24,7 @@ WholePass forward_whole(Model& model, const torch::Tensor& x, bool from_h0) {
   const auto blocks = static_cast<std::int64_t>(model->blocks());
   WholePass pass;
   torch::Tensor h = embedded(model, x);
-  if (from_h0 && !h.requires_grad()) h = h.detach().requires_grad_();
+  if (from_h0 && !h.requires_grad() && h.is_floating_point()) h = h.detach().requires_grad_();
   if (!from_h0 && h.is_alias_of(x)) h = h.clone();  // a block that modifies h in place must not modify the batch
   pass.hidden.push_back(h);
   for (std::int64_t l = 0; l < blocks; ++l) {
@@ -47,9 +47,13 @@ std::vector<torch::Tensor> hidden_gradients(Model& model, const Objective& objec
                                             const torch::Tensor& y) {
   const auto pass = forward_whole(model, x, /*from_h0=*/true);
   const torch::AutoGradMode grad(true);
+  // h_0 of a network without an embed may be token ids, which have no gradient.
+  const std::vector<torch::Tensor> differentiable(pass.hidden.begin() + (pass.hidden[0].is_floating_point() ? 0 : 1),
+                                                  pass.hidden.end());
   auto gradients =
-      torch::autograd::grad({objective.loss(pass.logits, y).sum()}, pass.hidden, {}, /*retain_graph=*/false,
+      torch::autograd::grad({objective.loss(pass.logits, y).sum()}, differentiable, {}, /*retain_graph=*/false,
                             /*create_graph=*/false, /*allow_unused=*/true);
+  if (gradients.size() < pass.hidden.size()) gradients.insert(gradients.begin(), torch::Tensor());
   for (std::size_t l = 0; l < gradients.size(); ++l) {
     if (!gradients[l].defined()) gradients[l] = torch::zeros_like(pass.hidden[l]).detach();
   }
