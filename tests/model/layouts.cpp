@@ -37,7 +37,7 @@ SequentialBlocksOptions sequence_stages() {
 
 /// LibTorch's layer, which reads (positions, samples, features), as it comes or with samples first.
 struct AttentionImpl : torch::nn::Cloneable<AttentionImpl> {
-  explicit AttentionImpl(bool samples_first) : samples_first(samples_first) { reset(); }
+  explicit AttentionImpl(bool first) : samples_first(first) { reset(); }
   void reset() override {
     layer = register_module("layer", torch::nn::TransformerEncoderLayer(
                                          torch::nn::TransformerEncoderLayerOptions(6, 2).dim_feedforward(8)));
