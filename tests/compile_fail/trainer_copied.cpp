@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // expect: use of deleted function
+// expect-clang: call to implicitly-deleted copy constructor
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>
