@@ -120,7 +120,7 @@ inline std::vector<ModelCase<SequentialBlocks>> small_sequential_blocks() {
       stages("sequence", {2, 6},
              [] {
                return Options{.embed = Sequential(Conv1d(Conv1dOptions(2, 3, 3).padding(1))),
-                              .blocks = {Sequential(Conv1d(Conv1dOptions(3, 5, 3).padding(1)), BatchNorm1d(5), ReLU()),
+                              .blocks = {Sequential(Conv1d(Conv1dOptions(3, 5, 3).padding(1)), BatchNorm1d(5), Tanh()),
                                          Sequential(Conv1d(Conv1dOptions(5, 4, 3).padding(1).stride(2)), GELU())},
                               .readout = Sequential(Flatten(), Linear(4 * 3, small_classes))};
              }),
