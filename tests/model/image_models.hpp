@@ -116,22 +116,22 @@ std::string statistics_move_once(const Model& make_model, const Batch& batch, co
 }
 
 template <class Trainer>
-std::string loss_falls(const std::string& rule, Trainer trainer, const Batch& batch, int steps) {
+std::string loss_falls(const std::string& rule, Trainer trainer, const Batch& batch, int steps, double to) {
   const double before = trainer.step(batch.x, batch.y).loss.template item<double>();
   for (int i = 1; i < steps; ++i) trainer.step(batch.x, batch.y);
   const double after = trainer.step(batch.x, batch.y).loss.template item<double>();
-  if (after < 0.7 * before) return "";
+  if (after < to * before) return "";
   return rule + ": the loss went from " + std::to_string(before) + " to " + std::to_string(after) + "; ";
 }
 
 /// A few steps with any rule, on a fresh model each, bring the loss of the batch below 0.7 of what it was.
 template <class Model>
-std::string every_rule_trains(const Model& make_model, const Batch& batch, double lr, int steps) {
+std::string every_rule_trains(const Model& make_model, const Batch& batch, double lr, int steps, double to = 0.7) {
   const TrainerOptions options{.lr = lr, .seed = 7};
   const auto local = [&](const std::string& name, const auto& rule, const auto& normalizer) {
-    return loss_falls(name, LocalTrainer(make_model(), rule, options, {}, normalizer), batch, steps);
+    return loss_falls(name, LocalTrainer(make_model(), rule, options, {}, normalizer), batch, steps, to);
   };
-  return loss_falls("back-propagation", BackpropTrainer(make_model(), options), batch, steps) +
+  return loss_falls("back-propagation", BackpropTrainer(make_model(), options), batch, steps, to) +
          local("oracle", Oracle{}, RowRms{}) + local("DFA", DFA{}, RowRms{}) +
          local("DFA by element", DFA{.by_element = true}, RowRms{}) + local("FA", FA{}, RowRms{}) +
          local("EP", EquilibriumPropagation{.steps = 5}, Raw{});

@@ -156,7 +156,7 @@ TEST_CASE("ViTMini trains with every rule", "[model]") {
     torch::manual_seed(1);
     return ViTMini({.width = 8, .heads = 2, .blocks = 2, .classes = 4, .patch = 2, .image = 6, .mlp_ratio = 2});
   };
-  CHECK(image_model::every_rule_trains(make, images(8), 1e-2, 40) == "");
+  CHECK(image_model::every_rule_trains(make, images(8), 1e-2, 40, 0.85) == "");
   CHECK(image_model::learned_rules_learn(make, images(8)) == "");
 }
 
