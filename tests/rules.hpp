@@ -25,8 +25,8 @@ struct TargetProjection {
     std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
       std::vector<torch::Tensor> a;
       for (std::size_t l = 0; l < feedback.size(); ++l) {
-        a.push_back(spread(-feedback[l].index_select(1, trace.target).t().contiguous(),
-                           model->hidden_shape(static_cast<std::int64_t>(l))));
+        a.push_back(
+            spread(-feedback[l].index_select(1, trace.target).t().contiguous(), model, static_cast<std::int64_t>(l)));
       }
       return a;
     }
@@ -43,7 +43,7 @@ struct TargetProjection {
   State bind(Model& model, const BindContext& context) const {
     State state;
     for (std::int64_t l = 0; l <= model->blocks(); ++l) {
-      state.feedback.push_back(context.randn({features(model->hidden_shape(l)), model->classes()}));
+      state.feedback.push_back(context.randn({features(model, l), model->classes()}));
     }
     return state;
   }
@@ -86,7 +86,7 @@ struct LearnedProjection {
     std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
       std::vector<torch::Tensor> a;
       for (std::size_t l = 0; l < feedback.size(); ++l) {
-        a.push_back(spread(trace.error.mm(feedback[l].t()), model->hidden_shape(static_cast<std::int64_t>(l))));
+        a.push_back(spread(trace.error.mm(feedback[l].t()), model, static_cast<std::int64_t>(l)));
       }
       return a;
     }
@@ -120,7 +120,7 @@ struct LearnedProjection {
   State bind(Model& model, const BindContext& context) const {
     std::vector<torch::Tensor> feedback;
     for (std::int64_t l = 0; l <= model->blocks(); ++l) {
-      feedback.push_back(context.randn({features(model->hidden_shape(l)), model->classes()}).requires_grad_());
+      feedback.push_back(context.randn({features(model, l), model->classes()}).requires_grad_());
     }
     return {feedback, torch::zeros({}, torch::kInt64), torch::zeros({}, torch::kInt64),
             optim::AdamW(feedback, {.lr = 0.1})};

@@ -80,7 +80,7 @@ struct RoundedNets {
       Credits credits;
       for (std::size_t l = 0; l < feedback.size(); ++l) {
         const auto a = trace.error.to(torch::kFloat32).mm(feedback[l].to(torch::kFloat32).t());
-        credits.push_back(spread(a.to(trace.error.scalar_type()), model->hidden_shape(static_cast<std::int64_t>(l))));
+        credits.push_back(spread(a.to(trace.error.scalar_type()), model, static_cast<std::int64_t>(l)));
       }
       return credits;
     }

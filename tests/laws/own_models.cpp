@@ -101,7 +101,7 @@ TEST_CASE("models in a vector are as good as models in braces", "[law]") {
   const auto report = testing::check_laws(DFA{}, testing::small_sequential_blocks());
 
   CHECK(report.ok());
-  CHECK(report.results.size() == 6 * (1 + laws::every_law().size()));
+  CHECK(report.results.size() == 7 * (1 + laws::every_law().size()));
 }
 
 TEST_CASE("a report on no models is not ok", "[law]") {

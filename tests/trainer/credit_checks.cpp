@@ -26,7 +26,7 @@ struct ReadmeRule {
     std::vector<torch::Tensor> credit(Model& model, const creditlib::Trace& trace) const {
       std::vector<torch::Tensor> credits;
       for (std::int64_t l = 0; const auto& B : feedback)
-        credits.push_back(creditlib::spread(-B.index_select(1, trace.target).t(), model->hidden_shape(l++)));
+        credits.push_back(creditlib::spread(-B.index_select(1, trace.target).t(), model, l++));
       return credits;
     }
     creditlib::NamedTensors named_tensors() const { return creditlib::numbered("feedback", feedback); }
@@ -36,7 +36,7 @@ struct ReadmeRule {
   State bind(Model& model, const creditlib::BindContext& context) const {
     State state;
     for (std::int64_t l = 0; l <= model->blocks(); ++l)
-      state.feedback.push_back(context.randn({creditlib::features(model->hidden_shape(l)), model->classes()}));
+      state.feedback.push_back(context.randn({creditlib::features(model, l), model->classes()}));
     return state;
   }
 };
