@@ -116,7 +116,7 @@ std::string statistics_move_once(const Model& make_model, const Batch& batch, co
 }
 
 template <class Trainer>
-std::string loss_falls(const std::string& rule, Trainer trainer, const Batch& batch, int steps, double to) {
+std::string loss_falls(const std::string& rule, Trainer trainer, const Batch& batch, int steps, double to = 0.7) {
   const double before = trainer.step(batch.x, batch.y).loss.template item<double>();
   for (int i = 1; i < steps; ++i) trainer.step(batch.x, batch.y);
   const double after = trainer.step(batch.x, batch.y).loss.template item<double>();
