@@ -42,7 +42,7 @@ struct Settings {
   std::string method = {}, text = CREDITLIB_DATA_DIR "/text/persuasion.txt";
   std::int64_t context = 64, width = 64, heads = 4, blocks = 4, batch_size = 32, steps = 2000, eval_every = 200,
                seed = 42;
-  double lr = 1e-3, wd = 0.01;
+  double lr = 1e-3, wd = 0.01, penalty_lam = 0;
   bool frozen_blocks = false;
   std::string output_dir = "results/language_model", threads = "auto";
   bool retrain = false, quiet = false;
@@ -68,6 +68,7 @@ void declare(support::Flags& flags, Settings& s) {
   flags.add("seed", s.seed, "of the weights, the feedback, the nets, the batches and the sample");
   flags.number("lr", s.lr, "AdamW's learning rate");
   flags.number("wd", s.wd, "AdamW's weight decay");
+  flags.number("penalty_lam", s.penalty_lam, "adds this times the mean of ||f_l||^2 to each block's loss");
   flags.add("frozen_blocks", s.frozen_blocks, "the control: blocks stay as they are, embed and readout learn");
   flags.add("output_dir", s.output_dir, "where {method}_s{seed}.json and its weights go", support::Flags::apart);
   support::add_threads_flag(flags, s.threads);
@@ -89,7 +90,8 @@ support::Trainer make_trainer(const Settings& s, const TransformerLM& model) {
       for (auto& parameter : model->block_parameters(l)) parameter.requires_grad_(false);
     }
   }
-  support::MethodSettings settings{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs(), .seed = s.seed}};
+  support::MethodSettings settings{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs(), .seed = s.seed},
+                                   .penalty = s.penalty_lam};
   settings.rule.epochs = s.epochs();
   settings.rule.batch_size = s.batch_size;
   return support::rule_trainer(s.method, model, settings, /*mean_over_positions=*/true);
