@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <creditlib/model/transformer_lm.hpp>
+
+#include "support/method_trainers.hpp"
+
+namespace support {
+
+template Trainer rule_trainer(const std::string&, creditlib::TransformerLM, const MethodSettings&, bool);
+
+}  // namespace support

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+# cmake -D PROGRAM=…/language_model -D FOLDER=… -P resumed_run.cmake: a run that is stopped and started again has the results of one that is not;
+# started once more it does nothing; with another setting or another text it ends with an error.
+
+set(settings --method vec --context 8 --width 16 --heads 2 --blocks 2 --batch-size 4 --eval-every 20 --threads 1)
+set(file vec_s42.json)
+
+file(REMOVE_RECURSE "${FOLDER}")
+file(MAKE_DIRECTORY "${FOLDER}/whole" "${FOLDER}/parts")
+
+# run(EXPECTED_CODE EXPECTED_TEXT argument...)
+function(run code text)
+  execute_process(COMMAND "${PROGRAM}" ${settings} ${ARGN} RESULT_VARIABLE found OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT found EQUAL code)
+    message(FATAL_ERROR "exit code ${found}, expected ${code}, of ${ARGN}:\n${output}")
+  endif()
+  if(NOT output MATCHES "${text}")
+    message(FATAL_ERROR "expected \"${text}\" in what ${ARGN} says:\n${output}")
+  endif()
+endfunction()
+
+# results(VARIABLE RUN): the figures, times left out.
+function(results variable run)
+  file(READ "${FOLDER}/${run}/${file}" text)
+  set(figures "")
+  foreach(key validation_bits_per_character gamma_by_block sample finished)
+    string(JSON value GET "${text}" ${key})
+    string(APPEND figures "${key} ${value}\n")
+  endforeach()
+  foreach(key train_bits_per_character validation_bits_per_character validation_bits_at_start step)
+    string(JSON value GET "${text}" log ${key})
+    string(APPEND figures "log ${key} ${value}\n")
+  endforeach()
+  set(${variable} "${figures}" PARENT_SCOPE)
+endfunction()
+
+run(0 "bits per character" --steps 310 --output_dir "${FOLDER}/whole")
+results(whole whole)
+
+# Stopped as by Ctrl-C as soon as there is a checkpoint.
+set(checkpoint "${FOLDER}/parts/checkpoint_vec_s42.pt")
+set(stopping [=[
+checkpoint=$1; shift
+"$@" & program=$!
+while [ ! -e "$checkpoint" ] && kill -0 $program 2>/dev/null; do sleep 0.02; done
+kill -TERM $program
+wait $program
+]=])
+execute_process(COMMAND sh -c "${stopping}" sh "${checkpoint}" "${PROGRAM}" ${settings} --steps 310 --output_dir "${FOLDER}/parts"
+                RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
+if(NOT code EQUAL 130 OR NOT EXISTS "${checkpoint}")
+  message(FATAL_ERROR "exit code ${code}, expected 130 and a checkpoint ${checkpoint}:\n${output}")
+endif()
+
+run(1 "holds results of other settings \\(steps is 310 there, 311 here\\): use another --output_dir, or --retrain" --steps 311 --output_dir
+    "${FOLDER}/parts")
+file(WRITE "${FOLDER}/other.txt" "Another text, and long enough for a window of eight characters and the next one: ninety at the least.")
+run(1 "holds results of other settings \\(text is" --steps 310 --text "${FOLDER}/other.txt" --output_dir "${FOLDER}/parts")
+run(0 "goes on after step [0-9]+ of 310" --steps 310 --output_dir "${FOLDER}/parts")
+results(parts parts)
+if(NOT parts STREQUAL whole)
+  message(FATAL_ERROR "The run in two parts has other results than the whole one.\nwhole: ${whole}\nparts: ${parts}")
+endif()
+file(GLOB left "${FOLDER}/parts/checkpoint_*")
+if(left)
+  message(FATAL_ERROR "The finished run has left ${left}")
+endif()
+
+file(READ "${FOLDER}/parts/${file}" before)
+run(0 "vec, seed 42: finished before, kept" --steps 310 --output_dir "${FOLDER}/parts")
+file(READ "${FOLDER}/parts/${file}" after)
+if(NOT after STREQUAL before)
+  message(FATAL_ERROR "A run with nothing to do has changed ${FOLDER}/parts/${file}")
+endif()
