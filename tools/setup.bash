@@ -46,7 +46,11 @@ setup_system() {
 quick_compiler=clang++-19
 quick_compiler_package=clang-19
 wants_quick_compiler() { [[ "$preset" == ci && -z "${CXX:-}" ]] && ! have "$quick_compiler"; }
-offered() { LC_ALL=C apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
+offered() {
+  local said
+  said="$(LC_ALL=C apt-cache policy "$1" 2>/dev/null)" || return 1
+  [[ "$said" == *"Candidate: "[0-9]* ]]
+}
 
 setup_debian() {
   local package missing=() as_root=()
