@@ -118,6 +118,7 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   Backward propagated(const torch::Tensor& x, const torch::Tensor& y) {
     const torch::AutoGradMode grad(true);
     const auto pass = detail::forward_whole(this->model(), x, /*from_h0=*/false);
+    detail::check_target_positions(this->model(), *objective_, pass.logits, y);
     const auto loss = objective_->loss(pass.logits, y).mean();
     std::vector<torch::Tensor> losses{loss};
     if (branch_penalty_ != 0) {

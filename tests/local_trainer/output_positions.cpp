@@ -170,6 +170,16 @@ TEST_CASE("the number of positions may differ between batches if the model says 
   }
   check_exact(pixel_net(true), pixel_batch(6, 7));
 
+  // One target per sample is not broadcast to all of its positions.
+  const auto one = torch::randint(4, {7, 1});
+  const std::string expected = "expected (7, 3) int64";
+  CHECK(says(error_of([&] { tokens.step(torch::randint(9, {7, 3}), one); }), {expected}));
+  auto any = token_net(true);
+  const auto ids = torch::randint(9, {7, 3});
+  CHECK(says(error_of([&] { BackpropTrainer(any, {}).step(ids, one); }), {expected}));
+  CHECK(says(error_of([&] { BackpropTrainer(any, {}).credits(ids, one); }), {expected}));
+  CHECK(says(error_of([&] { diagnostics::true_gradients(any, ids, one); }), {expected}));
+
   LocalTrainer fixed(token_net(), DFA{}, {});
   const auto longer = token_batch(5);
   CHECK(error_of([&] { fixed.step(longer.x, longer.y); }).find("expected") != std::string::npos);

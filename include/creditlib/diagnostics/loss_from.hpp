@@ -43,6 +43,7 @@ class LossFrom {
       drawn_.push_back(generator_states());
       const auto logits = model_->readout(hidden_.back());
       detail::check_logits(logits, x.size(0), logits_shape(model_));
+      detail::check_target_positions(model_, objective_, logits, target_);
       losses_ = objective_.loss(logits, target_);
     });
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <creditlib/network/detail/run_block.hpp>
 #include <creditlib/pass/graph_pass.hpp>
 #include <creditlib/trainer/closed_form_passes.hpp>
 #include <creditlib/trainer_options.hpp>
@@ -72,7 +73,9 @@ class Passes {
   static ForwardPass by_autograd(Model& model, const Objective& objective, const torch::Tensor& x,
                                  const torch::Tensor& y, bool pullbacks) {
     const auto pass = std::make_shared<GraphPass<Model>>(model);
-    return forward_pass(pass, pass->forward(x, pullbacks), objective, x, y);
+    auto trace = pass->forward(x, pullbacks);
+    check_target_positions(model, objective, trace.logits, y);
+    return forward_pass(pass, std::move(trace), objective, x, y);
   }
 
   Memory memory_;

@@ -7,6 +7,7 @@
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/network/shape.hpp>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -98,6 +99,15 @@ inline void check_logits(const torch::Tensor& logits, std::int64_t batch, std::v
        shape_text(shape),
        shape.size() == 2 ? ": classes() for each sample of the batch."
                          : ": logits_shape() for each sample of the batch.");
+}
+
+/// The objective's check of the target, once more with the true logits, where their number of positions differs between
+/// batches: before the forward pass the target alone said it. Without it one position would be broadcast to all.
+template <BlockModel Model, class Objective>
+void check_target_positions(Model& model, const Objective& objective, const torch::Tensor& logits,
+                            const torch::Tensor& y) {
+  const auto shape = logits_shape(model);
+  if (std::find(shape.begin(), shape.end(), -1) != shape.end()) objective.check(logits, y);
 }
 
 /// Throws Error unless a source's local_inputs are one per hidden state, each of its shape.

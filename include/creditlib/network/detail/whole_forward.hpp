@@ -46,6 +46,7 @@ template <BlockModel Model, class Objective>
 std::vector<torch::Tensor> hidden_gradients(Model& model, const Objective& objective, const torch::Tensor& x,
                                             const torch::Tensor& y) {
   const auto pass = forward_whole(model, x, /*from_h0=*/true);
+  check_target_positions(model, objective, pass.logits, y);
   const torch::AutoGradMode grad(true);
   // h_0 of a network without an embed may be token ids, which have no gradient.
   const std::vector<torch::Tensor> differentiable(pass.hidden.begin() + (pass.hidden[0].is_floating_point() ? 0 : 1),
