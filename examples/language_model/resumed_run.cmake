@@ -8,16 +8,7 @@ set(file vec_s42.json)
 file(REMOVE_RECURSE "${FOLDER}")
 file(MAKE_DIRECTORY "${FOLDER}/whole" "${FOLDER}/parts")
 
-# run(EXPECTED_CODE EXPECTED_TEXT argument...)
-function(run code text)
-  execute_process(COMMAND "${PROGRAM}" ${settings} ${ARGN} RESULT_VARIABLE found OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  if(NOT found EQUAL code)
-    message(FATAL_ERROR "exit code ${found}, expected ${code}, of ${ARGN}:\n${output}")
-  endif()
-  if(NOT output MATCHES "${text}")
-    message(FATAL_ERROR "expected \"${text}\" in what ${ARGN} says:\n${output}")
-  endif()
-endfunction()
+include("${CMAKE_CURRENT_LIST_DIR}/../support/resumed_run.cmake")
 
 # results(VARIABLE RUN): the figures, times left out.
 function(results variable run)
@@ -39,13 +30,6 @@ results(whole whole)
 
 # Stopped as by Ctrl-C as soon as there is a checkpoint.
 set(checkpoint "${FOLDER}/parts/checkpoint_vec_s42.pt")
-set(stopping [=[
-checkpoint=$1; shift
-"$@" & program=$!
-while [ ! -e "$checkpoint" ] && kill -0 $program 2>/dev/null; do sleep 0.02; done
-kill -TERM $program
-wait $program
-]=])
 execute_process(COMMAND sh -c "${stopping}" sh "${checkpoint}" "${PROGRAM}" ${settings} --steps 310 --output_dir "${FOLDER}/parts"
                 RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
 if(NOT code EQUAL 130 OR NOT EXISTS "${checkpoint}")
