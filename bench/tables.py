@@ -91,3 +91,12 @@ def thread_table(rows):
     return markdown(head, [[row["who"], str(row["threads"]), f"{row['median_ms']:.2f}", ratio(row["to_one_thread"]),
                             f"{row['efficiency']:.2f}", ratio(row.get("to_pytorch_bp")), ratio(row.get("to_floor"))]
                            for row in rows])
+
+
+def auto_threads_table(rows):
+    """--threads auto against one thread and all, of auto_threads.py."""
+    head = ["data", "network", "method", "one thread, ms", "all, ms", "auto, ms", "auto chose", "auto to the better", "all to one"]
+    return markdown(head, [[row["data"], row["network"], row["method"], f"{row['one_ms']:.2f}", f"{row['all_ms']:.2f}", f"{row['auto_ms']:.2f}",
+                            " ".join(str(n) for n in row["chosen"]), f"{row['auto_to_better']:.2f}",
+                            f"{row['all_to_one']['ratio']:.2f} ({row['all_to_one']['quartiles'][0]:.2f}..{row['all_to_one']['quartiles'][1]:.2f})"]
+                           for row in rows])
