@@ -368,13 +368,15 @@ TEST_CASE("Feedback that does not fit is refused before the first step") {
   REQUIRE(says(error_of([&] { trainer_of(feedback); }), {"LayerFA: feedback 0 is (2, 2), expected"}));
 
   auto mlp = residual_mlp();
-  REQUIRE(says(error_of([&] { LocalTrainer(mlp, LayerFA{}, {.precision = MatmulPrecision::BFloat16}, Raw{}); }), {"precision is BFloat16", "use Float32"}));
+  REQUIRE(says(error_of([&] { LocalTrainer(mlp, LayerFA{}, {.precision = MatmulPrecision::BFloat16}, Raw{}); }),
+               {"precision is BFloat16", "use Float32"}));
   auto parameter = mlp->parameters()[0];
   const auto flat = torch::cat({parameter.detach().flatten(), torch::zeros({3})});
   parameter.set_data(flat.narrow(0, 0, parameter.numel()).view(parameter.sizes()));
   REQUIRE(says(error_of([&] { LocalTrainer(mlp, LayerFA{}, {}, Raw{}); }), {"is a part of a larger buffer"}));
 
-  REQUIRE(says(error_of([&] { LocalTrainer(residual_mlp(), KolenPollack{.decay = 2}, {}); }), {"KolenPollack: decay is 2"}));
+  REQUIRE(says(error_of([&] { LocalTrainer(residual_mlp(), KolenPollack{.decay = 2}, {}); }),
+               {"KolenPollack: decay is 2"}));
   REQUIRE(says(error_of([&] { LocalTrainer(residual_mlp(), WeightMirror{.samples = 0}, {}); }), {"samples is 0"}));
   REQUIRE(says(error_of([&] { LocalTrainer(residual_mlp(), LowRankFeedback{.rank = 0}, {}); }), {"rank is 0"}));
 }
@@ -398,10 +400,12 @@ TEST_CASE("Exchanged storages come back, whatever happens, and refuse what does 
     const creditlib::detail::ExchangedStorages exchanged({{parameter}, {feedback}});
   };
   REQUIRE(says(error_of([&] { refused(w, torch::zeros({4, 3}).t()); }), {"strides"}));
-  REQUIRE(says(error_of([&] { refused(w, torch::zeros({4, 3})); }), {"is (4, 3) float32 on cpu, expected (3, 4) float32"}));
+  REQUIRE(
+      says(error_of([&] { refused(w, torch::zeros({4, 3})); }), {"is (4, 3) float32 on cpu, expected (3, 4) float32"}));
   REQUIRE(says(error_of([&] { refused(w, torch::zeros({3, 4}, torch::kFloat64)); }), {"float64"}));
   REQUIRE(says(error_of([&] { refused(w, torch::zeros({6, 4}).narrow(0, 0, 3)); }), {"clone()"}));
   REQUIRE(says(error_of([&] { refused(w, w); }), {"shares its storage"}));
-  REQUIRE(says(error_of([&] { (creditlib::detail::ExchangedStorages({{w, w.clone()}, {b, b}})); }), {"shares its storage"}));
+  REQUIRE(says(error_of([&] { (creditlib::detail::ExchangedStorages({{w, w.clone()}, {b, b}})); }),
+               {"shares its storage"}));
   REQUIRE(says(error_of([&] { (creditlib::detail::ExchangedStorages({{w}, {}})); }), {"gave 0 tensors, expected 1"}));
 }

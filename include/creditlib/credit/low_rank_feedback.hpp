@@ -31,8 +31,9 @@ struct LowRankFeedback {
 
   struct State : detail::ChainedCredit {
     bool reads_weights;
-    std::vector<torch::Tensor> left, right;  ///< P and Q for each of model->parameters(), undefined for biases and gains
-    optim::AdamW optimizer;                  ///< of all P, then all Q
+    std::vector<torch::Tensor> left,
+        right;               ///< P and Q for each of model->parameters(), undefined for biases and gains
+    optim::AdamW optimizer;  ///< of all P, then all Q
 
     template <class Model>
     std::vector<torch::Tensor> transport(Model& model) const {

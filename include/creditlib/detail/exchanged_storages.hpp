@@ -77,8 +77,8 @@ class ExchangedStorages {
            tensor_text(parameter), ", as the parameter is.");
     }
     if (feedback.strides() != parameter.strides()) {
-      fail("transport: the feedback for parameter ", i, " lies in memory with strides ",
-           shape_text(feedback.strides()), ", but the parameter with ", shape_text(parameter.strides()),
+      fail("transport: the feedback for parameter ", i, " lies in memory with strides ", shape_text(feedback.strides()),
+           ", but the parameter with ", shape_text(parameter.strides()),
            "; make it by torch::empty_like(parameter).copy_(feedback).");
     }
     const auto fills = [](const torch::Tensor& tensor) {

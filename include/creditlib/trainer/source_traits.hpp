@@ -23,7 +23,7 @@ struct SourceTraits {
       gives_factors && ReadsErrorOnly<State> && !Learns<State, Model> && !SeesUpdates<State, Model>;
 
   static consteval bool sound() { return credit_is_sound<Credit, Model>(); }
-  static constexpr std::array<bool, 1> pullback() { return {transports || wants_pullback<Credit, State>()}; }
+  static constexpr std::array<bool, 1> pullback() { return {wants_pullback<Credit, State>()}; }
   static constexpr std::array<bool, 1> transported() { return {transports}; }
   static State bind(const Credit& credit, Model& model, const std::array<BindContext, 1>& contexts) {
     if constexpr (Binds<Credit, Model>) {
@@ -80,5 +80,12 @@ struct SourceTraits<Mix<First, Second>, Model> {
   }
   static std::string prefix(std::size_t i) { return i == 0 ? "credit.first" : "credit.second"; }
 };
+
+/// Whether source i may call Trace::pullback: if it asks for that, or has transport, since then it pulls back through no
+/// forward weight.
+template <class Traits>
+constexpr bool may_pull_back(std::size_t i) {
+  return Traits::pullback()[i] || Traits::transported()[i];
+}
 
 }  // namespace creditlib::detail

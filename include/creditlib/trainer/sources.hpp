@@ -38,7 +38,7 @@ class Sources {
   static bool pull_back(const Mixing<count>& now) {
     bool any = false;
     for (std::size_t i = 0; i < count; ++i) {
-      any = any || ((now.weights[i] != 0 || now.learns[i]) && Traits::pullback()[i]);
+      any = any || ((now.weights[i] != 0 || now.learns[i]) && may_pull_back<Traits>(i));
     }
     return any;
   }
@@ -188,7 +188,7 @@ class Sources {
   void each(const Trace& trace, const Action& action) {
     std::size_t i = 0;
     const auto call = [&](auto& state) {
-      action(i, state, TraceAccess::restricted(trace, Traits::pullback()[i], Traits::transported()[i]));
+      action(i, state, TraceAccess::restricted(trace, may_pull_back<Traits>(i), Traits::transported()[i]));
       ++i;
     };
     std::apply([&](auto&... states) { (call(states), ...); }, Traits::states(state_));
