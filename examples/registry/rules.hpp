@@ -6,11 +6,16 @@
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/kolen_pollack.hpp>
+#include <creditlib/credit/layer_fa.hpp>
+#include <creditlib/credit/low_rank_feedback.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
+#include <creditlib/credit/sign_symmetry.hpp>
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/credit/value_net.hpp>
 #include <creditlib/credit/vec.hpp>
+#include <creditlib/credit/weight_mirror.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/normalizer/row_rms.hpp>
 #include <creditlib/schedule/always.hpp>
@@ -36,6 +41,9 @@ struct RuleSettings {
   std::int64_t warmup = -1;
   creditlib::StatePredictor state_predictor = {};
   creditlib::EquilibriumPropagation ep = {};
+  creditlib::KolenPollack kolen_pollack = {};
+  creditlib::WeightMirror weight_mirror = {};
+  creditlib::LowRankFeedback low_rank = {};
 
   /// Where the rules that estimate a gradient do so.
   void estimate_at(creditlib::CreditPoint at) { oracle.at = vec.at = value_net.at = state_predictor.at = at; }
@@ -76,20 +84,36 @@ inline auto fa_normalizer(const RuleSettings& s) {
   return creditlib::RowRms{.eps = 1e-6 * static_cast<double>(s.batch_size)};
 }
 
+/// A rule whose credit's scale means something.
+template <class Credit>
+auto raw(const Credit& credit) {
+  return Parts{credit, creditlib::Always{}, creditlib::Raw{}};
+}
+
 /// All rules.
 inline constexpr auto rules = std::tuple{
     Rule{"bp", "back-propagation", [](const RuleSettings&) { return Backprop{}; }},
     Rule{"fa", "feedback alignment",
          [](const RuleSettings& s) { return Parts{creditlib::FA{}, creditlib::Always{}, fa_normalizer(s)}; }},
     Rule{"dfa", "direct feedback alignment", [](const RuleSettings& s) { return Parts{dfa(s)}; }},
+    Rule{"layer_fa", "feedback alignment at every layer",
+         [](const RuleSettings&) { return raw(creditlib::LayerFA{}); }},
+    Rule{"usf", "signs of the weights, one magnitude",
+         [](const RuleSettings&) { return raw(creditlib::SignSymmetry{creditlib::Magnitude::Uniform}); }},
+    Rule{"frsf", "signs of the weights, random magnitudes",
+         [](const RuleSettings&) { return raw(creditlib::SignSymmetry{creditlib::Magnitude::Fixed}); }},
+    Rule{"brsf", "signs of the weights, magnitudes drawn for each batch",
+         [](const RuleSettings&) { return raw(creditlib::SignSymmetry{creditlib::Magnitude::Redrawn}); }},
+    Rule{"kp", "Kolen and Pollack's feedback", [](const RuleSettings& s) { return raw(s.kolen_pollack); }},
+    Rule{"wm", "weight mirror", [](const RuleSettings& s) { return raw(s.weight_mirror); }},
+    Rule{"ldfa", "low-rank feedback", [](const RuleSettings& s) { return raw(s.low_rank); }},
     Rule{"oracle", "the true gradient as credit", [](const RuleSettings& s) { return Parts{s.oracle}; }},
     Rule{"vec", "a net that predicts the gradient", [](const RuleSettings& s) { return Parts{s.vec}; }},
     Rule{"value_net", "the gradient of a net that predicts the loss",
          [](const RuleSettings& s) { return after_warmup(s, s.value_net); }},
     Rule{"state_predictor", "the gradient of a net that predicts the last state",
          [](const RuleSettings& s) { return Parts{s.state_predictor}; }},
-    Rule{"ep", "equilibrium propagation",
-         [](const RuleSettings& s) { return Parts{s.ep, creditlib::Always{}, creditlib::Raw{}}; }},
+    Rule{"ep", "equilibrium propagation", [](const RuleSettings& s) { return raw(s.ep); }},
 };
 
 /// What a rule is judged by: another training of the same network.

@@ -61,6 +61,11 @@ using CreditState = typename detail::StateOf<C, M>::type;
 ///   again for the local step.
 /// - `std::vector<FactoredCredit> factored_credit(Model&, const Trace&)`: the same credit for (B, d) hidden states, one
 ///   FactoredCredit per hidden state, which steps by formula use if it saves work.
+/// - `std::vector<torch::Tensor> transport(Model&)`: for each of model->parameters(), the tensor that this step's
+///   backward passes read in the parameter's place, undefined for the parameter itself. It has the parameter's sizes,
+///   strides, dtype and device, and a storage of its own. Trace::loss_gradient and Trace::pullback, which it may then
+///   call, go through these tensors, and so do the gradients inside blocks while the source has a weight. A parameter's
+///   own gradient is as always.
 /// - `NamedTensors named_tensors() const`: what a checkpoint keeps: the state's own tensors, counters included.
 /// - `static constexpr bool reads_error_only = true`: factored_credit reads nothing of the trace but `error`.
 /// - `static constexpr bool wants_pullback = true` (also in the config): may call Trace::pullback.

@@ -23,11 +23,16 @@
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/kolen_pollack.hpp>
+#include <creditlib/credit/layer_fa.hpp>
+#include <creditlib/credit/low_rank_feedback.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
+#include <creditlib/credit/sign_symmetry.hpp>
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/credit/value_net.hpp>
 #include <creditlib/credit/vec.hpp>
+#include <creditlib/credit/weight_mirror.hpp>
 #include <creditlib/data/augment.hpp>
 #include <creditlib/data/batch.hpp>
 #include <creditlib/data/batches.hpp>

@@ -103,7 +103,8 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
     return preview(x, y, [&](const Trace& trace, detail::Pass& pass, const Mixing& now) {
       const auto credit = credit_of(trace, now);
-      return training_.clipped(gradients_of(credit, trace, pass, sources_.local_inputs(this->model(), trace, now)));
+      return training_.clipped(
+          gradients_of(credit, trace, pass, now, sources_.local_inputs(this->model(), trace, now)));
     });
   }
 
@@ -112,6 +113,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
     previewed(x, y, [&] {
       const auto now = detail::mixing_of(*schedule_, training_.progress());
       const auto [trace, pass] = passes_.preview(this->model(), *objective_, x, y, Sources::pull_back(now));
+      pass->set_transport(sources_.transport(this->model(), now));
       sources_.learn(this->model(), trace, now);
     });
   }
@@ -136,7 +138,14 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
         schedule_(std::move(schedule)),
         local_(std::move(normalizer), std::move(loss)) {
     detail::check_positions(this->model(), local_.loss());
-    weights();  // an invalid schedule is refused now
+    weights();                                // an invalid schedule is refused now
+    sources_.check_transport(this->model());  // and feedback that does not fit
+    if (Sources::Traits::transports && options.precision == MatmulPrecision::BFloat16 &&
+        this->path() == Path::ClosedForm) {
+      detail::fail(
+          "TrainerOptions: precision is BFloat16, with which the backward pass reads rounded copies of the "
+          "parameters and not the feedback that this rule puts in their place (transport); use Float32.");
+    }
     if (options.memory == Memory::Constant && !(keeps_factors && Sources::Traits::reads_error_only)) {
       detail::fail(
           "TrainerOptions: memory is Constant, which requires credit computed from the output error alone (its state "
@@ -158,10 +167,11 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   detail::BatchOutcome outcome_of(const torch::Tensor& x, const torch::Tensor& y) {
     const auto now = detail::mixing_of(*schedule_, training_.progress());
     auto [trace, pass] = passes_.step(this->model(), *objective_, x, y, Sources::pull_back(now));
+    pass->set_transport(sources_.transport(this->model(), now));
     const auto credit = credit_of(trace, now);
     const auto elsewhere = sources_.local_inputs(this->model(), trace, now);
     sources_.learn(this->model(), trace, now);
-    auto gradients = gradients_of(credit, trace, *pass, elsewhere);
+    auto gradients = gradients_of(credit, trace, *pass, now, elsewhere);
     auto result = summary(objective_->loss(trace.logits, trace.target).mean(), trace.logits, trace.target);
     if constexpr (!Sources::sees_updates) trace = {};  // nobody will ask, and its buffers are the next step's
     return {std::move(result), std::move(gradients), std::move(trace)};
@@ -176,6 +186,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
       const scope::RestoredTensors state(sources_.tensors_that_credit_may_change());
       const auto now = detail::mixing_of(*schedule_, training_.progress());
       const auto [trace, pass] = passes_.preview(this->model(), *objective_, x, y, Sources::pull_back(now));
+      pass->set_transport(sources_.transport(this->model(), now));
       return action(trace, *pass, now);
     });
   }
@@ -223,7 +234,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
 
   /// The parameters' gradients: of the local losses and the objective, at the trace's own states or at others.
   std::vector<torch::Tensor> gradients_of(const detail::StepCredit& credit, const Trace& trace, detail::Pass& pass,
-                                          const States& elsewhere) {
+                                          const Mixing& now, const States& elsewhere) {
     const torch::NoGradGuard no_grad;
     auto branch = trace.branch;
     auto error = trace.error;
@@ -236,6 +247,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
     }
     auto from = local_.gradients(credit, trace.hidden, branch, this->options().memory == Memory::Constant);
     from.readout = error / static_cast<double>(error.size(0));
+    const detail::ExchangedStorages exchanged(pass.transport(Sources::transported(now)));
     return pass.gradients(from, training_.parameters());
   }
 

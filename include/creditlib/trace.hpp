@@ -3,6 +3,8 @@
 
 #include <torch/types.h>
 
+#include <array>
+#include <creditlib/detail/exchanged_storages.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
 #include <functional>
@@ -24,25 +26,42 @@ class TracedPass {
   virtual std::int64_t blocks() const = 0;
   /// (dh_{l+1}/dh_l)^T v; v has the shape of h_{l+1}.
   virtual torch::Tensor pullback(std::int64_t l, const torch::Tensor& v) = 0;
-  /// (dlogits/dh_L)^T error, (B, ...) like h_L, computed at most once.
-  torch::Tensor loss_gradient(const torch::Tensor& error) {
-    if (!loss_gradient_.defined()) loss_gradient_ = readout_pullback(error);
-    return loss_gradient_;
+  /// The same through the parameters or, `transported`, through what stands in their place.
+  torch::Tensor pullback(std::int64_t l, const torch::Tensor& v, bool transported) {
+    const ExchangedStorages exchanged(transport(transported));
+    return pullback(l, v);
   }
-  bool has_loss_gradient() const { return loss_gradient_.defined(); }
+  /// (dlogits/dh_L)^T error, (B, ...) like h_L, computed at most once each way.
+  torch::Tensor loss_gradient(const torch::Tensor& error, bool transported = false) {
+    auto& known = loss_gradient_[transported];
+    if (!known.defined()) {
+      const ExchangedStorages exchanged(transport(transported));
+      known = readout_pullback(error);
+    }
+    return known;
+  }
+  bool has_loss_gradient(bool transported) const { return loss_gradient_[transported].defined(); }
+  /// What backward passes read in the place of parameters if they are asked to.
+  void set_transport(Transport transport) { transport_ = std::move(transport); }
+  const Transport& transport(bool transported) const {
+    static const Transport none;
+    return transported ? transport_ : none;
+  }
   /// Whether the step's backward pass has consumed the graph.
   bool released() const { return released_; }
 
  protected:
   virtual torch::Tensor readout_pullback(const torch::Tensor& error) = 0;
   void restart() {
-    loss_gradient_.reset();
+    loss_gradient_ = {};
+    transport_ = {};
     released_ = false;
   }
   void release() { released_ = true; }
 
  private:
-  torch::Tensor loss_gradient_;
+  std::array<torch::Tensor, 2> loss_gradient_;  ///< through the parameters, and transported
+  Transport transport_;
   bool released_ = false;
 };
 
@@ -76,8 +95,8 @@ class Trace {
   /// - Cost: one backward pass through the readout, at most once per step.
   /// - Throws Error if this Trace has no graph, or the step's backward pass has consumed it.
   torch::Tensor loss_gradient() const {
-    if (!pass_ || !pass_->has_loss_gradient()) require_pass("loss_gradient");
-    return pass_->loss_gradient(error);
+    if (!pass_ || !pass_->has_loss_gradient(transported_)) require_pass("loss_gradient");
+    return pass_->loss_gradient(error, transported_);
   }
 
   /// The loss per sample, (B), of other logits, (B, C), for this batch's target, by the trainer's objective. It is on
@@ -103,7 +122,8 @@ class Trace {
   ///
   /// - Cost: one backward pass through block l.
   /// - Throws Error unless the source declares `static constexpr bool wants_pullback = true`, so that a rule that must
-  ///   not use the blocks' forward weights cannot do so by accident.
+  ///   not use the blocks' forward weights cannot do so by accident, or has `transport`: then this and loss_gradient()
+  ///   go through the tensors that transport puts in the place of parameters.
   /// - Throws Error if this Trace has no graph, the step's backward pass has consumed it, or l is out of range.
   torch::Tensor pullback(std::int64_t l, const torch::Tensor& v) const {
     if (!may_pull_back_) {
@@ -115,7 +135,7 @@ class Trace {
     if (l < 0 || l >= pass_->blocks()) {
       detail::fail("Trace::pullback: block ", l, " does not exist, expected 0..", pass_->blocks() - 1, ".");
     }
-    return pass_->pullback(l, v);
+    return pass_->pullback(l, v, transported_);
   }
 
  private:
@@ -135,12 +155,12 @@ class Trace {
 
   std::shared_ptr<detail::TracedPass> pass_;
   std::shared_ptr<const detail::AnyObjective> objective_;
-  bool may_pull_back_ = false;
+  bool may_pull_back_ = false, transported_ = false;
 };
 
 namespace detail {
 
-/// Lets trainers make Traces and grant the right to pull back.
+/// Lets trainers make Traces, grant the right to pull back, and say through what.
 struct TraceAccess {
   static void attach(Trace& trace, std::shared_ptr<TracedPass> pass) { trace.pass_ = std::move(pass); }
   template <class Objective>
@@ -149,8 +169,9 @@ struct TraceAccess {
         AnyObjective{[objective](const auto& logits, const auto& target) { return objective.loss(logits, target); },
                      [objective](const auto& logits, const auto& target) { return objective.error(logits, target); }});
   }
-  static Trace restricted(Trace trace, bool may_pull_back) {
+  static Trace restricted(Trace trace, bool may_pull_back, bool transported) {
     trace.may_pull_back_ = may_pull_back;
+    trace.transported_ = transported;
     return trace;
   }
 };

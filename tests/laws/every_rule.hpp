@@ -4,11 +4,16 @@
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/kolen_pollack.hpp>
+#include <creditlib/credit/layer_fa.hpp>
+#include <creditlib/credit/low_rank_feedback.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
+#include <creditlib/credit/sign_symmetry.hpp>
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/credit/value_net.hpp>
 #include <creditlib/credit/vec.hpp>
+#include <creditlib/credit/weight_mirror.hpp>
 #include <creditlib/testing/detail/law.hpp>
 #include <string>
 #include <tuple>
@@ -88,11 +93,36 @@ struct ShortEquilibriumPropagation {
   }
 };
 
+template <Magnitude magnitude>
+struct Signs {
+  template <class Model>
+  SignSymmetry::State bind(Model& model, const BindContext& context) const {
+    return SignSymmetry{magnitude}.bind(model, context);
+  }
+};
+
+/// Of rank 1, since full rank starts as the oracle.
+template <bool reads_weights>
+struct RankOne {
+  template <class Model>
+  LowRankFeedback::State bind(Model& model, const BindContext& context) const {
+    return LowRankFeedback{.rank = 1, .reads_weights = reads_weights}.bind(model, context);
+  }
+};
+
 /// All rules. A new one joins by one line.
 using Rules = std::tuple<                //
     DFA,                                 //
     DFAByElement,                        //
     FA,                                  //
+    LayerFA,                             //
+    Signs<Magnitude::Uniform>,           //
+    Signs<Magnitude::Fixed>,             //
+    Signs<Magnitude::Redrawn>,           //
+    KolenPollack,                        //
+    WeightMirror,                        //
+    RankOne<false>,                      //
+    RankOne<true>,                       //
     Oracle,                              //
     OracleAtBlockInput,                  //
     SmallVec,                            //
@@ -117,6 +147,10 @@ template <>
 inline constexpr bool draws<Oracle> = false;
 template <>
 inline constexpr bool draws<OracleAtBlockInput> = false;
+template <>
+inline constexpr bool draws<Signs<Magnitude::Uniform>> = false;
+template <bool reads_weights>
+inline constexpr bool draws<RankOne<reads_weights>> = false;
 template <bool centered>
 inline constexpr bool draws<ShortEquilibriumPropagation<centered>> = false;
 

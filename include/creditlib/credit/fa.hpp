@@ -8,7 +8,8 @@
 
 namespace creditlib {
 
-/// Feedback alignment: fixed random matrices, one per block, carry the true gradient at the last hidden state down.
+/// Feedback alignment at the level of blocks: fixed random matrices, one per block, carry the true gradient at the last
+/// hidden state down. LayerFA has the form with one per layer.
 ///
 ///     a_L = dloss_i/dh_L,    a_l = a_{l+1} B_l,    B_l ~ N(0, 1) / sqrt(size of h_{l+1}), fixed
 ///

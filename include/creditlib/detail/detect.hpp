@@ -120,6 +120,10 @@ template <class S, class M>
 concept GivesFactors = requires(S& state, M& model, const Trace& trace) {
   { state.factored_credit(model, trace) } -> std::same_as<std::vector<FactoredCredit>>;
 };
+template <class S, class M>
+concept HasTransport = requires(S& state, M& model) {
+  { state.transport(model) } -> std::same_as<std::vector<torch::Tensor>>;
+};
 template <class S>
 concept HasNamedTensors = requires(const S& state) {
   { state.named_tensors() } -> std::convertible_to<NamedTensors>;

@@ -87,6 +87,10 @@ consteval bool credit_is_sound() {
     static_assert(factored_credit,
                   "creditlib: factored_credit is there but not callable as `factored_credit(model, const "
                   "creditlib::Trace&)` that returns std::vector<creditlib::FactoredCredit>, one for each of h_0..h_L");
+    constexpr bool transport = HasTransport<S, M> || !names_transport<S>;
+    static_assert(transport,
+                  "creditlib: transport is there but not callable as `transport(model)` that returns "
+                  "std::vector<torch::Tensor>, one for each of model->parameters()");
     constexpr bool named_tensors = HasNamedTensors<S> || !names_named_tensors<S>;
     static_assert(named_tensors,
                   "creditlib: named_tensors is there but not callable as `creditlib::NamedTensors named_tensors() "
@@ -98,7 +102,7 @@ consteval bool credit_is_sound() {
     constexpr bool reads_error_only = DeclaresErrorOnly<S> || !names_reads_error_only<S>;
     static_assert(reads_error_only,
                   "creditlib: reads_error_only must be declared as `static constexpr bool reads_error_only = true;`");
-    return CreditSource<C, M> && learn && after_step && local_inputs && factored_credit && named_tensors &&
+    return CreditSource<C, M> && learn && after_step && local_inputs && factored_credit && transport && named_tensors &&
            wants_pullback && reads_error_only;
   }
 }

@@ -18,11 +18,13 @@ struct SourceTraits {
   using State = CreditState<Credit, Model>;
   static constexpr bool gives_factors = GivesFactors<State, Model>;
   static constexpr bool sees_updates = SeesUpdates<State, Model>;
+  static constexpr bool transports = HasTransport<State, Model>;
   static constexpr bool reads_error_only =
       gives_factors && ReadsErrorOnly<State> && !Learns<State, Model> && !SeesUpdates<State, Model>;
 
   static consteval bool sound() { return credit_is_sound<Credit, Model>(); }
   static constexpr std::array<bool, 1> pullback() { return {wants_pullback<Credit, State>()}; }
+  static constexpr std::array<bool, 1> transported() { return {transports}; }
   static State bind(const Credit& credit, Model& model, const std::array<BindContext, 1>& contexts) {
     if constexpr (Binds<Credit, Model>) {
       return credit.bind(model, contexts[0]);
@@ -56,12 +58,18 @@ struct SourceTraits<Mix<First, Second>, Model> {
       static_assert(
           !both,
           "creditlib: both sources of this Mix have local_inputs, and a step can train at one set of states only");
-      return !both;
+      constexpr bool both_transport = A::transports && B::transports;
+      static_assert(!both_transport,
+                    "creditlib: both sources of this Mix have transport, and a step's backward can read one set of "
+                    "tensors in the place of the parameters only");
+      return !both && !both_transport;
     } else {
       return false;
     }
   }
+  static constexpr bool transports = A::transports || B::transports;
   static constexpr std::array<bool, 2> pullback() { return {A::pullback()[0], B::pullback()[0]}; }
+  static constexpr std::array<bool, 2> transported() { return {A::transports, B::transports}; }
   static State bind(const Mix<First, Second>& credit, Model& model, const std::array<BindContext, 2>& contexts) {
     auto first = A::bind(credit.first, model, {contexts[0]});
     return {std::move(first), B::bind(credit.second, model, {contexts[1]})};
@@ -72,5 +80,12 @@ struct SourceTraits<Mix<First, Second>, Model> {
   }
   static std::string prefix(std::size_t i) { return i == 0 ? "credit.first" : "credit.second"; }
 };
+
+/// Whether source i may call Trace::pullback: if it asks for that, or has transport, since then it pulls back through no
+/// forward weight.
+template <class Traits>
+constexpr bool may_pull_back(std::size_t i) {
+  return Traits::pullback()[i] || Traits::transported()[i];
+}
 
 }  // namespace creditlib::detail

@@ -5,6 +5,8 @@
 #include <creditlib/concepts.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/normalizer/row_rms.hpp>
+#include <creditlib/scope/generators.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <creditlib/statistics/seeded.hpp>
 #include <creditlib/trainer/credit_checks.hpp>
 #include <creditlib/trainer/mixing.hpp>
@@ -36,7 +38,7 @@ class Sources {
   static bool pull_back(const Mixing<count>& now) {
     bool any = false;
     for (std::size_t i = 0; i < count; ++i) {
-      any = any || ((now.weights[i] != 0 || now.learns[i]) && Traits::pullback()[i]);
+      any = any || ((now.weights[i] != 0 || now.learns[i]) && may_pull_back<Traits>(i));
     }
     return any;
   }
@@ -91,6 +93,35 @@ class Sources {
     return inputs;
   }
 
+  /// What stands in the place of parameters in the backward passes of the source that has transport, if it has a weight
+  /// or learns.
+  Transport transport(Model& model, const Mixing<count>& now) {
+    const torch::NoGradGuard no_grad;
+    Transport transport;
+    each_state([&]<class S>(std::size_t i, S& state) {
+      if constexpr (HasTransport<S, Model>) {
+        if (now.weights[i] != 0 || now.learns[i]) transport = {model->parameters(), state.transport(model)};
+      }
+    });
+    return transport;
+  }
+  /// Throws Error for a source whose transport does not fit the model; draws nothing and changes nothing.
+  void check_transport(Model& model) {
+    if constexpr (Traits::transports) {
+      const scope::RestoredGenerators generators(this->generators());
+      const scope::RestoredTensors state(tensors_that_credit_may_change());
+      Mixing<count> all;
+      all.weights.fill(1);
+      const ExchangedStorages fits(transport(model, all));
+    }
+  }
+  /// Whether the local step is transported.
+  static bool transported(const Mixing<count>& now) {
+    bool any = false;
+    for (std::size_t i = 0; i < count; ++i) any = any || (now.weights[i] != 0 && Traits::transported()[i]);
+    return any;
+  }
+
   /// Lets the sources learn that the schedule lets learn, with grad mode on.
   void learn(Model& model, const Trace& trace, const Mixing<count>& now) {
     const torch::AutoGradMode grad(true);
@@ -125,7 +156,8 @@ class Sources {
   std::vector<torch::Tensor> tensors_that_credit_may_change() const {
     std::vector<torch::Tensor> tensors;
     each_state([&]<class S>(std::size_t, const S& state) {
-      if constexpr (HasNamedTensors<S> && (!GivesCreditConst<S, Model> || HasLocalInputs<S, Model>)) {
+      if constexpr (HasNamedTensors<S> &&
+                    (!GivesCreditConst<S, Model> || HasLocalInputs<S, Model> || HasTransport<S, Model>)) {
         for (const auto& [name, tensor] : state.named_tensors()) tensors.push_back(tensor);
       }
     });
@@ -156,7 +188,7 @@ class Sources {
   void each(const Trace& trace, const Action& action) {
     std::size_t i = 0;
     const auto call = [&](auto& state) {
-      action(i, state, TraceAccess::restricted(trace, Traits::pullback()[i]));
+      action(i, state, TraceAccess::restricted(trace, may_pull_back<Traits>(i), Traits::transported()[i]));
       ++i;
     };
     std::apply([&](auto&... states) { (call(states), ...); }, Traits::states(state_));
@@ -165,6 +197,11 @@ class Sources {
   void each_state(const Action& action) const {
     std::size_t i = 0;
     std::apply([&](const auto&... states) { (action(i++, states), ...); }, Traits::states(state_));
+  }
+  template <class Action>
+  void each_state(const Action& action) {
+    std::size_t i = 0;
+    std::apply([&](auto&... states) { (action(i++, states), ...); }, Traits::states(state_));
   }
 
   /// Adds weight times the unit-RMS credit.

@@ -10,6 +10,7 @@
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/testing/model_case.hpp>
 #include <creditlib/trace_of.hpp>
+#include <creditlib/trainer/access.hpp>
 #include <creditlib/trainer/source_traits.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <cstdint>
@@ -52,6 +53,8 @@ class LawTrainer {
   virtual std::vector<torch::Tensor> separate_outputs(const torch::Tensor& x) = 0;
   /// The same as the local step has them: if the rule has local_inputs, blocks and readout are run at those.
   virtual std::vector<torch::Tensor> local_outputs(const Batch& batch) = 0;
+  /// What the next step's backward passes read in the place of parameters.
+  virtual Transport transport() = 0;
   /// The objective's batch mean.
   virtual torch::Tensor loss(const torch::Tensor& logits, const torch::Tensor& y) const = 0;
   /// dloss_i/dh_0..dloss_i/dh_L of one pass.
@@ -159,6 +162,16 @@ class TrainerOf final : public LawTrainer {
     return outputs;
   }
 
+  Transport transport() override {
+    const torch::NoGradGuard no_grad;
+    const scope::RestoredGenerators generators(TrainerAccess::generators(own_));
+    Transport transport;
+    each_source({}, [&]<class State>(State& state, const Trace&) {
+      if constexpr (HasTransport<State, Model>) transport = {own_.model()->parameters(), state.transport(own_.model())};
+    });
+    return transport;
+  }
+
   torch::Tensor loss(const torch::Tensor& logits, const torch::Tensor& y) const override {
     return objective_.loss(logits, y).mean();
   }
@@ -200,7 +213,9 @@ class TrainerOf final : public LawTrainer {
   template <class Action>
   void each_source(const Trace& trace, const Action& action) {
     std::size_t i = 0;
-    const auto call = [&](auto& state) { action(state, TraceAccess::restricted(trace, Traits::pullback()[i++])); };
+    const auto call = [&](auto& state) {
+      action(state, TraceAccess::restricted(trace, may_pull_back<Traits>(i++), false));
+    };
     std::apply([&](auto&... states) { (call(states), ...); }, Traits::states(own_.state()));
   }
 

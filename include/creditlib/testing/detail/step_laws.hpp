@@ -54,10 +54,12 @@ inline std::vector<torch::Tensor> gradients_from(LawTrainer& trainer, const std:
   const auto outputs = trainer.local_outputs(batch);
   const auto parameters = trainer.module().parameters();
   const auto size = static_cast<double>(batch.x.size(0));
+  const auto transport = trainer.transport();
   for (std::size_t l = 0; l < outputs.size(); ++l) {
     if (!outputs[l].requires_grad()) continue;
     const bool readout = l + 1 == outputs.size();
     const auto loss = readout ? trainer.loss(outputs[l], batch.y) : (outputs[l] * credits[l]).sum() / size;
+    const ExchangedStorages exchanged(transport);
     const auto gradients = torch::autograd::grad({loss}, parameters, {}, false, false, /*allow_unused=*/true);
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       if (gradients[i].defined()) found[parameters[i].unsafeGetTensorImpl()] = gradients[i];
