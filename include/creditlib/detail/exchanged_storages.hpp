@@ -82,8 +82,7 @@ class ExchangedStorages {
            "; make it by torch::empty_like(parameter).copy_(feedback).");
     }
     const auto fills = [](const torch::Tensor& tensor) {
-      const auto bytes = static_cast<std::size_t>(tensor.numel()) * tensor.element_size();
-      return tensor.storage_offset() == 0 && tensor.storage().nbytes() == bytes;
+      return tensor.storage_offset() == 0 && tensor.storage().nbytes() == tensor.nbytes();
     };
     if (!fills(parameter)) {
       fail("transport: parameter ", i, ", ", tensor_text(parameter), ", is a part of a larger buffer, so that its ",
