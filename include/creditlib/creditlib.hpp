@@ -78,6 +78,7 @@
 #include <creditlib/model/sequential_blocks.hpp>
 #include <creditlib/model/small_cnn.hpp>
 #include <creditlib/model/small_resnet.hpp>
+#include <creditlib/model/stage.hpp>
 #include <creditlib/model/transformer_lm.hpp>
 #include <creditlib/model/vit_mini.hpp>
 #include <creditlib/named_tensors.hpp>
