@@ -74,6 +74,7 @@
 #include <creditlib/loss/penalized_inner_product.hpp>
 #include <creditlib/model/block_module.hpp>
 #include <creditlib/model/model_holder.hpp>
+#include <creditlib/model/recurrent.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/model/sequential_blocks.hpp>
 #include <creditlib/model/small_cnn.hpp>

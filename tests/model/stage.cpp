@@ -187,7 +187,8 @@ TEST_CASE("a clone's stages are modules as the model's are", "[model][stage]") {
   CHECK(torch::equal(copy->forward(x), model->forward(x)));
 }
 
-TEST_CASE("a stage that is no module, or that takes or gives other things than a tensor, is refused", "[model][stage]") {
+TEST_CASE("a stage that is no module, or that takes or gives other things than a tensor, is refused",
+          "[model][stage]") {
   const auto message = [](const nn::AnyModule& block) {
     return error_of([&] {
       auto options = of_one_module_each();
@@ -200,8 +201,9 @@ TEST_CASE("a stage that is no module, or that takes or gives other things than a
   CHECK(says(message({}), {"is a module that is null"}));
   CHECK(says(message(nn::AnyModule(std::make_shared<TwoInImpl>())),
              {"SequentialBlocks: block 0 cannot take the input (1, 5)", "expects 2 argument"}));
-  CHECK(says(message(nn::AnyModule(std::make_shared<TwoOutImpl>())),
-             {"SequentialBlocks: block 0 cannot take the input (1, 5)", "at::Tensor, but its actual type is std::tuple"}));
+  CHECK(says(
+      message(nn::AnyModule(std::make_shared<TwoOutImpl>())),
+      {"SequentialBlocks: block 0 cannot take the input (1, 5)", "at::Tensor, but its actual type is std::tuple"}));
 }
 
 TEST_CASE("BlockModule registers an AnyModule as it does a holder", "[model][stage]") {

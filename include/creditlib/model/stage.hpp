@@ -55,9 +55,10 @@ class Stage : public torch::nn::Sequential {
   static torch::nn::AnyModule any_of(const Held& held) {
     using Module = detail::ModuleOf<Held>;
     constexpr bool fits = detail::MapsTensors<Module> && torch::detail::has_forward<Module>::value;
-    static_assert(fits,
-                  "creditlib: a module that is a stage of SequentialBlocks needs `torch::Tensor forward(torch::Tensor)`, "
-                  "neither overloaded nor a template");
+    static_assert(
+        fits,
+        "creditlib: a module that is a stage of SequentialBlocks needs `torch::Tensor forward(torch::Tensor)`, "
+        "neither overloaded nor a template; put nn::LSTM, nn::GRU and nn::RNN into creditlib::Recurrent");
     if constexpr (fits) {
       auto module = detail::module_of(held);
       return module ? torch::nn::AnyModule(std::move(module)) : torch::nn::AnyModule();
