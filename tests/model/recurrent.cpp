@@ -32,11 +32,12 @@ nn::RNN rnn(std::int64_t input, std::int64_t hidden) {
 
 /// Sequences (B, 5, 3) to (B, 4): recurrent layers of each kind, the last of which gives its last step.
 SequentialBlocksOptions recurrent_stages() {
-  return {.embed = nn::Linear(3, 6),
-          .blocks = {Recurrent(lstm(6, 6)), nn::Sequential(nn::LayerNorm(nn::LayerNormOptions({6})), Recurrent(rnn(6, 5))),
-                     Recurrent(gru(5, 7), RecurrentOutput::LastStep)},
-          .readout = nn::Linear(7, small_classes),
-          .example = torch::zeros({1, 5, 3})};
+  return {
+      .embed = nn::Linear(3, 6),
+      .blocks = {Recurrent(lstm(6, 6)), nn::Sequential(nn::LayerNorm(nn::LayerNormOptions({6})), Recurrent(rnn(6, 5))),
+                 Recurrent(gru(5, 7), RecurrentOutput::LastStep)},
+      .readout = nn::Linear(7, small_classes),
+      .example = torch::zeros({1, 5, 3})};
 }
 
 testing::ModelCase<SequentialBlocks> recurrent_case() {
