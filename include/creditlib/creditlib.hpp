@@ -79,10 +79,12 @@
 #include <creditlib/loss/penalized_inner_product.hpp>
 #include <creditlib/model/block_module.hpp>
 #include <creditlib/model/model_holder.hpp>
+#include <creditlib/model/recurrent.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/model/sequential_blocks.hpp>
 #include <creditlib/model/small_cnn.hpp>
 #include <creditlib/model/small_resnet.hpp>
+#include <creditlib/model/stage.hpp>
 #include <creditlib/model/transformer_lm.hpp>
 #include <creditlib/model/vit_mini.hpp>
 #include <creditlib/named_tensors.hpp>

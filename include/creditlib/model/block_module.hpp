@@ -3,7 +3,6 @@
 
 #include <torch/nn/module.h>
 #include <torch/nn/modules/container/modulelist.h>
-#include <torch/nn/pimpl.h>
 #include <torch/types.h>
 
 #include <concepts>
@@ -12,13 +11,13 @@
 #include <creditlib/error.hpp>
 #include <creditlib/model/detail/copied_state.hpp>
 #include <creditlib/model/detail/found_layout.hpp>
+#include <creditlib/model/detail/held_module.hpp>
 #include <creditlib/model/model_holder.hpp>
 #include <creditlib/network/shape.hpp>
 #include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -39,19 +38,6 @@ struct StageNames {
   std::string set_layout = "call set_layout(HiddenLayout::FeaturesFirst), or FeaturesLast, before the shapes are set";
   bool layout_is_found = false;  ///< from the stages' layers: what was not found has to be said
 };
-
-/// The module that a holder or a std::shared_ptr points to.
-template <class Module>
-std::shared_ptr<Module> module_of(const torch::nn::ModuleHolder<Module>& holder) {
-  return holder.is_empty() ? nullptr : holder.ptr();
-}
-template <std::derived_from<torch::nn::Module> Module>
-std::shared_ptr<Module> module_of(std::shared_ptr<Module> module) {
-  return module;
-}
-
-template <class Held>
-concept HeldModule = requires(const Held& held) { module_of(held); };
 
 }  // namespace detail
 
@@ -175,7 +161,7 @@ class BlockModule : public torch::nn::Module {
  protected:
   // ---- For Derived's constructor ----
 
-  // Each registers a module (a holder or a std::shared_ptr) or a parameter under a name, as register_module and
+  // Each registers a module (a holder, a std::shared_ptr or an AnyModule) or a parameter under a name, as register_module and
   // register_parameter do, and notes the part that it belongs to. A part may have several. They return the module's
   // pointer, or the parameter.
 
@@ -208,12 +194,7 @@ class BlockModule : public torch::nn::Module {
     });
     auto& block = block_parts_.emplace_back();
     block.entries.emplace_back(std::shared_ptr<torch::nn::Module>(pointer));
-    using Registered = typename std::remove_cvref_t<decltype(pointer)>::element_type;
-    if constexpr (requires(Registered& held, const torch::Tensor& h) {
-                    { held.forward(h) } -> std::convertible_to<torch::Tensor>;
-                  }) {
-      block.forward = [pointer](const torch::Tensor& h) -> torch::Tensor { return pointer->forward(h); };
-    }
+    block.forward = detail::forward_of(module);
     return pointer;
   }
   /// A layer of block l under a name of your own; l is a block that is there, or the next one. Derived runs it.
@@ -314,7 +295,7 @@ class BlockModule : public torch::nn::Module {
   using Part = std::vector<std::variant<std::shared_ptr<torch::nn::Module>, torch::Tensor>>;
   struct Block {
     Part entries;
-    std::function<torch::Tensor(const torch::Tensor&)> forward;
+    detail::Forward forward;
   };
 
   BlockModule() {

@@ -1,77 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <torch/nn/modules/container/any.h>
 #include <torch/nn/modules/container/sequential.h>
 
 #include <creditlib/closed_form/layer_of.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/model/block_module.hpp>
-#include <creditlib/model/detail/copied_state.hpp>
+#include <creditlib/model/detail/copied_stage.hpp>
+#include <creditlib/model/detail/found_layout.hpp>
+#include <creditlib/model/stage.hpp>
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
-#include <typeinfo>
 #include <utility>
 #include <vector>
 
 namespace creditlib {
 
-/// Your own stages as a network in blocks.
+/// Your own stages as a network in blocks. Each is a torch::nn::Sequential, or a module with a forward(h): see Stage.
 struct SequentialBlocksOptions {
-  torch::nn::Sequential embed = {};                ///< optional; without it h_0 is the input itself
-  std::vector<torch::nn::Sequential> blocks = {};  ///< block l's branch f_l
-  torch::nn::Sequential readout = {};              ///< maps h_L to the logits: (B, C), (B, N, C) or (B, C, H, W)
-  bool residual = false;                           ///< h_{l+1} = h_l + f_l instead of f_l
-  torch::Tensor example = {};                      ///< an input, (1, ...); it is run in eval mode, to find the shapes
+  Stage embed = {};            ///< optional; without it h_0 is the input itself
+  Stages blocks = {};          ///< block l's branch f_l
+  Stage readout = {};          ///< maps h_L to the logits: (B, C), (B, N, C) or (B, C, H, W)
+  bool residual = false;       ///< h_{l+1} = h_l + f_l instead of f_l
+  torch::Tensor example = {};  ///< an input, (1, ...); it is run in eval mode, to find the shapes
   /// Which dimension of hidden states with positions holds features. Found from the stages' layers if it is left out.
   std::optional<HiddenLayout> layout = {};
   /// The number of positions differs between batches: sequences of any length, images of any size.
   bool any_positions = false;
 };
-
-namespace detail {
-
-/// The copies of layers, by the layers: what stands in several places is copied once.
-using CopiedLayers = std::map<const void*, torch::nn::AnyModule>;
-
-/// A stage's deep copy. torch::nn::Sequential's own forgets the layers' names. Throws Error, with `where` the stage is,
-/// for a layer that does not copy itself.
-inline torch::nn::Sequential copied_stage(const torch::nn::SequentialImpl& stage, const std::string& where,
-                                          CopiedLayers& copies) {
-  torch::nn::Sequential copy;
-  auto names = stage.named_children().keys();
-  for (std::size_t i = 0; i < stage.size(); ++i) {
-    const auto& layer = *(stage.begin() + static_cast<std::ptrdiff_t>(i));
-    const torch::nn::Module& original = *layer.ptr();
-    torch::nn::AnyModule copied;
-    if (const auto known = copies.find(&original); known != copies.end()) {
-      copy->push_back(std::move(names[i]), torch::nn::AnyModule(known->second));
-      continue;
-    }
-    try {
-      copied = layer.clone();
-    } catch (const c10::Error&) {  // the class has no clone()
-    }
-    // A subclass that inherits its base's clone() is copied as that base, or as null.
-    const auto made = copied.is_empty() ? nullptr : copied.ptr();
-    const auto* same = made.get();
-    if (!same || typeid(*same) != typeid(original)) {
-      fail("SequentialBlocks: layer ", names[i], " (", model_name(typeid(original)), ") of ", where,
-           " cannot be cloned; derive its class from torch::nn::Cloneable, or override clone().");
-    }
-    copies.emplace(&original, copied);
-    copy->push_back(std::move(names[i]), std::move(copied));
-  }
-  return copy;
-}
-
-}  // namespace detail
 
 class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, SequentialBlocksOptions> {
  public:
@@ -140,11 +101,11 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
     const auto copied = [this] {
       auto stages = options();
       detail::CopiedLayers copies;
-      if (has_embed()) stages.embed = detail::copied_stage(*stages.embed, ".embed", copies);
+      if (has_embed()) stages.embed = detail::copied_stage(stages.embed, ".embed", copies);
       for (std::size_t l = 0; l < stages.blocks.size(); ++l) {
-        stages.blocks[l] = detail::copied_stage(*stages.blocks[l], "block " + std::to_string(l), copies);
+        stages.blocks[l] = detail::copied_stage(stages.blocks[l], "block " + std::to_string(l), copies);
       }
-      stages.readout = detail::copied_stage(*stages.readout, ".readout", copies);
+      stages.readout = detail::copied_stage(stages.readout, ".readout", copies);
       return std::shared_ptr<SequentialBlocksImpl>(new SequentialBlocksImpl(stages, *this));
     };
     return clone_of(copied, device);
@@ -163,14 +124,22 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
   void register_stages() {
     embed_ = options().embed;
     readout_ = options().readout;
-    if (has_embed()) register_embed("embed", embed_);
+    /// Registers a stage as its layers, or, if it is one module, as that.
+    const auto as_it_is = [](const Stage& stage, const auto& registered) {
+      if (stage.is_one_module()) {
+        registered(*stage->begin());
+      } else {
+        registered(stage);
+      }
+    };
+    if (has_embed()) as_it_is(options().embed, [&](const auto& embed) { register_embed("embed", embed); });
     for (std::size_t l = 0; l < options().blocks.size(); ++l) {
       const auto& block = options().blocks[l];
       if (!block || block->is_empty())
         detail::fail("SequentialBlocks: block ", l, " is empty, expected at least one layer.");
-      register_block(block);
+      as_it_is(block, [&](const auto& module) { register_block(module); });
     }
-    register_readout("readout", readout_);
+    as_it_is(options().readout, [&](const auto& readout) { register_readout("readout", readout); });
   }
 
   /// The layout of each hidden state, as far as the layers before it tell.
@@ -207,14 +176,15 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
   torch::nn::Sequential embed_ = nullptr, readout_ = nullptr;
 };
 
-/// A network of your own torch::nn::Sequential stages, which any credit rule can train.
+/// A network of your own stages, which any credit rule can train: each is a torch::nn::Sequential or one module.
 ///
 ///     h_0 = embed(x) or x,  f_l = blocks[l](h_l),  h_{l+1} = f_l or, residual, h_l + f_l,  logits = readout(h_L)
 ///
 /// - Shapes: hidden states may be (B, d), (B, C, T), (B, C, H, W), (B, C, D, H, W) or (B, N, d). Which dimension holds
 ///   features is found from the layers (Conv1d: the first, Linear: the last); for (B, C, T) and (B, N, d) behind a layer
 ///   that does not tell, .layout says it.
-/// - The stages are shared, not copied. Parameters: embed.*, blocks.<l>.*, readout.*. A layer may stand in several
+/// - The stages are shared, not copied. Parameters: embed.*, blocks.<l>.*, readout.*, with a number for each layer of a
+///   Sequential (blocks.0.2.weight), without one for a single module (blocks.0.weight). A layer may stand in several
 ///   places; its gradient is then the sum of those of its places.
 /// - Throws Error if there are no blocks or no readout, a stage is empty, the stages do not fit together on the
 ///   example, a stage mixes samples, or .layout is needed.

@@ -52,12 +52,12 @@ class AdamW : public detail::FusedOptimizer<AdamW> {
  private:
   friend FusedOptimizer;
 
-  void update(const Bucket& bucket, const std::vector<torch::Tensor>& all_gradients) {
+  void update(const Bucket& bucket, const std::vector<detail::KernelPair>& pairs) {
     std::vector<torch::Tensor> parameters, gradients, means, squares, steps;
     for (const auto i : bucket.members) {
-      if (!all_gradients[i].defined()) continue;
-      parameters.push_back(parameters_[i]);
-      gradients.push_back(all_gradients[i]);
+      if (!pairs[i].gradient.defined()) continue;
+      parameters.push_back(pairs[i].parameter);
+      gradients.push_back(pairs[i].gradient);
       means.push_back(means_[i]);
       squares.push_back(squares_[i]);
       steps.push_back(steps_[i]);

@@ -40,12 +40,12 @@ class SGD : public detail::FusedOptimizer<SGD> {
  private:
   friend FusedOptimizer;
 
-  void update(const Bucket& bucket, const std::vector<torch::Tensor>& all_gradients) {
+  void update(const Bucket& bucket, const std::vector<detail::KernelPair>& pairs) {
     std::vector<torch::Tensor> parameters, gradients, velocities;
     for (const auto i : bucket.members) {
-      if (!all_gradients[i].defined()) continue;
-      parameters.push_back(parameters_[i]);
-      gradients.push_back(all_gradients[i]);
+      if (!pairs[i].gradient.defined()) continue;
+      parameters.push_back(pairs[i].parameter);
+      gradients.push_back(pairs[i].gradient);
       if (options_.momentum != 0) velocities.push_back(velocities_[i]);  // without momentum the kernel takes none
     }
     if (parameters.empty()) return;

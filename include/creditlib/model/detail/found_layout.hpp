@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <creditlib/model/recurrent.hpp>
 #include <creditlib/network/shape.hpp>
 #include <optional>
 #include <string>
@@ -34,7 +35,7 @@ inline std::optional<HiddenLayout> layout_of_layer(const torch::nn::Module& modu
       "ReplicationPad", "ZeroPad",   "ConstantPad",  "Upsample",    "Dropout2d"};
   constexpr std::array<std::string_view, 5> last{"Linear", "Bilinear", "LayerNorm", "Embedding", "Transformer"};
   if (is_one_of(module, first)) return HiddenLayout::FeaturesFirst;
-  if (is_one_of(module, last)) return HiddenLayout::FeaturesLast;
+  if (is_one_of(module, last) || module.as<RecurrentImpl>()) return HiddenLayout::FeaturesLast;
   return std::nullopt;
 }
 

@@ -11,9 +11,8 @@
 
 namespace creditlib::detail {
 
-/// The elements of a list of tensors in shares of one size, for threads of which each runs a kernel on lists. Tensors are
-/// cut where a share ends, in the order of their memory, if they fill it; others belong to one share as a whole. There is
-/// no empty share.
+/// The elements of a list of tensors that fill their memory, in shares of one size, for threads of which each runs a
+/// kernel on lists. Tensors are cut where a share ends, in the order of their memory. There is no empty share.
 class ElementShares {
  public:
   /// On the CPU as many shares as threads can help; elsewhere one.
@@ -32,7 +31,7 @@ class ElementShares {
           taken = 0;
         }
         const auto rest = numel - first;
-        const auto length = tensors[i].is_non_overlapping_and_dense() ? std::min(rest, size - taken) : rest;
+        const auto length = std::min(rest, size - taken);
         shares_.back().push_back({i, first, length, length == numel});
         taken += length;
         first += length;

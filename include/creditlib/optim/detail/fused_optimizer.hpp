@@ -14,7 +14,7 @@
 namespace creditlib::detail {
 
 /// What optimizers over LibTorch's fused kernels share: the parameters, in buckets of one rate and weight decay, and
-/// when each bucket is updated. Derived has the kernel: `update(bucket, gradients)`, with the gradients of all parameters.
+/// when each bucket is updated. Derived has the kernel: `update(bucket, pairs)`, with the pairs of all parameters.
 template <class Derived>
 class FusedOptimizer {
  public:
@@ -33,12 +33,17 @@ class FusedOptimizer {
 
   /// One step with each parameter's .grad(); a parameter without one is left unchanged. Does not wait for the device.
   ///
-  /// - Throws Error, before anything is changed, if a gradient's shape, dtype or device differs from its parameter's.
+  /// - A parameter may be a view, with gaps between its elements in memory.
+  /// - Throws Error, before anything is changed, if a gradient's shape, dtype or device differs from its parameter's, or
+  ///   if elements of a parameter share memory.
   void step() {
     translated([&] {
       const torch::NoGradGuard no_grad;
-      const auto gradients = aligned_gradients(parameters_);
-      for (const auto& bucket : buckets_) static_cast<Derived&>(*this).update(bucket, gradients);
+      const auto pairs = kernel_pairs(parameters_);
+      for (const auto& bucket : buckets_) static_cast<Derived&>(*this).update(bucket, pairs);
+      for (std::size_t i = 0; i < pairs.size(); ++i) {
+        if (!pairs[i].parameter.is_same(parameters_[i])) parameters_[i].copy_(pairs[i].parameter);
+      }
     });
   }
 
