@@ -142,6 +142,7 @@ struct Vec::State {
       return trace.loss(detail::forward_from(model, static_cast<std::int64_t>(l), moved.view(sizes)));
     };
     if (as_one_batch) return run(states.flatten(0, 1)).view({states.size(0), states.size(1)});
+    const scope::Untouched all_draw_the_same(*model, states.device());
     std::vector<torch::Tensor> losses;
     for (std::int64_t n = 0; n < states.size(0); ++n) losses.push_back(run(states[n]));
     return at::stack(losses);

@@ -34,6 +34,7 @@ class LossFrom {
       : model_(model), device_(x.device()), target_(y), objective_(std::move(objective)) {
     detail::translated([&] {
       const torch::NoGradGuard no_grad;
+      const scope::RestoredGlobalGenerators generators(device_);
       const scope::Untouched untouched(*model_, device_);
       hidden_.push_back(model_->embed(x));
       for (std::int64_t l = 0; l < blocks(); ++l) {
@@ -86,6 +87,7 @@ class LossFrom {
       detail::fail("LossFrom: h_", l, " is ", detail::shape_text(h.sizes()), ", expected ",
                    detail::shape_text(hidden_[at].sizes()), ".");
     }
+    const scope::RestoredGlobalGenerators generators(device_);
     const scope::Untouched untouched(*model_, device_);
     scope::set_states(scope::global_generators(device_), drawn_[at]);
     const auto dtype = h.scalar_type();

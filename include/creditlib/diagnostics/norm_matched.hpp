@@ -83,6 +83,7 @@ NormMatchedStep norm_matched_step(Model& model, const std::vector<torch::Tensor>
                                   const torch::Tensor& y, const torch::Tensor& measured_x,
                                   const torch::Tensor& measured_y, double eta, Matching matching = Matching::EachPart,
                                   const Objective& objective = {}) {
+  const scope::Untouched all_draw_the_same(*model, x.device());
   const auto matched = norm_matched(model, update, parameter_gradients(model, x, y, objective), matching);
   const double before = mean_loss(model, measured_x, measured_y, objective);
   const auto change = [&](const std::vector<torch::Tensor>& gradients) {

@@ -4,6 +4,7 @@
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/diagnostics/gradients.hpp>
 #include <creditlib/scope/in_float64.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <vector>
 
 namespace creditlib::diagnostics {
@@ -22,6 +23,7 @@ struct PrecisionAgreement {
 template <BlockModel Model, class Objective = CrossEntropy>
 std::vector<PrecisionAgreement> precision_agreement(Model& model, const torch::Tensor& x, const torch::Tensor& y,
                                                     const Objective& objective = {}) {
+  const scope::Untouched both_draw_the_same(*model, x.device());
   const auto own = true_gradients(model, x, y, objective);
   const auto exact = [&] {
     const InFloat64 network(*model);

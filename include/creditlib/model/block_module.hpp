@@ -275,8 +275,8 @@ class BlockModule : public torch::nn::Module {
   auto clone_of(const Make& make, const std::optional<torch::Device>& device) const {
     return detail::translated([&] {
       const auto tensors = this->parameters();
-      const scope::RestoredGenerators generators(
-          scope::global_generators(tensors.empty() ? torch::Device(torch::kCPU) : tensors.front().device()));
+      const scope::RestoredGlobalGenerators generators(tensors.empty() ? torch::Device(torch::kCPU)
+                                                                       : tensors.front().device());
       auto copy = make();
       const torch::nn::Module &original = *this, &made = *copy;
       if (typeid(made) != typeid(original)) {

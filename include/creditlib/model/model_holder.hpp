@@ -4,6 +4,7 @@
 #include <torch/nn/pimpl.h>
 
 #include <concepts>
+#include <creditlib/scope/generators.hpp>
 #include <memory>
 #include <utility>
 
@@ -43,13 +44,20 @@ class ModelHolder : public torch::nn::ModuleHolder<Impl> {
 
   ModelHolder()
     requires std::default_initializable<Impl>
-      : torch::nn::ModuleHolder<Impl>(std::make_shared<Impl>()) {}
+      : torch::nn::ModuleHolder<Impl>(made()) {}
   explicit ModelHolder(const Options& options)
     requires std::constructible_from<Impl, const Options&>
-      : torch::nn::ModuleHolder<Impl>(std::make_shared<Impl>(options)) {}
+      : torch::nn::ModuleHolder<Impl>(made(options)) {}
   /// Holds `module`, or none for nullptr. A template, because otherwise ModelHolder({}) would hold no module.
   template <std::convertible_to<std::shared_ptr<Impl>> Pointer>
   ModelHolder(Pointer module) : torch::nn::ModuleHolder<Impl>(std::shared_ptr<Impl>(std::move(module))) {}
+
+ private:
+  template <class... Arguments>
+  static std::shared_ptr<Impl> made(const Arguments&... arguments) {
+    const scope::Drawing drawing;  // the first weights
+    return std::make_shared<Impl>(arguments...);
+  }
 };
 
 }  // namespace creditlib

@@ -4,6 +4,7 @@
 #include <ATen/Context.h>
 #include <torch/types.h>
 
+#include <creditlib/scope/detail/draw_lock.hpp>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -37,7 +38,8 @@ inline void set_states(const std::vector<torch::Generator>& generators, const st
   }
 }
 
-/// Restores the state of random generators when it goes out of scope.
+/// Restores the state of random generators when it goes out of scope. For generators of your own: LibTorch's global ones
+/// are shared with other threads and are for RestoredGlobalGenerators.
 class RestoredGenerators {
  public:
   explicit RestoredGenerators(std::vector<torch::Generator> generators)
@@ -49,6 +51,27 @@ class RestoredGenerators {
  private:
   std::vector<torch::Generator> generators_;
   std::vector<torch::Tensor> states_;
+};
+
+/// Restores LibTorch's global generators, the CPU's and that of `device`, when it goes out of scope.
+///
+/// - Until then no other thread draws under a Drawing, which all steps of trainers have: its numbers would be put back
+///   too, and drawn again. A step in another thread waits, and so does this for steps that have begun.
+/// - Scopes nest. Within one, do not wait for a thread that steps a trainer: it waits for this scope's end.
+class RestoredGlobalGenerators {
+ public:
+  explicit RestoredGlobalGenerators(torch::Device device) : restored_(global_generators(device)) {}
+
+ private:
+  detail::DrawLock alone_{detail::DrawLock::PutBack};
+  RestoredGenerators restored_;
+};
+
+/// While it is in scope, the calling thread's draws from LibTorch's global generators are its own: no other thread puts
+/// them back (RestoredGlobalGenerators waits). Trainers' steps have it; code of your own that draws beside trainers in
+/// other threads, such as a forward pass with Dropout, needs it too.
+class Drawing {
+  detail::DrawLock lock_{detail::DrawLock::Draw};
 };
 
 }  // namespace creditlib::scope

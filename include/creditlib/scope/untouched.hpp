@@ -6,6 +6,7 @@
 
 #include <creditlib/scope/generators.hpp>
 #include <exception>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -40,15 +41,21 @@ class RestoredTensors {
 };
 
 /// While it is in scope, forward passes have no side effects: at the end the module's buffers (running statistics) and
-/// LibTorch's global generators, the CPU's and those of `device`, are restored.
+/// LibTorch's global generators, the CPU's and those of `device`, are restored (see RestoredGlobalGenerators). A network
+/// with a closed_form() draws nothing and leaves the generators to other threads.
 class Untouched {
  public:
-  Untouched(torch::nn::Module& module, torch::Device device)
-      : buffers_(module.buffers()), generators_(global_generators(device)) {}
+  template <class Module>
+  Untouched(Module& module, torch::Device device) : buffers_(module.buffers()) {
+    if constexpr (requires { module.closed_form().has_value(); }) {
+      if (module.closed_form().has_value()) return;
+    }
+    generators_.emplace(device);
+  }
 
  private:
   RestoredTensors buffers_;
-  RestoredGenerators generators_;
+  std::optional<RestoredGlobalGenerators> generators_;
 };
 
 }  // namespace creditlib::scope

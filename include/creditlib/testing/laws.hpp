@@ -31,7 +31,7 @@ namespace creditlib::testing {
 template <class Rule, BlockModel Model, class Objective = CrossEntropy>
 Report check_laws(const Rule& rule, const std::vector<ModelCase<Model>>& models, const LawOptions& options = {},
                   const Objective& objective = {}) {
-  const scope::RestoredGenerators generators(scope::global_generators(torch::kCPU));
+  const scope::RestoredGlobalGenerators generators(torch::kCPU);
   Report report;
   for (const auto& model : models) report += detail::laws::report_on(rule, model, options, objective);
   detail::laws::fail_if_all_are_refused(report);
@@ -49,7 +49,7 @@ Report check_laws(const Rule& rule, std::initializer_list<ModelCase<Model>> mode
 template <class Rule>
   requires(!detail::laws::Policy<Rule>)
 Report check_laws(const Rule& rule, const LawOptions& options = {}) {
-  const scope::RestoredGenerators generators(scope::global_generators(torch::kCPU));
+  const scope::RestoredGlobalGenerators generators(torch::kCPU);
   const CrossEntropy objective;
   auto report = detail::laws::report_on(rule, small_residual_mlp(), options, objective);
   for (const auto& model : small_sequential_blocks())

@@ -52,7 +52,7 @@ namespace creditlib::testing {
 template <Normalizer N>
 Report check_laws(const N& normalizer) {
   using namespace detail::laws;
-  const scope::RestoredGenerators generators(scope::global_generators(torch::kCPU));
+  const scope::RestoredGlobalGenerators generators(torch::kCPU);
   Report report;
   add(report, "a normalizer keeps shape and dtype", [&] { return normalizer_keeps_the_form(normalizer); });
   add(report, "a normalizer works on each sample alone", [&] { return normalizer_is_per_sample(normalizer); });
@@ -64,7 +64,7 @@ Report check_laws(const N& normalizer) {
 template <LocalLoss L>
 Report check_laws(const L& loss) {
   using namespace detail::laws;
-  const scope::RestoredGenerators generators(scope::global_generators(torch::kCPU));
+  const scope::RestoredGlobalGenerators generators(torch::kCPU);
   Report report;
   add(report, "a local loss is a scalar", [&] { return local_loss_is_a_scalar(loss); });
   add(report, "a local loss is a batch mean", [&] { return local_loss_is_a_batch_mean(loss); });
@@ -79,7 +79,7 @@ Report check_laws(const L& loss) {
 template <Objective O>
 Report check_laws(const O& objective, const detail::laws::MakeTarget& target = {}) {
   using namespace detail::laws;
-  const scope::RestoredGenerators generators(scope::global_generators(torch::kCPU));
+  const scope::RestoredGlobalGenerators generators(torch::kCPU);
   const auto outputs = outputs_for(objective, target);
   Report report;
   add(report, "error is the gradient of loss", [&] { return error_is_the_gradient_of_loss(objective, outputs); });

@@ -3,6 +3,7 @@
 
 #include <creditlib/detail/assignable.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/trace.hpp>
 #include <creditlib/trainer/observer.hpp>
@@ -164,6 +165,7 @@ class TrainerBase {
   auto previewed(const torch::Tensor& x, const torch::Tensor& y, const Action& action) {
     return translated([&] {
       training_.check_batch(*objective_, x, y);
+      const scope::RestoredGlobalGenerators generators(training_.device());  // for parts other than the model too
       const scope::Untouched untouched(*model(), training_.device());
       return action();
     });
@@ -174,6 +176,7 @@ class TrainerBase {
   StepResult stepped(const torch::Tensor& x, const torch::Tensor& y, const Action& action) {
     return translated([&] {
       training_.check_batch(*objective_, x, y);
+      const scope::Drawing drawing;
       const scope::RestoredTensors running_statistics(training_.buffers(), scope::Restore::OnError);
       return action();
     });

@@ -152,8 +152,8 @@ class Training {
   void rehearse(const NamedTensors& extra, std::vector<torch::Generator> generators, const Action& action) {
     std::vector<torch::Tensor> tensors;
     for (const auto& entry : checkpoint(extra, {}).named) tensors.push_back(entry.second);
-    for (auto& global : scope::global_generators(device_)) generators.push_back(std::move(global));
     const scope::RestoredTensors restored_tensors(std::move(tensors));
+    const scope::RestoredGlobalGenerators global_generators(device_);
     const scope::RestoredGenerators restored_generators(std::move(generators));
     const auto serialized = optimizer_->is_serialized() ? optimizer_->serialized() : torch::Tensor();
     const auto progress = progress_;

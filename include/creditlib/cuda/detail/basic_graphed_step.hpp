@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <ATen/Context.h>
 #include <torch/types.h>
 
 #include <creditlib/cuda/detail/graph_cache.hpp>
@@ -93,7 +92,7 @@ class BasicGraphedStep {
       TrainerAccess::set_progress(*trainer_, progress);
       set_gradients(gradients);
     };
-    const HostDraws draws(generators());
+    const HostDraws draws(TrainerAccess::generators(*trainer_));
     TrainerAccess::forget_buffers(*trainer_);  // the eager steps' buffers may be freed while the graph lives
     try {
       step->graph = device_.capture([this, step] { step->result = TrainerAccess::step(*trainer_, step->x, step->y); });
@@ -112,6 +111,7 @@ class BasicGraphedStep {
     const auto before = TrainerAccess::progress(*trainer_);
     step.x.copy_(x, /*non_blocking=*/true);
     step.y.copy_(y, /*non_blocking=*/true);
+    const scope::Drawing drawing;
     step.graph->replay();
     set_gradients(step.gradients);
     TrainerAccess::set_progress(*trainer_, before);
@@ -129,18 +129,14 @@ class BasicGraphedStep {
       torch::Tensor(constants_.parameters()[i]).mutable_grad() = gradients[i];
   }
 
-  /// The host generators that a step could draw from.
-  std::vector<torch::Generator> generators() const {
-    auto generators = TrainerAccess::generators(*trainer_);
-    generators.push_back(at::globalContext().defaultGenerator(torch::kCPU));
-    return generators;
-  }
-
-  /// Detects whether a capture has drawn from host generators, and restores them.
+  /// Detects whether a capture has drawn from host generators, the trainer's own and LibTorch's, and restores them.
   class HostDraws {
    public:
-    explicit HostDraws(const std::vector<torch::Generator>& generators)
-        : generators_(generators), restored_(generators), before_(scope::states_of(generators)) {}
+    explicit HostDraws(const std::vector<torch::Generator>& own)
+        : global_(torch::kCPU), restored_(own), generators_(own) {
+      for (auto& global : scope::global_generators(torch::kCPU)) generators_.push_back(std::move(global));
+      before_ = scope::states_of(generators_);
+    }
 
     void refuse() const {
       const auto now = scope::states_of(generators_);
@@ -153,8 +149,9 @@ class BasicGraphedStep {
     }
 
    private:
-    std::vector<torch::Generator> generators_;
+    scope::RestoredGlobalGenerators global_;
     scope::RestoredGenerators restored_;
+    std::vector<torch::Generator> generators_;
     std::vector<torch::Tensor> before_;
   };
 

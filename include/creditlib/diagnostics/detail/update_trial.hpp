@@ -9,6 +9,7 @@
 #include <creditlib/diagnostics/trial_step.hpp>
 #include <creditlib/diagnostics/updated_parts.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/scope/untouched.hpp>
 #include <cstdint>
 #include <vector>
 
@@ -24,7 +25,9 @@ class UpdateTrial {
         update_(update),
         objective_(objective),
         positions_(diagnostics::parameter_positions(model)),
-        moved_(positions_.all().size()) {
+        moved_(positions_.all().size()),
+        all_draw_the_same_(
+            *model, positions_.all().empty() ? torch::Device(torch::kCPU) : model->parameters().front().device()) {
     parts.check(static_cast<std::int64_t>(positions_.blocks.size()));
     const auto move = [&](const std::vector<std::size_t>& positions) {
       for (const auto i : positions) moved_[i] = true;
@@ -69,6 +72,7 @@ class UpdateTrial {
   const Objective& objective_;
   diagnostics::ParameterPositions positions_;
   std::vector<bool> moved_;
+  scope::Untouched all_draw_the_same_;  ///< losses are compared: no other thread's draws come between them
 };
 
 }  // namespace creditlib::detail
