@@ -115,6 +115,7 @@
 #include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/in_float64.hpp>
+#include <creditlib/scope/math_attention.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/statistics/bootstrap.hpp>
 #include <creditlib/statistics/confidence.hpp>

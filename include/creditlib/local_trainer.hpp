@@ -111,7 +111,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   void learn(const torch::Tensor& x, const torch::Tensor& y) {
     previewed(x, y, [&] {
       const auto now = detail::mixing_of(*schedule_, training_.progress());
-      const auto [trace, pass] = passes_.preview(this->model(), *objective_, x, y, Sources::pull_back(now));
+      const auto [trace, pass] = passes_.preview(this->model(), *objective_, x, y, Sources::rights(now));
       sources_.learn(this->model(), trace, now);
     });
   }
@@ -157,7 +157,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   /// A step until the update.
   detail::BatchOutcome outcome_of(const torch::Tensor& x, const torch::Tensor& y) {
     const auto now = detail::mixing_of(*schedule_, training_.progress());
-    auto [trace, pass] = passes_.step(this->model(), *objective_, x, y, Sources::pull_back(now));
+    auto [trace, pass] = passes_.step(this->model(), *objective_, x, y, Sources::rights(now));
     const auto credit = credit_of(trace, now);
     const auto elsewhere = sources_.local_inputs(this->model(), trace, now);
     sources_.learn(this->model(), trace, now);
@@ -175,7 +175,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
       const scope::RestoredGenerators generators(sources_.generators());
       const scope::RestoredTensors state(sources_.tensors_that_credit_may_change());
       const auto now = detail::mixing_of(*schedule_, training_.progress());
-      const auto [trace, pass] = passes_.preview(this->model(), *objective_, x, y, Sources::pull_back(now));
+      const auto [trace, pass] = passes_.preview(this->model(), *objective_, x, y, Sources::rights(now));
       return action(trace, *pass, now);
     });
   }

@@ -22,7 +22,7 @@ struct SourceTraits {
       gives_factors && ReadsErrorOnly<State> && !Learns<State, Model> && !SeesUpdates<State, Model>;
 
   static consteval bool sound() { return credit_is_sound<Credit, Model>(); }
-  static constexpr std::array<bool, 1> pullback() { return {wants_pullback<Credit, State>()}; }
+  static constexpr std::array<TraceRights, 1> rights() { return {wanted_rights<Credit, State>()}; }
   static State bind(const Credit& credit, Model& model, const std::array<BindContext, 1>& contexts) {
     if constexpr (Binds<Credit, Model>) {
       return credit.bind(model, contexts[0]);
@@ -61,7 +61,7 @@ struct SourceTraits<Mix<First, Second>, Model> {
       return false;
     }
   }
-  static constexpr std::array<bool, 2> pullback() { return {A::pullback()[0], B::pullback()[0]}; }
+  static constexpr std::array<TraceRights, 2> rights() { return {A::rights()[0], B::rights()[0]}; }
   static State bind(const Mix<First, Second>& credit, Model& model, const std::array<BindContext, 2>& contexts) {
     auto first = A::bind(credit.first, model, {contexts[0]});
     return {std::move(first), B::bind(credit.second, model, {contexts[1]})};

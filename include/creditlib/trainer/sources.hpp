@@ -32,11 +32,13 @@ class Sources {
   const State& state() const { return state_; }
   std::vector<torch::Generator> generators() const { return {generators_.begin(), generators_.end()}; }
 
-  /// Whether any source that has a weight, or that learns, needs the blocks' transposed Jacobians.
-  static bool pull_back(const Mixing<count>& now) {
-    bool any = false;
+  /// What the sources that have a weight, or that learn, ask of a Trace.
+  static TraceRights rights(const Mixing<count>& now) {
+    TraceRights any;
     for (std::size_t i = 0; i < count; ++i) {
-      any = any || ((now.weights[i] != 0 || now.learns[i]) && Traits::pullback()[i]);
+      if (now.weights[i] == 0 && !now.learns[i]) continue;
+      any.pullback |= Traits::rights()[i].pullback;
+      any.pushforward |= Traits::rights()[i].pushforward;
     }
     return any;
   }
@@ -156,7 +158,7 @@ class Sources {
   void each(const Trace& trace, const Action& action) {
     std::size_t i = 0;
     const auto call = [&](auto& state) {
-      action(i, state, TraceAccess::restricted(trace, Traits::pullback()[i]));
+      action(i, state, TraceAccess::restricted(trace, Traits::rights()[i]));
       ++i;
     };
     std::apply([&](auto&... states) { (call(states), ...); }, Traits::states(state_));

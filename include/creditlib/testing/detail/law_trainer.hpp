@@ -200,7 +200,7 @@ class TrainerOf final : public LawTrainer {
   template <class Action>
   void each_source(const Trace& trace, const Action& action) {
     std::size_t i = 0;
-    const auto call = [&](auto& state) { action(state, TraceAccess::restricted(trace, Traits::pullback()[i++])); };
+    const auto call = [&](auto& state) { action(state, TraceAccess::restricted(trace, Traits::rights()[i++])); };
     std::apply([&](auto&... states) { (call(states), ...); }, Traits::states(own_.state()));
   }
 
