@@ -6,6 +6,7 @@
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/forward_gradient.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/state_predictor.hpp>
@@ -36,6 +37,7 @@ struct RuleSettings {
   std::int64_t warmup = -1;
   creditlib::StatePredictor state_predictor = {};
   creditlib::EquilibriumPropagation ep = {};
+  creditlib::ForwardGradient forward_gradient = {};
 
   /// Where the rules that estimate a gradient do so.
   void estimate_at(creditlib::CreditPoint at) { oracle.at = vec.at = value_net.at = state_predictor.at = at; }
@@ -88,6 +90,8 @@ inline constexpr auto rules = std::tuple{
          [](const RuleSettings& s) { return after_warmup(s, s.value_net); }},
     Rule{"state_predictor", "the gradient of a net that predicts the last state",
          [](const RuleSettings& s) { return Parts{s.state_predictor}; }},
+    Rule{"forward_gradient", "slopes along random directions",
+         [](const RuleSettings& s) { return Parts{s.forward_gradient}; }},
     Rule{"ep", "equilibrium propagation", [](const RuleSettings& s) { return Parts{s.ep}; }},
 };
 

@@ -4,6 +4,7 @@
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/forward_gradient.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/state_predictor.hpp>
@@ -93,6 +94,7 @@ using Rules = std::tuple<                //
     DFA,                                 //
     DFAByElement,                        //
     FA,                                  //
+    ForwardGradient,                     //
     Oracle,                              //
     OracleAtBlockInput,                  //
     SmallVec,                            //
@@ -148,6 +150,12 @@ inline constexpr bool pulls_back<OracleAtBlockInput> = true;
 template <>
 inline constexpr bool pulls_back<Mix<LearnedProjection, Oracle>> = true;
 
+/// Whether a sample's credit is the same in another batch; not if numbers are drawn for each sample.
+template <class Rule>
+inline constexpr bool per_sample = true;
+template <>
+inline constexpr bool per_sample<ForwardGradient> = false;
+
 /// Whether a rule's factors are of the error alone.
 template <class Rule>
 inline constexpr bool reads_error_only = false;
@@ -172,6 +180,7 @@ detail::laws::About about(Kind kind) {
   return {.draws = draws<Rule>,
           .learns = learns<Rule>,
           .true_gradient = pulls_back<Rule>,
+          .per_sample = per_sample<Rule>,
           .reads_error_only = reads_error_only<Rule>,
           .refusal = refusal<Rule>(kind),
           .embed = kind != Kind::no_embed,
