@@ -120,7 +120,10 @@ static_assert(!creditlib::detail::DeclaresErrorOnly<wrong::ErrorOnlyInAMember> &
               !creditlib::detail::ReadsErrorOnly<wrong::Source>);
 static_assert(!creditlib::detail::DeclaresPullback<wrong::PullbackInAMember> &&
               !creditlib::detail::DeclaresPullback<wrong::Source>);
-static_assert(!creditlib::detail::wants_pullback<wrong::Source, wrong::PullbackInAMember>());
+static_assert(!creditlib::detail::DeclaresPushforward<wrong::PushforwardInAMember> &&
+              !creditlib::detail::DeclaresPushforward<wrong::Source>);
+static_assert(!creditlib::detail::wanted_rights<wrong::Source, wrong::PullbackInAMember>().pullback);
+static_assert(!creditlib::detail::wanted_rights<wrong::Source, wrong::PushforwardInAMember>().pushforward);
 
 static_assert(!Normalizer<wrong::NormalizerNotConst> && !Normalizer<wrong::NormalizerGivesNothing>);
 static_assert(Normalizer<wrong::FactoredGivesDense> &&

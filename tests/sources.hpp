@@ -43,9 +43,9 @@ struct ChangedFactors {
   }
 };
 
-template <class S, bool MayPullBack>
+template <class S, detail::TraceRights rights>
 struct CapturedState {
-  static constexpr bool wants_pullback = MayPullBack;
+  static constexpr bool wants_pullback = rights.pullback, wants_pushforward = rights.pushforward;
   S inner;
   std::shared_ptr<std::vector<Trace>> traces = std::make_shared<std::vector<Trace>>();
 
@@ -65,9 +65,9 @@ struct Captured {
   auto bind(Model& model, const BindContext& context) const {
     using S = CreditState<Rule, Model>;
     if constexpr (requires { rule.bind(model, context); }) {
-      return CapturedState<S, detail::wants_pullback<Rule, S>()>{rule.bind(model, context)};
+      return CapturedState<S, detail::wanted_rights<Rule, S>()>{rule.bind(model, context)};
     } else {
-      return CapturedState<S, detail::wants_pullback<Rule, S>()>{rule};
+      return CapturedState<S, detail::wanted_rights<Rule, S>()>{rule};
     }
   }
 };

@@ -163,6 +163,9 @@ struct ErrorOnlyInAMember : Source {
 struct PullbackInAMember : Source {
   bool wants_pullback = true;
 };
+struct PushforwardInAMember : Source {
+  bool wants_pushforward = true;
+};
 
 // ---- Normalizers, local losses, objectives, schedules ----
 

@@ -6,6 +6,7 @@
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/forward_gradient.hpp>
 #include <creditlib/credit/kolen_pollack.hpp>
 #include <creditlib/credit/layer_fa.hpp>
 #include <creditlib/credit/low_rank_feedback.hpp>
@@ -16,7 +17,7 @@
 #include <creditlib/credit/value_net.hpp>
 #include <creditlib/credit/vec.hpp>
 #include <creditlib/credit/weight_mirror.hpp>
-#include <creditlib/normalizer/raw.hpp>
+#include <creditlib/normalizer/natural_normalizer.hpp>
 #include <creditlib/normalizer/row_rms.hpp>
 #include <creditlib/schedule/always.hpp>
 #include <creditlib/schedule/warmup.hpp>
@@ -44,13 +45,14 @@ struct RuleSettings {
   creditlib::KolenPollack kolen_pollack = {};
   creditlib::WeightMirror weight_mirror = {};
   creditlib::LowRankFeedback low_rank = {};
+  creditlib::ForwardGradient forward_gradient = {};
 
   /// Where the rules that estimate a gradient do so.
   void estimate_at(creditlib::CreditPoint at) { oracle.at = vec.at = value_net.at = state_predictor.at = at; }
 };
 
 /// What LocalTrainer is given for a rule.
-template <class Credit, class Schedule = creditlib::Always, class Normalizer = creditlib::RowRms>
+template <class Credit, class Schedule = creditlib::Always, class Normalizer = creditlib::NaturalNormalizer<Credit>>
 struct Parts {
   Credit credit;
   Schedule schedule = {};
@@ -89,12 +91,6 @@ inline auto fa_normalizer(const RuleSettings& s) {
   return creditlib::RowRms{.eps = 1e-6 * static_cast<double>(s.batch_size)};
 }
 
-/// A rule whose credit's scale means something.
-template <class Credit>
-auto raw(const Credit& credit) {
-  return Parts{credit, creditlib::Always{}, creditlib::Raw{}};
-}
-
 /// All rules.
 inline constexpr auto rules = std::tuple{
     Rule{"bp", "back-propagation", [](const RuleSettings&) { return Backprop{}; }},
@@ -102,16 +98,16 @@ inline constexpr auto rules = std::tuple{
          [](const RuleSettings& s) { return Parts{creditlib::FA{}, creditlib::Always{}, fa_normalizer(s)}; }},
     Rule{"dfa", "direct feedback alignment", [](const RuleSettings& s) { return Parts{dfa(s)}; }},
     Rule{"layer_fa", "feedback alignment at every layer",
-         [](const RuleSettings&) { return raw(creditlib::LayerFA{}); }},
+         [](const RuleSettings&) { return Parts{creditlib::LayerFA{}}; }},
     Rule{"usf", "signs of the weights, one magnitude",
-         [](const RuleSettings&) { return raw(creditlib::SignSymmetry{creditlib::Magnitude::Uniform}); }},
+         [](const RuleSettings&) { return Parts{creditlib::SignSymmetry{creditlib::Magnitude::Uniform}}; }},
     Rule{"frsf", "signs of the weights, random magnitudes",
-         [](const RuleSettings&) { return raw(creditlib::SignSymmetry{creditlib::Magnitude::Fixed}); }},
+         [](const RuleSettings&) { return Parts{creditlib::SignSymmetry{creditlib::Magnitude::Fixed}}; }},
     Rule{"brsf", "signs of the weights, magnitudes drawn for each batch",
-         [](const RuleSettings&) { return raw(creditlib::SignSymmetry{creditlib::Magnitude::Redrawn}); }},
-    Rule{"kp", "Kolen and Pollack's feedback", [](const RuleSettings& s) { return raw(s.kolen_pollack); }},
-    Rule{"wm", "weight mirror", [](const RuleSettings& s) { return raw(s.weight_mirror); }},
-    Rule{"ldfa", "low-rank feedback", [](const RuleSettings& s) { return raw(s.low_rank); }},
+         [](const RuleSettings&) { return Parts{creditlib::SignSymmetry{creditlib::Magnitude::Redrawn}}; }},
+    Rule{"kp", "Kolen and Pollack's feedback", [](const RuleSettings& s) { return Parts{s.kolen_pollack}; }},
+    Rule{"wm", "weight mirror", [](const RuleSettings& s) { return Parts{s.weight_mirror}; }},
+    Rule{"ldfa", "low-rank feedback", [](const RuleSettings& s) { return Parts{s.low_rank}; }},
     Rule{"sdfa", "DFA of the error's signs",
          [](const RuleSettings& s) { return Parts{dfa(s, creditlib::Signal::Sign)}; }},
     Rule{"ndfa", "DFA whose credit has the norm of the error",
@@ -124,7 +120,9 @@ inline constexpr auto rules = std::tuple{
          [](const RuleSettings& s) { return after_warmup(s, s.value_net); }},
     Rule{"state_predictor", "the gradient of a net that predicts the last state",
          [](const RuleSettings& s) { return Parts{s.state_predictor}; }},
-    Rule{"ep", "equilibrium propagation", [](const RuleSettings& s) { return raw(s.ep); }},
+    Rule{"forward_gradient", "slopes along random directions",
+         [](const RuleSettings& s) { return Parts{s.forward_gradient}; }},
+    Rule{"ep", "equilibrium propagation", [](const RuleSettings& s) { return Parts{s.ep}; }},
 };
 
 /// What a rule is judged by: another training of the same network.

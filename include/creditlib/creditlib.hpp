@@ -24,6 +24,7 @@
 #include <creditlib/credit/drtp.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/forward_gradient.hpp>
 #include <creditlib/credit/kolen_pollack.hpp>
 #include <creditlib/credit/layer_fa.hpp>
 #include <creditlib/credit/low_rank_feedback.hpp>
@@ -93,6 +94,7 @@
 #include <creditlib/net/credit_net.hpp>
 #include <creditlib/net/time_embedding.hpp>
 #include <creditlib/network/shape.hpp>
+#include <creditlib/normalizer/natural_normalizer.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/normalizer/row_rms.hpp>
 #include <creditlib/objective/binary_cross_entropy.hpp>
@@ -124,6 +126,7 @@
 #include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/in_float64.hpp>
+#include <creditlib/scope/math_attention.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/statistics/bootstrap.hpp>
 #include <creditlib/statistics/confidence.hpp>

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <ATen/ExpandUtils.h>
 #include <torch/types.h>
 
 #include <array>
+#include <creditlib/detail/describe.hpp>
 #include <creditlib/detail/exchanged_storages.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
@@ -26,7 +28,9 @@ class TracedPass {
   virtual std::int64_t blocks() const = 0;
   /// (dh_{l+1}/dh_l)^T v; v has the shape of h_{l+1}.
   virtual torch::Tensor pullback(std::int64_t l, const torch::Tensor& v) = 0;
-  /// The same through the parameters or, `transported`, through what stands in their place.
+  /// (dh_{l+1}/dh_l) v or, for l = L, (dlogits/dh_L) v; v has the shape of h_l.
+  virtual torch::Tensor push(std::int64_t l, const torch::Tensor& v) = 0;
+  /// pullback through the parameters or, `transported`, through what stands in their place.
   torch::Tensor pullback(std::int64_t l, const torch::Tensor& v, bool transported) {
     const ExchangedStorages exchanged(transport(transported));
     return pullback(l, v);
@@ -70,15 +74,21 @@ struct AnyObjective {
   std::function<torch::Tensor(const torch::Tensor& logits, const torch::Tensor& target)> loss, error;
 };
 
+/// What a credit source may ask of a Trace beyond its tensors and loss_gradient().
+struct TraceRights {
+  bool pullback = false, pushforward = false;
+  bool transported = false;  ///< go down through what stands in the place of parameters, for which pullback is granted
+};
+
 struct TraceAccess;
 
 }  // namespace detail
 
 /// One finished forward pass, as a credit source sees it. Copies are cheap and share the graph.
 ///
-/// The tensors are detached. What needs the step's own graph is reached through loss_gradient() and pullback(), until
-/// the step's backward pass has consumed the graph. No second forward pass is run: with BatchNorm or Dropout it would
-/// be another function.
+/// The tensors are detached. What needs the step's own graph is reached through loss_gradient(), pullback() and
+/// pushforward(), until the step's backward pass has consumed the graph. No second forward pass is run: with BatchNorm
+/// or Dropout it would be another function.
 class Trace {
  public:
   torch::Tensor input;                ///< x, as given to step
@@ -95,8 +105,8 @@ class Trace {
   /// - Cost: one backward pass through the readout, at most once per step.
   /// - Throws Error if this Trace has no graph, or the step's backward pass has consumed it.
   torch::Tensor loss_gradient() const {
-    if (!pass_ || !pass_->has_loss_gradient(transported_)) require_pass("loss_gradient");
-    return pass_->loss_gradient(error, transported_);
+    if (!pass_ || !pass_->has_loss_gradient(rights_.transported)) require_pass("loss_gradient");
+    return pass_->loss_gradient(error, rights_.transported);
   }
 
   /// The loss per sample, (B), of other logits, (B, C), for this batch's target, by the trainer's objective. It is on
@@ -126,7 +136,7 @@ class Trace {
   ///   go through the tensors that transport puts in the place of parameters.
   /// - Throws Error if this Trace has no graph, the step's backward pass has consumed it, or l is out of range.
   torch::Tensor pullback(std::int64_t l, const torch::Tensor& v) const {
-    if (!may_pull_back_) {
+    if (!rights_.pullback && !rights_.transported) {
       detail::fail(
           "Trace::pullback: this credit source does not declare `static constexpr bool wants_pullback = true`, so it ",
           "may not use the blocks' transposed Jacobians.");
@@ -135,7 +145,37 @@ class Trace {
     if (l < 0 || l >= pass_->blocks()) {
       detail::fail("Trace::pullback: block ", l, " does not exist, expected 0..", pass_->blocks() - 1, ".");
     }
-    return pass_->pullback(l, v, transported_);
+    return pass_->pullback(l, v, rights_.transported);
+  }
+
+  /// What changes of the hidden states do to the logits, to first order and all at once: the sum over l of
+  /// (dlogits/dh_l) u_l, in the shape of the logits.
+  ///
+  /// - u has one tensor per hidden state, in the shape of h_l or one that broadcasts to it; undefined for no change.
+  /// - It is of this very step's function: the same Dropout masks and batch statistics.
+  /// - Cost: by formula one forward pass from the lowest change on; by autograd about twice that, and once per step
+  ///   the backward pass of each block and the readout.
+  /// - Throws Error unless the source declares `static constexpr bool wants_pushforward = true`.
+  /// - Throws Error for changes that do not fit, if this Trace has no graph, if the step's backward pass has consumed
+  ///   it, and for an operation whose backward pass LibTorch cannot differentiate.
+  torch::Tensor pushforward(const std::vector<torch::Tensor>& u) const {
+    if (!rights_.pushforward) {
+      detail::fail(
+          "Trace::pushforward: this credit source does not declare `static constexpr bool wants_pushforward = true`, ",
+          "so it may not use Jacobian-vector products.");
+    }
+    require_pass("pushforward");
+    require_changes(u);
+    const torch::NoGradGuard no_grad;
+    torch::Tensor change;
+    for (std::size_t l = 0; l < u.size(); ++l) {
+      if (u[l].defined()) {
+        const auto own = hidden.empty() ? u[l].detach() : u[l].detach().expand_as(hidden[l]);
+        change = change.defined() ? change + own : own;
+      }
+      if (change.defined()) change = pass_->push(static_cast<std::int64_t>(l), change);
+    }
+    return change.defined() ? change : torch::zeros_like(logits);
   }
 
  private:
@@ -149,18 +189,40 @@ class Trace {
     }
   }
 
+  /// The hidden states are missing only where the pass refuses to push, in constant memory.
+  void require_changes(const std::vector<torch::Tensor>& u) const {
+    const auto expected = static_cast<std::size_t>(pass_->blocks()) + 1;
+    if (u.size() != expected) {
+      detail::fail("Trace::pushforward: ", u.size(), " changes were given, expected ", expected,
+                   ": one for each of h_0..h_L, undefined for no change.");
+    }
+    for (std::size_t l = 0; l < hidden.size(); ++l) {
+      if (!u[l].defined()) continue;
+      const auto& h = hidden[l];
+      if (!h.is_floating_point()) {
+        detail::fail("Trace::pushforward: h_", l, " is ", detail::tensor_text(h),
+                     ", which has no derivative; leave its change undefined.");
+      }
+      if (u[l].dim() != h.dim() || !at::is_expandable_to(u[l].sizes(), h.sizes()) ||
+          u[l].scalar_type() != h.scalar_type() || u[l].device() != h.device()) {
+        detail::fail("Trace::pushforward: the change of h_", l, " is ", detail::tensor_text(u[l]), ", expected ",
+                     detail::tensor_text(h), ", or a shape that broadcasts to it.");
+      }
+    }
+  }
+
   void require_objective(const char* what) const {
     if (!objective_) detail::fail("Trace::", what, ": this Trace was not made by a trainer, so it has no objective.");
   }
 
   std::shared_ptr<detail::TracedPass> pass_;
   std::shared_ptr<const detail::AnyObjective> objective_;
-  bool may_pull_back_ = false, transported_ = false;
+  detail::TraceRights rights_;
 };
 
 namespace detail {
 
-/// Lets trainers make Traces, grant the right to pull back, and say through what.
+/// Lets trainers make Traces and grant rights.
 struct TraceAccess {
   static void attach(Trace& trace, std::shared_ptr<TracedPass> pass) { trace.pass_ = std::move(pass); }
   template <class Objective>
@@ -169,9 +231,8 @@ struct TraceAccess {
         AnyObjective{[objective](const auto& logits, const auto& target) { return objective.loss(logits, target); },
                      [objective](const auto& logits, const auto& target) { return objective.error(logits, target); }});
   }
-  static Trace restricted(Trace trace, bool may_pull_back, bool transported) {
-    trace.may_pull_back_ = may_pull_back;
-    trace.transported_ = transported;
+  static Trace restricted(Trace trace, TraceRights rights) {
+    trace.rights_ = rights;
     return trace;
   }
 };

@@ -13,7 +13,7 @@ namespace detail {
 
 /// A source that keeps the Trace that it is shown.
 struct TraceKeeper {
-  static constexpr bool wants_pullback = true;
+  static constexpr bool wants_pullback = true, wants_pushforward = true;
   std::shared_ptr<Trace> kept = std::make_shared<Trace>();
 
   template <class Model>
@@ -32,8 +32,8 @@ struct TraceKeeper {
 ///     auto state = MyRule{}.bind(model, context);
 ///     const auto a = state.credit(model, creditlib::trace_of(model, x, y));
 ///
-/// - It has the right to pull back. From a trainer only a source that declares `wants_pullback` gets that; for all
-///   others Trace::pullback throws.
+/// - It has the right to pull back and to push forward. From a trainer only a source that declares `wants_pullback` or
+///   `wants_pushforward` gets these; for all others Trace::pullback and Trace::pushforward throw.
 /// - In the model's present mode. Nothing is changed: not the running statistics, not torch's global generators.
 /// - Its graph lives as long as the Trace or a copy of it.
 /// - Cost: one forward pass, and memory for its graph.

@@ -96,9 +96,8 @@ TEST_CASE("24 steps of layer feedback end where layers with a backward tensor of
           for (auto& tensor : feedback) tensor = tensor.defined() ? tensor.abs() : tensor;
           copy_into(state.magnitudes, feedback);
         }) < 1e-12);
-  CHECK(from_reference("kp", KolenPollack{.decay = 0.1 * 0.02}, 0.02, [](auto& state, const auto& feedback) {
-          copy_into(state.feedback, feedback);
-        }) < 1e-12);
+  CHECK(from_reference("kp", KolenPollack{.decay = 0.1 * 0.02}, 0.02,
+                       [](auto& state, const auto& feedback) { copy_into(state.feedback, feedback); }) < 1e-12);
   // The cases differ, so that none passes for another.
   CHECK(from_reference("usf", layer_fa, 0, leave) > 1e-3);
   CHECK(from_reference("kp", layer_fa, 0.02, leave) > 1e-3);

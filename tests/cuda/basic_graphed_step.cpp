@@ -150,6 +150,19 @@ struct Noisy {
   }
 };
 
+/// Credit along the hidden states themselves, as far as the loss falls along them.
+struct AlongStates {
+  static constexpr bool wants_pushforward = true;
+
+  template <class Model>
+  std::vector<torch::Tensor> credit(Model&, const Trace& trace) const {
+    const auto slope = (trace.error * trace.pushforward(trace.hidden)).sum(1);
+    std::vector<torch::Tensor> credits;
+    for (const auto& h : trace.hidden) credits.push_back(h * slope.unsqueeze(1));
+    return credits;
+  }
+};
+
 /// Credit that throws at the fourth step.
 struct Failing {
   template <class Model>
@@ -183,6 +196,16 @@ TEST_CASE("a run with graphs is the run without: constant memory, clipping and S
 TEST_CASE("a run with graphs is the run without: the oracle under BatchNorm, FA on images", "[cuda]") {
   check_same_run(Kind::batch_norm, [] { return LocalTrainer(stages(Kind::batch_norm), Oracle{}, {.epochs = 5}); }, 2);
   check_same_run(Kind::conv, [] { return LocalTrainer(stages(Kind::conv), FA{}, {.epochs = 5}); }, 2);
+}
+
+TEST_CASE("a run with graphs is the run without: credit that pushes forward", "[cuda]") {
+  for (const auto path : {Path::ClosedForm, Path::Generic}) {
+    check_same_run(
+        Kind::residual_mlp, [&] { return LocalTrainer(residual_mlp(), AlongStates{}, {.epochs = 5, .path = path}); },
+        2);
+  }
+  check_same_run(
+      Kind::batch_norm, [] { return LocalTrainer(stages(Kind::batch_norm), AlongStates{}, {.epochs = 5}); }, 2);
 }
 
 TEST_CASE("a run with graphs is the run without: back-propagation", "[cuda]") {

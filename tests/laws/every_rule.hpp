@@ -5,6 +5,7 @@
 #include <creditlib/credit/drtp.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/forward_gradient.hpp>
 #include <creditlib/credit/kolen_pollack.hpp>
 #include <creditlib/credit/layer_fa.hpp>
 #include <creditlib/credit/low_rank_feedback.hpp>
@@ -141,6 +142,7 @@ using Rules = std::tuple<                //
     WeightMirror,                        //
     RankOne<false>,                      //
     RankOne<true>,                       //
+    ForwardGradient,                     //
     Oracle,                              //
     OracleAtBlockInput,                  //
     SmallVec,                            //
@@ -200,6 +202,12 @@ inline constexpr bool pulls_back<OracleAtBlockInput> = true;
 template <>
 inline constexpr bool pulls_back<Mix<LearnedProjection, Oracle>> = true;
 
+/// Whether a sample's credit is the same in another batch; not if numbers are drawn for each sample.
+template <class Rule>
+inline constexpr bool per_sample = true;
+template <>
+inline constexpr bool per_sample<ForwardGradient> = false;
+
 /// Whether a rule's factors are of error and target alone.
 template <class Rule>
 inline constexpr bool reads_error_only = false;
@@ -230,6 +238,7 @@ detail::laws::About about(Kind kind) {
   return {.draws = draws<Rule>,
           .learns = learns<Rule>,
           .true_gradient = pulls_back<Rule>,
+          .per_sample = per_sample<Rule>,
           .reads_error_only = reads_error_only<Rule>,
           .refusal = refusal<Rule>(kind),
           .embed = kind != Kind::no_embed,

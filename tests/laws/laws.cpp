@@ -30,6 +30,12 @@ const laws::Law& law_named(const std::string& wanted) {
   throw Error("there is no law \"" + wanted + "\"");
 }
 
+/// What a rule says of itself to the laws.
+template <class Rule>
+LawOptions options_of() {
+  return {.per_sample = per_sample<Rule>};
+}
+
 /// What laws ought to know of a rule on each model.
 using AboutOn = laws::About (*)(Kind);
 template <class... EveryRule>
@@ -161,7 +167,7 @@ TEMPLATE_LIST_TEST_CASE("a rule refuses the models that it cannot train, and say
     INFO("on " << name(kind));
     const auto expected = refusal<TestType>(kind);
 
-    const auto message = subject_of<TestType>(kind).about.refusal;
+    const auto message = subject_of<TestType>(kind, {}, options_of<TestType>()).about.refusal;
 
     if (expected.empty()) {
       CHECK(message.empty());
@@ -175,7 +181,7 @@ TEMPLATE_LIST_TEST_CASE("the laws see what a rule and a model are like", "[credi
   for (const auto kind : every_kind) {
     if (!refusal<TestType>(kind).empty()) continue;
     INFO("on " << name(kind));
-    const auto seen = subject_of<TestType>(kind).about, known = about<TestType>(kind);
+    const auto seen = subject_of<TestType>(kind, {}, options_of<TestType>()).about, known = about<TestType>(kind);
 
     CHECK(seen.draws == known.draws);
     CHECK(seen.learns == known.learns);
@@ -190,7 +196,7 @@ TEMPLATE_LIST_TEST_CASE("the laws see what a rule and a model are like", "[credi
 }
 
 TEMPLATE_LIST_TEST_CASE("every law holds, or does not apply as the table says, under", "[credit][law]", Rules) {
-  const auto report = testing::check_laws(TestType{});
+  const auto report = testing::check_laws(TestType{}, options_of<TestType>());
 
   CHECK(report.ok());
   CHECK(report.results.size() == every_kind.size() * (1 + laws::every_law().size()));

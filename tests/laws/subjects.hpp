@@ -19,9 +19,9 @@ using testing::Report;
 using testing::Verdict;
 
 template <class Rule>
-laws::Subject subject_of(Kind kind, const Rule& rule = {}) {
-  if (kind == Kind::residual_mlp) return laws::subject_of(rule, testing::small_residual_mlp(), {}, CrossEntropy{});
-  return laws::subject_of(rule, stages_case(kind), {}, CrossEntropy{});
+laws::Subject subject_of(Kind kind, const Rule& rule = {}, const LawOptions& options = {}) {
+  if (kind == Kind::residual_mlp) return laws::subject_of(rule, testing::small_residual_mlp(), options, CrossEntropy{});
+  return laws::subject_of(rule, stages_case(kind), options, CrossEntropy{});
 }
 
 /// What a report says of a law on a model.

@@ -134,14 +134,18 @@ template <class S>
 concept ReadsErrorOnly = DeclaresErrorOnly<S> && S::reads_error_only;
 template <class S>
 concept DeclaresPullback = requires { typename std::bool_constant<S::wants_pullback>; };
+template <class S>
+concept DeclaresPushforward = requires { typename std::bool_constant<S::wants_pushforward>; };
 
-/// Whether source C or its state S asks for Trace::pullback.
+/// What source C or its state S asks of a Trace.
 template <class C, class S>
-consteval bool wants_pullback() {
-  bool wants = false;
-  if constexpr (DeclaresPullback<C>) wants = wants || C::wants_pullback;
-  if constexpr (DeclaresPullback<S>) wants = wants || S::wants_pullback;
-  return wants;
+consteval TraceRights wanted_rights() {
+  TraceRights rights;
+  if constexpr (DeclaresPullback<C>) rights.pullback |= C::wants_pullback;
+  if constexpr (DeclaresPullback<S>) rights.pullback |= S::wants_pullback;
+  if constexpr (DeclaresPushforward<C>) rights.pushforward |= C::wants_pushforward;
+  if constexpr (DeclaresPushforward<S>) rights.pushforward |= S::wants_pushforward;
+  return rights;
 }
 
 // ---- Normalizer ----
@@ -154,6 +158,12 @@ template <class N>
 concept NormalizesFactors = requires(const N& normalizer, const FactoredCredit& a) {
   { normalizer.factored(a) } -> std::same_as<FactoredCredit>;
 };
+
+/// The config of a credit source says which normalizer it is defined with.
+template <class C>
+concept NamesNormalizer =
+    requires { typename C::Normalizer; } && Normalizes<typename C::Normalizer> &&
+    std::default_initializable<typename C::Normalizer> && std::copy_constructible<typename C::Normalizer>;
 
 // ---- LocalLoss ----
 

@@ -5,8 +5,11 @@
 
 #include <creditlib/network/detail/gradients_of.hpp>
 #include <creditlib/network/detail/run_block.hpp>
+#include <creditlib/pass/graph_jacobian.hpp>
 #include <creditlib/pass/pass.hpp>
+#include <creditlib/scope/math_attention.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,9 +22,12 @@ class GraphPass final : public Pass {
  public:
   explicit GraphPass(Model model) : model_(std::move(model)) {}
 
-  /// The forward pass. With `pullbacks`, h_0..h_{L-1} are leaves that a gradient can reach too, not h_L alone.
-  Trace forward(const torch::Tensor& x, bool pullbacks) {
+  /// The forward pass. With a right, h_0..h_{L-1} are leaves that a gradient can reach too, not h_L alone.
+  Trace forward(const torch::Tensor& x, TraceRights rights) {
     const torch::AutoGradMode grad(true);
+    std::optional<scope::MathAttention> twice_differentiable;
+    if (rights.pushforward) twice_differentiable.emplace();
+    const bool leaves = rights.pullback || rights.pushforward;
     const auto blocks = static_cast<std::size_t>(model_->blocks());
     Trace trace;
     embedded_ = embedded(model_, x);
@@ -30,7 +36,7 @@ class GraphPass final : public Pass {
       const auto at = static_cast<std::int64_t>(l);
       check_hidden("The model's h_", l, h, model_->hidden_shape(at), x.size(0));
       trace.hidden.push_back(h.detach());
-      entered_.push_back(h.detach().requires_grad_(pullbacks && h.is_floating_point()));  // not token ids
+      entered_.push_back(h.detach().requires_grad_(leaves && h.is_floating_point()));  // not token ids
       branch_.push_back(branch_of(model_, at, entered_[l]));
       h = joined(model_, at, entered_[l], branch_[l]);
       trace.branch.push_back(branch_[l].detach());
@@ -71,6 +77,7 @@ class GraphPass final : public Pass {
     auto found = gradients_of(outputs, seeds, parameters);
     left_.clear();
     traced_logits_.reset();
+    jacobians_.clear();
     release();
     return found;
   }
@@ -79,6 +86,16 @@ class GraphPass final : public Pass {
   torch::Tensor pullback(std::int64_t l, const torch::Tensor& v) override {
     const auto at = static_cast<std::size_t>(l);
     return pulled(left_[at], entered_[at], v.expand_as(left_[at]));
+  }
+  torch::Tensor push(std::int64_t l, const torch::Tensor& v) override {
+    const auto at = static_cast<std::size_t>(l);
+    jacobians_.resize(entered_.size());
+    if (!jacobians_[at]) {
+      const bool readout = at == left_.size();
+      jacobians_[at].emplace(readout ? traced_logits_ : left_[at], entered_[at],
+                             readout ? "the readout" : "block " + std::to_string(l));
+    }
+    return jacobians_[at]->times(v);
   }
 
  private:
@@ -98,7 +115,8 @@ class GraphPass final : public Pass {
   std::vector<torch::Tensor> branch_;   ///< f_l on the graph of block l
   std::vector<torch::Tensor> left_;     ///< h_1..h_L as block l left it, on the graph from entered_[l]
   torch::Tensor traced_logits_;         ///< on the graph from entered_[L]
-  torch::Tensor logits_;                ///< of the last run
+  std::vector<std::optional<GraphJacobian>> jacobians_;  ///< of left_ and traced_logits_ in entered_, once asked for
+  torch::Tensor logits_;                                 ///< of the last run
 };
 
 }  // namespace creditlib::detail

@@ -40,11 +40,11 @@ class Passes {
   Path path() const { return by_formula_ ? Path::ClosedForm : Path::Generic; }
   std::optional<ClosedFormPasses>& by_formula() { return by_formula_; }
 
-  /// The forward pass of a step. With `pullbacks` gradients can reach h_0..h_{L-1}.
+  /// The forward pass of a step, for a Trace with these rights.
   template <class Objective>
   ForwardPass step(Model& model, const Objective& objective, const torch::Tensor& x, const torch::Tensor& y,
-                   bool pullbacks) {
-    if (!by_formula_) return by_autograd(model, objective, x, y, pullbacks);
+                   TraceRights rights) {
+    if (!by_formula_) return by_autograd(model, objective, x, y, rights);
     const auto input = by_formula_->input(model, x);
     if (memory_ == Memory::Constant) {
       const auto pass = by_formula_->for_step_in_constant_memory();
@@ -57,8 +57,8 @@ class Passes {
   /// A forward pass whose tensors outlive the next step.
   template <class Objective>
   ForwardPass preview(Model& model, const Objective& objective, const torch::Tensor& x, const torch::Tensor& y,
-                      bool pullbacks) const {
-    if (!by_formula_) return by_autograd(model, objective, x, y, pullbacks);
+                      TraceRights rights) const {
+    if (!by_formula_) return by_autograd(model, objective, x, y, rights);
     const auto pass = by_formula_->fresh();
     return forward_pass(pass, pass->forward(by_formula_->input(model, x)), objective, x, y);
   }
@@ -71,9 +71,9 @@ class Passes {
  private:
   template <class Objective>
   static ForwardPass by_autograd(Model& model, const Objective& objective, const torch::Tensor& x,
-                                 const torch::Tensor& y, bool pullbacks) {
+                                 const torch::Tensor& y, TraceRights rights) {
     const auto pass = std::make_shared<GraphPass<Model>>(model);
-    auto trace = pass->forward(x, pullbacks);
+    auto trace = pass->forward(x, rights);
     check_target_positions(model, objective, trace.logits, y);
     return forward_pass(pass, std::move(trace), objective, x, y);
   }

@@ -99,11 +99,19 @@ consteval bool credit_is_sound() {
         (DeclaresPullback<S> || !names_wants_pullback<S>) && (DeclaresPullback<C> || !names_wants_pullback<C>);
     static_assert(wants_pullback,
                   "creditlib: wants_pullback must be declared as `static constexpr bool wants_pullback = true;`");
+    constexpr bool wants_pushforward = (DeclaresPushforward<S> || !names_wants_pushforward<S>) &&
+                                       (DeclaresPushforward<C> || !names_wants_pushforward<C>);
+    static_assert(wants_pushforward,
+                  "creditlib: wants_pushforward must be declared as `static constexpr bool wants_pushforward = true;`");
     constexpr bool reads_error_only = DeclaresErrorOnly<S> || !names_reads_error_only<S>;
     static_assert(reads_error_only,
                   "creditlib: reads_error_only must be declared as `static constexpr bool reads_error_only = true;`");
-    return CreditSource<C, M> && learn && after_step && local_inputs && factored_credit && transport && named_tensors &&
-           wants_pullback && reads_error_only;
+    constexpr bool normalizer = NamesNormalizer<C> || !names_Normalizer<C>;
+    static_assert(normalizer,
+                  "creditlib: the config's Normalizer must be the type of a normalizer that is made without arguments: "
+                  "`using Normalizer = creditlib::Raw;`");
+    return CreditSource<C, M> && normalizer && learn && after_step && local_inputs && factored_credit && transport &&
+           named_tensors && wants_pullback && wants_pushforward && reads_error_only;
   }
 }
 

@@ -23,8 +23,11 @@ struct SourceTraits {
       gives_factors && ReadsErrorOnly<State> && !Learns<State, Model> && !SeesUpdates<State, Model>;
 
   static consteval bool sound() { return credit_is_sound<Credit, Model>(); }
-  static constexpr std::array<bool, 1> pullback() { return {wants_pullback<Credit, State>()}; }
-  static constexpr std::array<bool, 1> transported() { return {transports}; }
+  static constexpr std::array<TraceRights, 1> rights() {
+    auto rights = wanted_rights<Credit, State>();
+    rights.transported = transports;
+    return {rights};
+  }
   static State bind(const Credit& credit, Model& model, const std::array<BindContext, 1>& contexts) {
     if constexpr (Binds<Credit, Model>) {
       return credit.bind(model, contexts[0]);
@@ -68,8 +71,7 @@ struct SourceTraits<Mix<First, Second>, Model> {
     }
   }
   static constexpr bool transports = A::transports || B::transports;
-  static constexpr std::array<bool, 2> pullback() { return {A::pullback()[0], B::pullback()[0]}; }
-  static constexpr std::array<bool, 2> transported() { return {A::transports, B::transports}; }
+  static constexpr std::array<TraceRights, 2> rights() { return {A::rights()[0], B::rights()[0]}; }
   static State bind(const Mix<First, Second>& credit, Model& model, const std::array<BindContext, 2>& contexts) {
     auto first = A::bind(credit.first, model, {contexts[0]});
     return {std::move(first), B::bind(credit.second, model, {contexts[1]})};
@@ -80,12 +82,5 @@ struct SourceTraits<Mix<First, Second>, Model> {
   }
   static std::string prefix(std::size_t i) { return i == 0 ? "credit.first" : "credit.second"; }
 };
-
-/// Whether source i may call Trace::pullback: if it asks for that, or has transport, since then it pulls back through no
-/// forward weight.
-template <class Traits>
-constexpr bool may_pull_back(std::size_t i) {
-  return Traits::pullback()[i] || Traits::transported()[i];
-}
 
 }  // namespace creditlib::detail

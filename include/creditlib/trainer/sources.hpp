@@ -34,11 +34,14 @@ class Sources {
   const State& state() const { return state_; }
   std::vector<torch::Generator> generators() const { return {generators_.begin(), generators_.end()}; }
 
-  /// Whether any source that has a weight, or that learns, needs the blocks' transposed Jacobians.
-  static bool pull_back(const Mixing<count>& now) {
-    bool any = false;
+  /// What the sources that have a weight, or that learn, ask of a Trace.
+  static TraceRights rights(const Mixing<count>& now) {
+    TraceRights any;
     for (std::size_t i = 0; i < count; ++i) {
-      any = any || ((now.weights[i] != 0 || now.learns[i]) && may_pull_back<Traits>(i));
+      if (now.weights[i] == 0 && !now.learns[i]) continue;
+      const auto wanted = Traits::rights()[i];
+      any.pullback |= wanted.pullback || wanted.transported;
+      any.pushforward |= wanted.pushforward;
     }
     return any;
   }
@@ -118,7 +121,7 @@ class Sources {
   /// Whether the local step is transported.
   static bool transported(const Mixing<count>& now) {
     bool any = false;
-    for (std::size_t i = 0; i < count; ++i) any = any || (now.weights[i] != 0 && Traits::transported()[i]);
+    for (std::size_t i = 0; i < count; ++i) any = any || (now.weights[i] != 0 && Traits::rights()[i].transported);
     return any;
   }
 
@@ -188,7 +191,7 @@ class Sources {
   void each(const Trace& trace, const Action& action) {
     std::size_t i = 0;
     const auto call = [&](auto& state) {
-      action(i, state, TraceAccess::restricted(trace, may_pull_back<Traits>(i), Traits::transported()[i]));
+      action(i, state, TraceAccess::restricted(trace, Traits::rights()[i]));
       ++i;
     };
     std::apply([&](auto&... states) { (call(states), ...); }, Traits::states(state_));

@@ -60,6 +60,7 @@ class ConstantMemoryPass final : public Pass {
 
   PassOutputs rerun(const std::vector<torch::Tensor>&) override { refuse("local_inputs"); }
   torch::Tensor pullback(std::int64_t, const torch::Tensor&) override { refuse("Trace::pullback"); }
+  torch::Tensor push(std::int64_t, const torch::Tensor&) override { refuse("Trace::pushforward"); }
 
  private:
   torch::Tensor readout_pullback(const torch::Tensor&) override { refuse("Trace::loss_gradient"); }

@@ -129,6 +129,12 @@ class ClosedFormPass final : public Pass {
         blocks_[static_cast<std::size_t>(l)].pullback(v.expand_as(branch_[static_cast<std::size_t>(l)]), shares_);
     return residual_ ? pulled + v : pulled.clone();
   }
+  torch::Tensor push(std::int64_t l, const torch::Tensor& v) override {
+    const auto at = static_cast<std::size_t>(l);
+    if (at == blocks_.size()) return readout_.push(v, shares_);
+    const auto pushed = blocks_[at].push(v, shares_);
+    return residual_ ? pushed + v : pushed;
+  }
 
  private:
   torch::Tensor readout_pullback(const torch::Tensor& error) override {

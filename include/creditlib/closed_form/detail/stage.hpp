@@ -7,6 +7,7 @@
 #include <creditlib/closed_form/detail/row_kernels.hpp>
 #include <creditlib/closed_form/detail/share.hpp>
 #include <creditlib/closed_form/network.hpp>
+#include <creditlib/detail/team.hpp>
 #include <creditlib/pass/output_gradients.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <utility>
@@ -22,6 +23,9 @@ namespace creditlib::detail {
 ///                  dweight = sum_b g z,  dbias = sum_b g;
 ///                  below a linear layer and if no dx is needed, without a separate product: with G = g^T z
 ///                  dW = G * weight + db bias^T,  dweight = sum_rows W * G,  dbias = W^T db
+///
+/// A change v of the input goes up the same way: v W^T through a linear layer, and through a layer norm
+/// rstd (v - mean(v) - z mean(v z)) * weight.
 ///
 /// Both ways the calling thread prepares, and then threads can do the work on rows of their own.
 class ClosedFormStage {
@@ -72,6 +76,21 @@ class ClosedFormStage {
     auto pulled = backward({g, {}}, /*input_too=*/true, none, todo);
     todo.run(shares);
     return pulled;
+  }
+
+  /// What a change v of the stage's input does to its output, to first order.
+  torch::Tensor push(const torch::Tensor& v, std::int64_t shares) const {
+    const torch::NoGradGuard no_grad;
+    std::vector<torch::Tensor> changes{v.contiguous()};
+    for (const auto& work : work_) changes.push_back(at::empty_like(work.output));
+    in_shares(shares, [&](std::int64_t i) {
+      const Share share{i, shares};
+      for (std::size_t at = 0; at < stage_.size(); ++at) {
+        const auto in = share.rows(changes[at]), out = share.rows(changes[at + 1]);
+        std::visit([&](const auto& layer) { push(layer, work_[at], share, in, out); }, stage_[at]);
+      }
+    });
+    return changes.back();
   }
 
   /// From the gradient g in the stage's output: adds to `todo` what writes the gradients of its trainable parameters and
@@ -172,6 +191,34 @@ class ClosedFormStage {
   }
   static void forward(const closed_form::Tanh&, const Work& work, const Share& share, torch::Tensor out) {
     at::tanh_out(out, share.rows(work.input));
+  }
+
+  // ---- A change of the input ----
+
+  void push(const closed_form::Linear&, const Work& work, const Share&, const torch::Tensor& v,
+            torch::Tensor out) const {
+    if (rounds_) {
+      out.copy_(v.to(work.w.scalar_type()).mm(work.w.t()));
+    } else {
+      at::mm_out(out, v, work.w.t());
+    }
+  }
+  static void push(const closed_form::LayerNorm& layer, const Work& work, const Share& share, const torch::Tensor& v,
+                   torch::Tensor out) {
+    layer_norm_pullback_into(v, {}, share.rows(work.normal), share.rows(work.rstd), out);  // symmetric but for weight
+    if (layer.weight.defined()) out.mul_(layer.weight);
+  }
+  static void push(const closed_form::GELU&, const Work& work, const Share& share, const torch::Tensor& v,
+                   torch::Tensor out) {
+    at::mul_out(out, v, share.rows(work.slope));
+  }
+  static void push(const closed_form::ReLU&, const Work& work, const Share& share, const torch::Tensor& v,
+                   torch::Tensor out) {
+    at::threshold_backward_out(out, v, share.rows(work.output), 0);
+  }
+  static void push(const closed_form::Tanh&, const Work& work, const Share& share, const torch::Tensor& v,
+                   torch::Tensor out) {
+    at::tanh_backward_out(out, v, share.rows(work.output));
   }
 
   // ---- Backward ----

@@ -213,7 +213,10 @@ class TrainerOf final : public LawTrainer {
   void each_source(const Trace& trace, const Action& action) {
     std::size_t i = 0;
     const auto call = [&](auto& state) {
-      action(state, TraceAccess::restricted(trace, may_pull_back<Traits>(i++), false));
+      auto rights = Traits::rights()[i++];
+      rights.pullback |=
+          std::exchange(rights.transported, false);  // through the weights: nothing was put in their place
+      action(state, TraceAccess::restricted(trace, rights));
     };
     std::apply([&](auto&... states) { (call(states), ...); }, Traits::states(own_.state()));
   }

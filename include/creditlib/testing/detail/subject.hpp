@@ -81,11 +81,11 @@ Subject subject_of(const Rule& rule, const testing::ModelCase<Model>& model_case
   subject.make_batch = [=](torch::Dtype dtype, std::int64_t size, std::uint64_t seed) {
     return model_case.batch_of(dtype, size, seed);
   };
-  const auto pullback = Traits::pullback();
+  const auto rights = Traits::rights();
   auto& about = subject.about;
   about.learns = Trainer::learns();
   about.reads_error_only = Traits::reads_error_only && Traits::count == 1;
-  about.true_gradient = options.true_gradient || std::find(pullback.begin(), pullback.end(), true) != pullback.end();
+  about.true_gradient = options.true_gradient || std::ranges::any_of(rights, &TraceRights::pullback);
   about.per_sample = options.per_sample;
   try {
     const auto trainer = subject.make({});
