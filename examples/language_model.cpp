@@ -24,14 +24,6 @@
 #include "support/training.hpp"
 #include "support/weights.hpp"
 
-namespace support {
-
-/// method_trainers.hpp, compiled in language_model/methods.cpp.
-template <class Model>
-Trainer rule_trainer(const std::string& name, Model model, const MethodSettings& s, bool mean_over_positions);
-
-}  // namespace support
-
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -85,11 +77,7 @@ Json config_of(const Settings& s, const Text& text) {
 }
 
 support::Trainer make_trainer(const Settings& s, const TransformerLM& model) {
-  if (s.frozen_blocks) {
-    for (std::int64_t l = 0; l < model->blocks(); ++l) {
-      for (auto& parameter : model->block_parameters(l)) parameter.requires_grad_(false);
-    }
-  }
+  if (s.frozen_blocks) support::freeze_blocks(model);
   support::MethodSettings settings{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs(), .seed = s.seed},
                                    .penalty = s.penalty_lam};
   settings.rule.epochs = s.epochs();

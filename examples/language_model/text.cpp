@@ -8,6 +8,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "support/checksum.hpp"
+
 namespace language_model {
 namespace {
 
@@ -16,12 +18,6 @@ std::string contents(const std::filesystem::path& path) {
   std::string text{std::istreambuf_iterator<char>(file), {}};
   if (!file) throw creditlib::Error(fmt::format("{} cannot be read.", std::filesystem::absolute(path).string()));
   return text;
-}
-
-std::string fnv1a(const std::string& text) {
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  return fmt::format("{:016x}", hash);
 }
 
 /// The windows that begin at `starts`, and the characters that follow each.
@@ -34,7 +30,7 @@ Batch windows(const torch::Tensor& ids, const torch::Tensor& starts, std::int64_
 
 Text::Text(const std::filesystem::path& path, std::int64_t context) : context_(context) {
   const auto text = contents(path);
-  checksum_ = fnv1a(text);
+  checksum_ = support::checksum(text);
   characters_ = text;
   std::sort(characters_.begin(), characters_.end());
   characters_.erase(std::unique(characters_.begin(), characters_.end()), characters_.end());

@@ -130,13 +130,14 @@ struct Control {
   const char* name;
   const char* what;
   const char* rule;  ///< that trains it
-  bool fixes_blocks, without_blocks;
+  bool fixes_blocks, fixes_embed, without_blocks;
 };
 
 inline constexpr Control controls[] = {
-    {"frozen", "blocks fixed, embed by DFA's credit", "dfa", true, false},
-    {"frozen_bp", "embed by bp", "bp", true, false},
-    {"shallow", "no blocks", "bp", false, true},
+    {"frozen", "blocks fixed, embed by DFA's credit", "dfa", true, false, false},
+    {"frozen_bp", "embed by bp", "bp", true, false, false},
+    {"readout", "embed fixed too", "bp", true, true, false},
+    {"shallow", "no blocks", "bp", false, false, true},
 };
 
 /// Calls visit(rule) with the rule of that name; whether there is one.

@@ -10,6 +10,7 @@
 #include <creditlib/diagnostics/perturbation_correlation.hpp>
 #include <creditlib/diagnostics/precision_agreement.hpp>
 #include <creditlib/diagnostics/stability.hpp>
+#include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/scope/eval_mode.hpp>
 #include <cstdint>
 #include <memory>
@@ -43,18 +44,19 @@ class AnyModel {
   virtual creditlib::diagnostics::Measured stability(const std::vector<creditlib::data::Batch>& batches) = 0;
 };
 
-template <class Model>
+template <class Model, class Objective = creditlib::CrossEntropy>
 class HeldModel final : public AnyModel {
  public:
-  explicit HeldModel(Model model) : model_(std::move(model)) {}
+  explicit HeldModel(Model model, Objective objective = {})
+      : model_(std::move(model)), objective_(std::move(objective)) {}
 
   std::int64_t blocks() override { return model_->blocks(); }
   Tensors hidden_states(const torch::Tensor& x) override { return creditlib::diagnostics::hidden_states(model_, x); }
   Tensors true_gradients(const torch::Tensor& x, const torch::Tensor& y) override {
-    return creditlib::diagnostics::true_gradients(model_, x, y);
+    return creditlib::diagnostics::true_gradients(model_, x, y, objective_);
   }
   Tensors parameter_gradients(const torch::Tensor& x, const torch::Tensor& y) override {
-    return creditlib::diagnostics::parameter_gradients(model_, x, y);
+    return creditlib::diagnostics::parameter_gradients(model_, x, y, objective_);
   }
   std::optional<std::string> first_not_finite(const torch::Tensor& x) override {
     return creditlib::diagnostics::first_not_finite(model_, x);
@@ -65,22 +67,23 @@ class HeldModel final : public AnyModel {
   std::vector<creditlib::diagnostics::PerturbationCorrelation> perturbation_correlation(
       const torch::Tensor& x, const torch::Tensor& y, const Tensors& credits,
       const creditlib::diagnostics::PerturbationOptions& options) override {
-    return creditlib::diagnostics::perturbation_correlation(model_, x, y, credits, options);
+    return creditlib::diagnostics::perturbation_correlation(model_, x, y, credits, options, objective_);
   }
   std::vector<std::vector<creditlib::diagnostics::Nudge>> nudging(const torch::Tensor& x, const torch::Tensor& y,
                                                                   const Tensors& credits) override {
-    return creditlib::diagnostics::nudging(model_, x, y, credits);
+    return creditlib::diagnostics::nudging(model_, x, y, credits, {}, objective_);
   }
   std::vector<creditlib::diagnostics::PrecisionAgreement> precision_agreement(const torch::Tensor& x,
                                                                               const torch::Tensor& y) override {
-    return creditlib::diagnostics::precision_agreement(model_, x, y);
+    return creditlib::diagnostics::precision_agreement(model_, x, y, objective_);
   }
   creditlib::diagnostics::Measured stability(const std::vector<creditlib::data::Batch>& batches) override {
-    return creditlib::diagnostics::stability(model_, batches);
+    return creditlib::diagnostics::stability(model_, batches, {}, objective_);
   }
 
  private:
   Model model_;
+  Objective objective_;
 };
 
 }  // namespace support

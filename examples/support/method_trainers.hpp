@@ -37,23 +37,23 @@ struct BranchLoss {
   }
 };
 
-/// The trainer of a rule on a model; the file of each model's name has its instance, since each takes long to compile.
-template <class Model>
-Trainer rule_trainer(const std::string& name, Model model, const MethodSettings& s, bool mean_over_positions) {
+template <class Model, class Objective>
+Trainer rule_trainer(const std::string& name, Model model, const MethodSettings& s, bool mean_over_positions,
+                     const Objective& objective) {
   const Trainer::WithSeed with_seed = [=](std::int64_t seed) {
     auto other = s;
     other.options.seed = seed;
-    return rule_trainer(name, model, other, mean_over_positions);
+    return rule_trainer(name, model, other, mean_over_positions, objective);
   };
   std::optional<Trainer> made;
   const bool known = registry::with_rule(name, [&](const auto& rule) {
     const auto parts = rule.make(s.rule);
     if constexpr (std::is_same_v<decltype(parts), const registry::Backprop>) {
-      made.emplace(creditlib::BackpropTrainer(model, s.options, creditlib::CrossEntropy{}, s.penalty), with_seed);
+      made.emplace(creditlib::BackpropTrainer(model, s.options, objective, s.penalty), with_seed, objective);
     } else {
       made.emplace(creditlib::LocalTrainer(model, parts.credit, s.options, parts.schedule, parts.normalizer,
-                                           BranchLoss{s.penalty, mean_over_positions}),
-                   with_seed);
+                                           BranchLoss{s.penalty, mean_over_positions}, objective),
+                   with_seed, objective);
     }
   });
   if (!known) throw UsageError("there is no rule " + name);

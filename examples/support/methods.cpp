@@ -12,11 +12,6 @@
 #include "support/weights.hpp"
 
 namespace support {
-
-/// method_trainers.hpp, compiled in methods_*.cpp.
-template <class Model>
-Trainer rule_trainer(const std::string& name, Model model, const MethodSettings& s, bool mean_over_positions);
-
 namespace {
 
 template <class Model>
@@ -31,11 +26,7 @@ Trainer trainer_on(Model model, bool mean_over_positions, const std::string& met
       settings.rule.by_element = true;
   }
   model->to(torch::Device(bench.device()));
-  if (const auto* control = registry::control(method); control && control->fixes_blocks) {
-    for (std::int64_t l = 0; l < model->blocks(); ++l) {
-      for (auto& parameter : model->block_parameters(l)) parameter.requires_grad_(false);
-    }
-  }
+  if (const auto* control = registry::control(method)) freeze(model, *control);
   auto trainer = rule_trainer(rule, model, settings, mean_over_positions);
   load_rule(trainer.credit_tensors(), rule, file, init_from);
   if (bench.cuda_graph()) trainer.use_cuda_graphs();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <creditlib/credit/credit_point.hpp>
+#include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <cstdint>
 #include <string>
@@ -21,6 +22,30 @@ struct MethodSettings {
   double penalty = 0;  ///< times the batch mean of ||f_l||^2, added to each block's loss
   registry::RuleSettings rule = {};
 };
+
+/// The trainer of a rule, by its name, on a model. Throws UsageError for a name that no rule has.
+///
+/// It is defined in method_trainers.hpp and takes long to compile, so each model and objective has a file with its
+/// instance: methods_*.cpp, and files of single programs.
+template <class Model, class Objective = creditlib::CrossEntropy>
+Trainer rule_trainer(const std::string& name, Model model, const MethodSettings& s, bool mean_over_positions,
+                     const Objective& objective = {});
+
+/// Keeps a model's blocks as they are: no trainer made from now on changes them.
+template <class Model>
+void freeze_blocks(Model& model) {
+  for (std::int64_t l = 0; l < model->blocks(); ++l) {
+    for (auto& parameter : model->block_parameters(l)) parameter.requires_grad_(false);
+  }
+}
+
+/// Keeps what the control keeps as it is: its blocks, its embed.
+template <class Model>
+void freeze(Model& model, const registry::Control& control) {
+  if (control.fixes_blocks) freeze_blocks(model);
+  if (!control.fixes_embed) return;
+  for (auto& parameter : model->embed_parameters()) parameter.requires_grad_(false);
+}
 
 /// A network of `arch` for the workbench's data, initialized from LibTorch's global generator, with `width` and
 /// `blocks` other than the arch's if they are > 0 (residual MLPs alone); its weights replaced from `init_from` if that

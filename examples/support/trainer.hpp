@@ -28,12 +28,14 @@ class Trainer : private creditlib::AnyTrainer {
   using Step = std::function<creditlib::StepResult(const torch::Tensor&, const torch::Tensor&)>;
   using WithSeed = std::function<Trainer(std::int64_t)>;
 
-  /// `with_seed` makes the same method's trainer on the same model, whose source draws from another seed.
-  template <class Own>
+  /// `with_seed` makes the same method's trainer on the same model, whose source draws from another seed. `objective`
+  /// is the trainer's own, for diagnostics.
+  template <class Own, class Objective = creditlib::CrossEntropy>
     requires(!std::same_as<Own, Trainer> && creditlib::detail::Trains<Own>)
-  explicit Trainer(Own held, WithSeed with_seed = {})
+  explicit Trainer(Own held, WithSeed with_seed = {}, const Objective& objective = {})
       : AnyTrainer(std::move(held)),
-        model_(std::make_unique<HeldModel<std::remove_cvref_t<decltype(held.model())>>>(target<Own>()->model())),
+        model_(std::make_unique<HeldModel<std::remove_cvref_t<decltype(held.model())>, Objective>>(
+            target<Own>()->model(), objective)),
         graphed_(&graphed_step<Own>),
         nudge_(&nudge_of<Own>),
         with_seed_(std::move(with_seed)) {}

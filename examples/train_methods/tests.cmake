@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 creditlib_smoke_test(train_methods ARGS --dataset digits --methods bp fa dfa oracle --seeds 42 --epochs 1 --limit-train 256
                                         --output_dir {folder})
-creditlib_smoke_test(train_methods NAME train_methods_depth ARGS --dataset digits --methods fa frozen shallow --seeds 42 --epochs 1
+creditlib_smoke_test(train_methods NAME train_methods_depth ARGS --dataset digits --methods fa frozen readout shallow --seeds 42 --epochs 1
                                         --limit-train 128 --num_blocks 6 --d_hidden 32 --output_dir {folder})
 creditlib_smoke_test(train_methods NAME train_methods_at_input ARGS --dataset digits --methods oracle vec value_net state_predictor
                                         --credit_point input --seeds 42 --epochs 1 --limit-train 128 --d_hidden 32 --output_dir {folder})

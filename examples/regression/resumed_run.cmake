@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+# cmake -D PROGRAM=…/regression -D FOLDER=… -P resumed_run.cmake: a run that is stopped and started again has the results of one that is not;
+# started once more it does nothing; with another setting or another table it ends with an error.
+
+set(settings --methods dfa vec --seeds 42 --width 16 --blocks 2 --batch-size 16 --threads 1)
+set(file results_concrete.json)
+
+file(REMOVE_RECURSE "${FOLDER}")
+file(MAKE_DIRECTORY "${FOLDER}/whole" "${FOLDER}/parts")
+
+include("${CMAKE_CURRENT_LIST_DIR}/../support/resumed_run.cmake")
+
+# results(VARIABLE RUN): the figures, times left out.
+function(results variable run)
+  file(READ "${FOLDER}/${run}/${file}" text)
+  set(figures "")
+  foreach(method dfa vec)
+    foreach(key test_rmse test_r2 gamma_by_block)
+      string(JSON value GET "${text}" 42 ${method} ${key})
+      string(APPEND figures "${method} ${key} ${value}\n")
+    endforeach()
+    foreach(key train_loss test_rmse)
+      string(JSON value GET "${text}" 42 ${method} log ${key})
+      string(APPEND figures "${method} log ${key} ${value}\n")
+    endforeach()
+  endforeach()
+  set(${variable} "${figures}" PARENT_SCOPE)
+endfunction()
+
+run(0 "vec +[0-9.]+ +[0-9.]+" --epochs 15 --output_dir "${FOLDER}/whole")
+results(whole whole)
+
+# Stopped as by Ctrl-C as soon as there is a checkpoint.
+set(checkpoint "${FOLDER}/parts/checkpoint_concrete_vec_s42.pt")
+execute_process(COMMAND sh -c "${stopping}" sh "${checkpoint}" "${PROGRAM}" ${settings} --epochs 15 --output_dir "${FOLDER}/parts"
+                RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
+if(NOT code EQUAL 130 OR NOT EXISTS "${checkpoint}")
+  message(FATAL_ERROR "exit code ${code}, expected 130 and a checkpoint ${checkpoint}:\n${output}")
+endif()
+
+run(1 "holds results of other settings \\(epochs is 15 there, 16 here\\): use another --output_dir, or --retrain" --epochs 16 --output_dir
+    "${FOLDER}/parts")
+file(MAKE_DIRECTORY "${FOLDER}/other")
+file(WRITE "${FOLDER}/other/concrete.csv" "a,compressive_strength\n1,2\n2,3\n3,5\n4,4\n5,7\n6,7\n7,9\n8,8\n9,9\n10,12\n")
+run(1 "holds results of other settings \\(table is" --epochs 15 --table "${FOLDER}/other/concrete.csv" --output_dir "${FOLDER}/parts")
+run(0 "dfa, seed 42: finished before, kept.*vec, seed 42: goes on after epoch [0-9]+ of 15" --epochs 15 --output_dir "${FOLDER}/parts")
+results(parts parts)
+if(NOT parts STREQUAL whole)
+  message(FATAL_ERROR "The run in two parts has other results than the whole one.\nwhole: ${whole}\nparts: ${parts}")
+endif()
+file(GLOB left "${FOLDER}/parts/checkpoint_*")
+if(left)
+  message(FATAL_ERROR "The finished run has left ${left}")
+endif()
+
+file(READ "${FOLDER}/parts/${file}" before)
+run(0 "dfa, seed 42: finished before, kept.*vec, seed 42: finished before, kept" --epochs 15 --output_dir "${FOLDER}/parts")
+file(READ "${FOLDER}/parts/${file}" after)
+if(NOT after STREQUAL before)
+  message(FATAL_ERROR "A run with nothing to do has changed ${FOLDER}/parts/${file}")
+endif()
