@@ -67,6 +67,7 @@ using CreditState = typename detail::StateOf<C, M>::type;
 ///   call, go through these tensors, and so do the gradients inside blocks while the source has a weight. A parameter's
 ///   own gradient is as always.
 /// - `NamedTensors named_tensors() const`: what a checkpoint keeps: the state's own tensors, counters included.
+/// - `Reads reads() const`: what its credit is computed from (reads.hpp); the laws hold it to that.
 /// - `static constexpr bool reads_error_only = true`: factored_credit reads nothing of the trace but `error`, `target` and
 ///   error_at().
 /// - `static constexpr bool wants_pullback = true` (also in the config): may call Trace::pullback.

@@ -114,6 +114,7 @@
 #include <creditlib/rate/one_cycle.hpp>
 #include <creditlib/rate/reduce_on_plateau.hpp>
 #include <creditlib/rate/warmup_cosine.hpp>
+#include <creditlib/reads.hpp>
 #include <creditlib/runtime/cores.hpp>
 #include <creditlib/runtime/denormals.hpp>
 #include <creditlib/runtime/matmul.hpp>

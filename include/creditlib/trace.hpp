@@ -231,6 +231,7 @@ struct TraceAccess {
         AnyObjective{[objective](const auto& logits, const auto& target) { return objective.loss(logits, target); },
                      [objective](const auto& logits, const auto& target) { return objective.error(logits, target); }});
   }
+  static void set_transport(Trace& trace, Transport transport) { trace.pass_->set_transport(std::move(transport)); }
   static Trace restricted(Trace trace, TraceRights rights) {
     trace.rights_ = rights;
     return trace;

@@ -222,6 +222,12 @@ inline constexpr bool reads_error_only<NormalizedDFA> = true;
 template <>
 inline constexpr bool reads_error_only<DRTP> = true;
 
+/// Whether a rule says what it reads.
+template <class Rule>
+inline constexpr bool says_what_it_reads = creditlib::detail::SaysWhatItReads<CreditState<Rule, ResidualMLP>>;
+template <class First, class Second>
+inline constexpr bool says_what_it_reads<Mix<First, Second>> = says_what_it_reads<First> && says_what_it_reads<Second>;
+
 /// What a rule says of a model that it cannot train; "" where it trains it.
 template <class Rule>
 std::string refusal(Kind kind) {
@@ -239,6 +245,7 @@ detail::laws::About about(Kind kind) {
           .learns = learns<Rule>,
           .true_gradient = pulls_back<Rule>,
           .per_sample = per_sample<Rule>,
+          .says_what_it_reads = says_what_it_reads<Rule>,
           .reads_error_only = reads_error_only<Rule>,
           .refusal = refusal<Rule>(kind),
           .embed = kind != Kind::no_embed,

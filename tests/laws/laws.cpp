@@ -74,6 +74,7 @@ TEST_CASE("every law applies to the models of this table, whose rows are laws", 
       {"a resumed run with SGD is the same", "rpbdcstn"},
       {"credits are normalized by sample", "rpbdcstn"},
       {"credit is not the true gradient", "rpbdcstn"},
+      {"credit reads what it says", "rpbdcstn"},
       {"factored credit reads error and target alone", "rpbdcstn"},
       {"constant memory changes no gradient", "rp.....n"},
   };
@@ -90,6 +91,7 @@ TEST_CASE("every law applies to the models of this table, whose rows are laws", 
   CHECK(applies(law_named("another seed, another credit"), about<Oracle>) == "........");
   CHECK(applies(law_named("learning leaves the model"), about<DFA>) == "........");
   CHECK(applies(law_named("credit is not the true gradient"), about<Oracle>) == "........");
+  CHECK(applies(law_named("credit reads what it says"), about<TargetProjection>) == "........");
   CHECK(applies(law_named("factored credit reads error and target alone"), about<FA>) == "........");
   CHECK(applies(law_named("constant memory changes no gradient"), about<FA>) == "........");
   const auto mixing_on_purpose = [](Kind kind) {
@@ -128,6 +130,7 @@ TEST_CASE("every law is asked of at least so many rules and models", "[law]") {
                                                     {"credit is per sample", 72},
                                                     {"learning leaves the model", 52},
                                                     {"credit is not the true gradient", 106},
+                                                    {"credit reads what it says", 100},
                                                     {"factored credit reads error and target alone", 14},
                                                     {"constant memory changes no gradient", 6}};
   for (const auto& law : laws::every_law()) {
@@ -187,6 +190,7 @@ TEMPLATE_LIST_TEST_CASE("the laws see what a rule and a model are like", "[credi
     CHECK(seen.learns == known.learns);
     CHECK(seen.true_gradient == known.true_gradient);
     CHECK(seen.per_sample == known.per_sample);
+    CHECK(seen.says_what_it_reads == known.says_what_it_reads);
     CHECK(seen.reads_error_only == known.reads_error_only);
     CHECK(seen.embed == known.embed);
     CHECK(seen.by_formula == known.by_formula);

@@ -89,6 +89,18 @@ struct CountsHidden {
   }
 };
 
+/// DFA that says that it reads something else.
+template <Reads said>
+struct SaysThatItReads {
+  struct State : DFA::State {
+    Reads reads() const { return said; }
+  };
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const {
+    return {DFA{}.bind(model, context)};
+  }
+};
+
 /// Pulls gradients back, and has not asked for the right to.
 struct PullsBackUnasked {
   template <class Model>
@@ -129,6 +141,16 @@ TEST_CASE("the law of the error alone fails on a rule whose factors read hidden 
   CHECK(verdict<ReadsTheInput, DFA>(law) == reads_more);
   CHECK(verdict<ReadsSizes, DFA>(law).what.find("without the rest of the Trace factored_credit throws: ") == 0);
   CHECK(verdict<ReadsSizes, DFA>("constant memory changes no gradient").outcome == Verdict::NotApplicable);
+}
+
+TEST_CASE("the law of what credit reads fails on a rule that says too little or too much", "[credit][law]") {
+  const auto law = "credit reads what it says";
+
+  CHECK(says(verdict<ReadsHidden, DFA>(law).what, {"reads error, but its credit changes with hidden states"}));
+  CHECK(says(verdict<SaysThatItReads<Reads::Target>, DFA>(law).what,
+             {"reads target, but its credit changes with error"}));
+  CHECK(says(verdict<SaysThatItReads<Reads::Error | Reads::Signs>, DFA>(law).what,
+             {"reads error, signs of the weights, but its credit does not change with signs of the weights"}));
 }
 
 TEST_CASE("the law of constant memory fails on a rule that needs the hidden states to be there", "[credit][law]") {

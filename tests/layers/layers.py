@@ -26,7 +26,7 @@ LAYERS = [
 ]
 FILES = {
     "vocabulary": ["bind_context", "concepts", "error", "factored_credit", "named_tensors", "parameter_parts",
-                   "progress", "trace", "trained_parameter", "trainer_options", "version"],
+                   "progress", "reads", "trace", "trained_parameter", "trainer_options", "version"],
     "face": ["local_trainer", "backprop_trainer", "any_trainer", "trace_of"],
     "umbrella": ["creditlib"],
 }

@@ -77,6 +77,7 @@ struct DFA {
       return credits;
     }
 
+    Reads reads() const { return signal == Signal::Target ? Reads::Target : Reads::Error; }
     NamedTensors named_tensors() const { return numbered("feedback", feedback); }
   };
 

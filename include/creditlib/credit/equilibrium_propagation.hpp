@@ -102,6 +102,8 @@ struct EquilibriumPropagation::State {
   /// float32) the credit is rounding noise.
   torch::Tensor relative_nudge;
 
+  Reads reads() const { return Reads::Target | Reads::Hidden | Reads::Readout | Reads::Weights; }
+
   template <class Model>
   std::vector<torch::Tensor> credit(Model& model, const Trace& trace) {
     auto residuals = relax(model, trace, rule.beta);

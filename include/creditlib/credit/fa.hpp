@@ -56,6 +56,7 @@ struct FA {
       return credits;
     }
 
+    Reads reads() const { return Reads::Error | Reads::Readout; }
     NamedTensors named_tensors() const { return numbered("feedback", feedback); }
   };
 

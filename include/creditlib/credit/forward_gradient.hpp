@@ -57,6 +57,8 @@ struct ForwardGradient::State {
     return credits;
   }
 
+  Reads reads() const { return Reads::Error | Reads::Forward; }
+
   /// The estimate from one direction u of all hidden states; undefined where u is.
   static std::vector<torch::Tensor> along(const Trace& trace, const std::vector<torch::Tensor>& u) {
     const torch::NoGradGuard no_grad;

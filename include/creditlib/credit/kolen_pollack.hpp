@@ -47,6 +47,7 @@ struct KolenPollack {
         weights[i].copy_(now[i]);
       }
     }
+    Reads reads() const { return Reads::Error; }
     NamedTensors named_tensors() const {
       auto named = numbered("feedback", feedback);
       for (auto& entry : numbered("weight", weights)) named.push_back(std::move(entry));

@@ -37,6 +37,7 @@ struct LayerFA {
     std::vector<torch::Tensor> transport(Model&) const {
       return feedback;
     }
+    Reads reads() const { return Reads::Error; }
     NamedTensors named_tensors() const { return numbered("feedback", feedback); }
   };
 

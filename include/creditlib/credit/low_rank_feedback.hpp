@@ -53,6 +53,7 @@ struct LowRankFeedback {
       }
       optimizer.step();
     }
+    Reads reads() const { return Reads::Error; }
     NamedTensors named_tensors() const {
       auto named = numbered("left", left);
       for (auto& entry : numbered("right", right)) named.push_back(std::move(entry));

@@ -21,6 +21,8 @@ struct Oracle {
 
   static constexpr bool wants_pullback = true;
 
+  Reads reads() const { return Reads::Error | Reads::Readout | Reads::Weights; }
+
   template <class Model>
   std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
     const std::size_t blocks = trace.branch.size();

@@ -39,6 +39,7 @@ struct SignSymmetry {
         return weight.sign().mul_(magnitude_of(i, weight));
       });
     }
+    Reads reads() const { return Reads::Error | Reads::Signs; }
     NamedTensors named_tensors() const { return numbered("magnitude", magnitudes); }
 
    private:

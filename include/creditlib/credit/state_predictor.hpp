@@ -85,6 +85,7 @@ struct StatePredictor::State {
     nets.descend(losses(model, trace));
   }
 
+  Reads reads() const { return Reads::Error | Reads::Target | Reads::Hidden | Reads::Readout; }
   NamedTensors named_tensors() const { return prefixed("nets", nets.named_tensors()); }
 
  private:

@@ -97,6 +97,7 @@ struct ValueNet::State {
     at::_foreach_lerp_(followers, leaders, 1 - config.ema);
   }
 
+  Reads reads() const { return Reads::Error | Reads::Hidden; }
   NamedTensors named_tensors() const {
     auto named = prefixed("nets", nets.named_tensors());
     for (auto& entry : prefixed("targets", detail::CreditNets::named_parameters_of(targets))) {

@@ -87,6 +87,7 @@ struct Vec::State {
     nets.descend(losses(model, trace));
   }
 
+  Reads reads() const { return Reads::Error | Reads::Hidden; }
   NamedTensors named_tensors() const { return prefixed("nets", nets.named_tensors()); }
 
  private:

@@ -54,6 +54,7 @@ struct WeightMirror {
         feedback[i].copy_(after.view(feedback[i].sizes()));
       }
     }
+    Reads reads() const { return Reads::Error; }
     NamedTensors named_tensors() const { return numbered("feedback", feedback); }
   };
 

@@ -12,6 +12,7 @@
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/parameter_parts.hpp>
 #include <creditlib/progress.hpp>
+#include <creditlib/reads.hpp>
 #include <creditlib/trace.hpp>
 #include <creditlib/trained_parameter.hpp>
 #include <cstdint>
@@ -127,6 +128,10 @@ concept HasTransport = requires(S& state, M& model) {
 template <class S>
 concept HasNamedTensors = requires(const S& state) {
   { state.named_tensors() } -> std::convertible_to<NamedTensors>;
+};
+template <class S>
+concept SaysWhatItReads = requires(const S& state) {
+  { state.reads() } -> std::same_as<Reads>;
 };
 template <class S>
 concept DeclaresErrorOnly = requires { typename std::bool_constant<S::reads_error_only>; };

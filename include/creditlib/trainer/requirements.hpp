@@ -87,6 +87,8 @@ consteval bool credit_is_sound() {
     static_assert(factored_credit,
                   "creditlib: factored_credit is there but not callable as `factored_credit(model, const "
                   "creditlib::Trace&)` that returns std::vector<creditlib::FactoredCredit>, one for each of h_0..h_L");
+    constexpr bool reads = SaysWhatItReads<S> || !names_reads<S>;
+    static_assert(reads, "creditlib: reads is there but not callable as `creditlib::Reads reads() const`");
     constexpr bool transport = HasTransport<S, M> || !names_transport<S>;
     static_assert(transport,
                   "creditlib: transport is there but not callable as `transport(model)` that returns "
@@ -110,8 +112,8 @@ consteval bool credit_is_sound() {
     static_assert(normalizer,
                   "creditlib: the config's Normalizer must be the type of a normalizer that is made without arguments: "
                   "`using Normalizer = creditlib::Raw;`");
-    return CreditSource<C, M> && normalizer && learn && after_step && local_inputs && factored_credit && transport &&
-           named_tensors && wants_pullback && wants_pushforward && reads_error_only;
+    return CreditSource<C, M> && normalizer && learn && after_step && local_inputs && factored_credit && reads &&
+           transport && named_tensors && wants_pullback && wants_pushforward && reads_error_only;
   }
 }
 

@@ -22,6 +22,9 @@ inline std::string without_draws(const About& about) { return about.draws ? "" :
 inline std::string meant_to_be_true(const About& about) {
   return about.true_gradient ? "the rule says that it may use the true gradient" : "";
 }
+inline std::string silent(const About& about) {
+  return about.says_what_it_reads ? "" : "the rule does not say what it reads";
+}
 inline std::string reading_more(const About& about) {
   return about.reads_error_only ? "" : "the rule does not declare reads_error_only";
 }
@@ -61,6 +64,7 @@ inline const std::vector<Law>& every_law() {
       {"a resumed run with SGD is the same", resumed_run_with_sgd},
       {"credits are normalized by sample", normalized_by_sample},
       {"credit is not the true gradient", credit_is_not_the_true_gradient, meant_to_be_true},
+      {"credit reads what it says", credit_reads_what_it_says, silent},
       {"factored credit reads error and target alone", factored_credit_reads_error_and_target_alone, reading_more},
       {"constant memory changes no gradient", constant_memory_changes_no_gradient, without_constant_memory}};
   return laws;

@@ -5,9 +5,11 @@
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/network/shape.hpp>
+#include <creditlib/reads.hpp>
 #include <creditlib/schedule/always.hpp>
 #include <creditlib/schedule/blend.hpp>
 #include <creditlib/scope/untouched.hpp>
+#include <creditlib/statistics/seeded.hpp>
 #include <creditlib/testing/model_case.hpp>
 #include <creditlib/trace_of.hpp>
 #include <creditlib/trainer/access.hpp>
@@ -53,6 +55,10 @@ class LawTrainer {
   virtual std::vector<torch::Tensor> separate_outputs(const torch::Tensor& x) = 0;
   /// The same as the local step has them: if the rule has local_inputs, blocks and readout are run at those.
   virtual std::vector<torch::Tensor> local_outputs(const Batch& batch) = 0;
+  /// What the rule says that its credit is computed from, of a Mix both sources together; nothing if it does not say.
+  virtual std::optional<Reads> reads() const = 0;
+  /// The sources' credit on a finished pass, one after the other, once what `others` names is replaced by other numbers.
+  virtual std::vector<torch::Tensor> credit_with_other(const Batch& batch, Reads others) = 0;
   /// What the next step's backward passes read in the place of parameters.
   virtual Transport transport() = 0;
   /// The objective's batch mean.
@@ -161,6 +167,48 @@ class TrainerOf final : public LawTrainer {
     return outputs;
   }
 
+  std::optional<Reads> reads() const override {
+    std::optional<Reads> all = Reads::Nothing;
+    std::apply(
+        [&](const auto&... states) {
+          const auto add = [&]<class State>(const State& state) {
+            if constexpr (SaysWhatItReads<State>) {
+              if (all) all = *all | state.reads();
+            } else {
+              all = std::nullopt;
+            }
+          };
+          (add(states), ...);
+        },
+        Traits::states(own_.state()));
+    return all;
+  }
+
+  std::vector<torch::Tensor> credit_with_other(const Batch& batch, Reads others) override {
+    auto& model = own_.model();
+    auto trace = trace_of(model, batch.x, batch.y, objective_);
+    replace(trace, others);
+    const torch::NoGradGuard no_grad;
+    const scope::RestoredTensors weights(model->parameters());
+    replace_weights(others);
+    const scope::RestoredGenerators generators(TrainerAccess::generators(own_));
+    std::vector<torch::Tensor> credits;
+    std::size_t i = 0;
+    const auto call = [&]<class State>(State& state) {
+      std::vector<torch::Tensor> own;
+      if constexpr (HasNamedTensors<State>) {
+        for (const auto& [name, tensor] : state.named_tensors()) own.push_back(tensor);
+      }
+      const scope::RestoredTensors restored(own);
+      if constexpr (HasTransport<State, Model>)
+        TraceAccess::set_transport(trace, {model->parameters(), state.transport(model)});
+      for (auto& a : state.credit(model, TraceAccess::restricted(trace, Traits::rights()[i++])))
+        credits.push_back(a.defined() ? a.clone() : a);
+    };
+    std::apply([&](auto&... states) { (call(states), ...); }, Traits::states(own_.state()));
+    return credits;
+  }
+
   Transport transport() override {
     const torch::NoGradGuard no_grad;
     const scope::RestoredGenerators generators(TrainerAccess::generators(own_));
@@ -206,6 +254,47 @@ class TrainerOf final : public LawTrainer {
   }
 
  private:
+  /// Other numbers in the Trace for what `others` names.
+  static void replace(Trace& trace, Reads others) {
+    const auto other = [generator = statistics::seeded(17, 0)](torch::Tensor& tensor) {
+      if (tensor.defined() && tensor.is_floating_point())
+        tensor = torch::empty_like(tensor, torch::kCPU).normal_(0, 1, generator).to(tensor.device());
+    };
+    if (any_of(others, Reads::Error)) {
+      other(trace.error);
+      other(trace.logits);
+    }
+    if (any_of(others, Reads::Target)) {
+      if (trace.target.is_floating_point()) {
+        other(trace.target);
+      } else {
+        const auto classes = trace.target.max() + 1;
+        trace.target = (trace.target + 1).remainder(classes);
+      }
+    }
+    if (!any_of(others, Reads::Hidden)) return;
+    other(trace.input);
+    for (auto& h : trace.hidden) other(h);
+    for (auto& f : trace.branch) other(f);
+  }
+
+  /// Weights, which have two dimensions or more, of other size or, for Signs, other signs too.
+  void replace_weights(Reads others) {
+    const auto scale = [generator = statistics::seeded(18, 0)](const std::vector<torch::Tensor>& parameters,
+                                                               double from) {
+      for (const auto& parameter : parameters) {
+        if (parameter.dim() < 2) continue;
+        const auto factor = torch::empty_like(parameter, torch::kCPU).uniform_(from, 2, generator);
+        parameter.variable_data().mul_(factor.to(parameter.device()));
+      }
+    };
+    auto& model = own_.model();
+    if (any_of(others, Reads::Readout)) scale(model->readout_parameters(), 0.5);
+    if (!any_of(others, Reads::Weights | Reads::Signs)) return;
+    for (std::int64_t l = 0; l < model->blocks(); ++l)
+      scale(model->block_parameters(l), any_of(others, Reads::Signs) ? -2 : 0.5);
+  }
+
   using States = decltype(Traits::states(std::declval<typename Traits::State&>()));
 
   /// Calls action(state, the trace as this source may see it) for each source.

@@ -5,6 +5,7 @@
 
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/reads.hpp>
 #include <creditlib/testing/detail/compare.hpp>
 #include <creditlib/testing/detail/law.hpp>
 #include <creditlib/trainer_options.hpp>
@@ -39,6 +40,36 @@ inline Verdict credit_is_not_the_true_gradient(const Subject& subject) {
   if (!output && !input) return held();
   return failed(std::string("credit is the true gradient at the block's ") + (output ? "output" : "input") +
                 "; a rule that is meant to be says so with wants_pullback or LawOptions::true_gradient");
+}
+
+/// Credit changes with what the rule says that it reads, and with nothing else. What has no effect in a network of one
+/// block says nothing.
+inline Verdict credit_reads_what_it_says(const Subject& subject) {
+  const auto batch = subject.batch(torch::kFloat64);
+  const auto trainer = subject.make({.dtype = torch::kFloat64});
+  const auto said = trainer->reads();
+  if (!said) return not_applicable("the rule does not say what it reads");
+  for (int step = 0; step < 3; ++step) trainer->step(subject.batch(torch::kFloat64));  // learned nets answer by now
+  const auto credit = [&](Reads others) {
+    at::manual_seed(5);
+    return trainer->credit_with_other(batch, others);
+  };
+  const auto before = credit(Reads::Nothing);
+  const bool deep = before.size() > (subject.about.embed ? 2 : 3);
+  // What else makes a rule see a change: weights of other signs are other weights, and forward products go through both.
+  const auto seen_by = [](Reads one) {
+    if (one == Reads::Signs) return Reads::Signs | Reads::Weights | Reads::Forward;
+    return one == Reads::Weights || one == Reads::Readout ? one | Reads::Forward : one;
+  };
+  for (const auto one : {Reads::Error, Reads::Target, Reads::Hidden, Reads::Readout, Reads::Weights, Reads::Signs}) {
+    const bool reads = any_of(*said, seen_by(one)), sees = !same(credit(one), before);
+    if (sees && !reads)
+      return failed("the rule says that it reads " + text_of(*said) + ", but its credit changes with " + text_of(one));
+    if (reads && !sees && deep)
+      return failed("the rule says that it reads " + text_of(*said) + ", but its credit does not change with " +
+                    text_of(one));
+  }
+  return held();
 }
 
 /// A source with reads_error_only gives the same factored credit where the Trace has nothing but error and target.

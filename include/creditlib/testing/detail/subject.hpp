@@ -90,6 +90,7 @@ Subject subject_of(const Rule& rule, const testing::ModelCase<Model>& model_case
   try {
     const auto trainer = subject.make({});
     trainer->step(subject.batch());
+    about.says_what_it_reads = trainer->reads().has_value();
     about.draws = options.draws && may_draw(*trainer);
   } catch (const Error& error) {
     about.refusal = error.what();

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <creditlib/bind_context.hpp>
+#include <creditlib/reads.hpp>
+#include <creditlib/statistics/seeded.hpp>
+#include <creditlib/trainer/source_traits.hpp>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "../examples/registry/rules.hpp"
+#include "models.hpp"
+#include "test.hpp"
+
+using namespace creditlib;
+using namespace creditlib::test;
+
+namespace {
+
+/// What a rule's state on a network says that it reads; of a Mix both sources together.
+template <class Credit>
+std::string reads_of(const Credit& credit) {
+  using Traits = creditlib::detail::SourceTraits<Credit, ResidualMLP>;
+  auto model = residual_mlp();
+  const BindContext context{torch::kCPU, torch::kFloat32, statistics::seeded(1, 0)};
+  const auto state = [&] {
+    if constexpr (Traits::count == 1) {
+      return Traits::bind(credit, model, {context});
+    } else {
+      return Traits::bind(credit, model, {context, context});
+    }
+  }();
+  auto all = Reads::Nothing;
+  std::apply([&](const auto&... states) { ((all = all | states.reads()), ...); }, Traits::states(state));
+  return text_of(all);
+}
+
+/// The table of docs/rules.md.
+std::string table_of_rules() {
+  std::string table = "| name | | credit is computed from |\n|---|---|---|\n";
+  const auto add = [&](const auto& rule) {
+    const auto parts = rule.make(registry::RuleSettings{});
+    std::string reads = "error, weights";
+    if constexpr (requires { parts.credit; }) reads = reads_of(parts.credit);
+    table += std::string("| `") + rule.name + "` | " + rule.what + " | " + reads + " |\n";
+  };
+  std::apply([&](const auto&... rule) { (add(rule), ...); }, registry::rules);
+  return table;
+}
+
+}  // namespace
+
+TEST_CASE("docs/rules.md has every rule that programs know, and what it reads") {
+  const std::string path = std::string(CREDITLIB_TESTS_DIR) + "/../docs/rules.md";
+  const std::string begin = "<!-- rules -->\n\n", end = "\n<!-- end of rules -->";
+  std::string page;
+  {
+    std::ifstream in(path);
+    page.assign(std::istreambuf_iterator<char>(in), {});
+  }
+  const auto from = page.find(begin), to = page.find(end);
+  REQUIRE(from != std::string::npos);
+  REQUIRE(to != std::string::npos);
+  const auto start = from + begin.size();
+  const auto wanted = table_of_rules();
+  if (std::getenv("CREDITLIB_WRITE_DOCS") != nullptr)
+    std::ofstream(path) << page.substr(0, start) << wanted << page.substr(to);
+  INFO("CREDITLIB_WRITE_DOCS=1 writes the table");
+  CHECK(page.substr(start, to - start) == wanted);
+}
