@@ -20,10 +20,14 @@ namespace {
 
 /// These numbers as every second column of a larger tensor, of which the others hold 7; or row by row, or transposed.
 torch::Tensor in_columns(const torch::Tensor& values) {
-  return torch::full({values.size(0), 2 * values.size(1)}, 7, values.options()).slice(1, 0, std::nullopt, 2).copy_(values);
+  return torch::full({values.size(0), 2 * values.size(1)}, 7, values.options())
+      .slice(1, 0, std::nullopt, 2)
+      .copy_(values);
 }
 torch::Tensor in_rows(const torch::Tensor& values) {
-  return torch::full({values.size(0), values.size(1) + 3}, 7, values.options()).narrow(1, 1, values.size(1)).copy_(values);
+  return torch::full({values.size(0), values.size(1) + 3}, 7, values.options())
+      .narrow(1, 1, values.size(1))
+      .copy_(values);
 }
 torch::Tensor in_rows_transposed(const torch::Tensor& values) { return in_rows(values.t().contiguous()).t(); }
 
