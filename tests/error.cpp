@@ -3,10 +3,13 @@
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/local_trainer.hpp>
+#include <creditlib/model/sequential_blocks.hpp>
 #include <exception>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <system_error>
 
@@ -37,6 +40,19 @@ struct OwnError : Error {
 template <class Exception>
 struct Failing {
   std::vector<torch::Tensor> credit(auto&, const Trace&) const { throw Exception("no credit today"); }
+};
+
+/// A layer for which there is not enough memory, if it is told so.
+struct ShortOfMemoryImpl : torch::nn::Module {
+  torch::Tensor forward(const torch::Tensor& h) {
+    TORCH_CHECK_WITH(OutOfMemoryError, device != torch::kCUDA, "CUDA out of memory. Tried to allocate 2.00 GiB.");
+    TORCH_CHECK(
+        device != torch::kCPU,
+        "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+        "allocate 4503599627370496 bytes. Error code 12 (Cannot allocate memory)");
+    return h.tanh();
+  }
+  static inline std::optional<torch::DeviceType> device;
 };
 
 template <class Exception>
@@ -94,6 +110,48 @@ TEST_CASE("what a rule throws: an exception of its own passes through a trainer,
   CHECK(error_of([&] { standard.step(batch.x, batch.y); }) == "std::out_of_range: no credit today");
   CHECK(same(before, copies(model->parameters())));
 }
+
+TEST_CASE("memory that runs out is a c10::OutOfMemoryError, and changes nothing", "[errors]") {
+  auto model = SequentialBlocks({.blocks = {torch::nn::Sequential(torch::nn::Linear(6, 5), torch::nn::BatchNorm1d(5)),
+                                            std::make_shared<ShortOfMemoryImpl>()},
+                                 .readout = torch::nn::Linear(5, 4),
+                                 .example = torch::zeros({1, 6})});
+  const auto batch = small_batch();
+  const auto before = copies(model->parameters()), statistics = copies(model->buffers());
+  LocalTrainer local(model, DFA{});
+  BackpropTrainer back(model);
+  for (const auto device : {torch::kCUDA, torch::kCPU}) {
+    ShortOfMemoryImpl::device = device;
+    const std::string text = device == torch::kCUDA ? "CUDA out of memory" : "can't allocate memory";
+    const auto runs_out = [&](const auto& action) {
+      CHECK_THROWS_AS(action(), c10::OutOfMemoryError);
+      try {
+        action();
+      } catch (const c10::Error& error) {
+        CHECK(std::string(error.what_without_backtrace()).find(text) != std::string::npos);
+      }
+    };
+    runs_out([&] { local.step(batch.x, batch.y); });
+    runs_out([&] { local.backward(batch.x, batch.y); });
+    runs_out([&] { local.credits(batch.x, batch.y); });
+    runs_out([&] { back.step(batch.x, batch.y); });
+    auto options = model->options();
+    options.example = torch::zeros({1, 6});
+    runs_out([&] { SequentialBlocks{options}; });
+    CHECK(local.steps() == 0);
+    CHECK(same(copies(model->parameters()), before));
+    CHECK(same(copies(model->buffers()), statistics));
+    ShortOfMemoryImpl::device.reset();
+  }
+  local.step(batch.x, batch.y);  // a smaller batch, say
+  CHECK(local.steps() == 1);
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // whose allocators end the program
+TEST_CASE("LibTorch's own words for memory of the CPU that runs out are known", "[errors]") {
+  CHECK_THROWS_AS(creditlib::detail::translated([] { torch::empty({std::int64_t{1} << 50}); }), c10::OutOfMemoryError);
+}
+#endif
 
 TEST_CASE("an observer's own exception passes through a step, which is done", "[errors]") {
   auto model = small_model();

@@ -63,7 +63,7 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   /// parameters. Nothing is changed.
   std::vector<torch::Tensor> credits(const torch::Tensor& x, const torch::Tensor& y) {
     return previewed(x, y, [&] {
-      auto credits = detail::hidden_gradients(this->model(), *objective_, x, y);
+      auto credits = detail::hidden_gradients(this->model(), *objective_, x, y, passes_.runner());
       if (!has_embed(this->model())) credits[0].reset();
       return credits;
     });
@@ -117,7 +117,7 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   /// By autograd.
   Backward propagated(const torch::Tensor& x, const torch::Tensor& y) {
     const torch::AutoGradMode grad(true);
-    const auto pass = detail::forward_whole(this->model(), x, /*from_h0=*/false);
+    const auto pass = detail::forward_whole(this->model(), x, /*from_h0=*/false, passes_.runner());
     detail::check_target_positions(this->model(), *objective_, pass.logits, y);
     const auto loss = objective_->loss(pass.logits, y).mean();
     std::vector<torch::Tensor> losses{loss};

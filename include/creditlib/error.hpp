@@ -17,8 +17,9 @@ namespace creditlib {
 /// The exception that every failure of the library throws. Its message is one sentence: what was expected, what was
 /// found, what to do.
 ///
-/// Exceptions that LibTorch throws inside the library are translated into it, with two exceptions: std::bad_alloc and
-/// your own exception types (thrown by a rule, a model or an observer) pass through unchanged.
+/// Exceptions that LibTorch throws inside the library are translated into it. What passes through unchanged:
+/// - your own exception types, thrown by a rule, a model or an observer;
+/// - c10::OutOfMemoryError, if memory for tensors runs out, on the CPU as on CUDA, and std::bad_alloc.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -43,16 +44,27 @@ inline bool is_of_libtorch(std::string_view type) {
   return false;
 }
 
+/// Whether memory for a tensor ran out. LibTorch says so by the exception's type on CUDA, by its text on the CPU.
+inline bool is_out_of_memory(const c10::Error& error) {
+  return dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
+         std::string_view(error.what_without_backtrace()).find("CPUAllocator: can't allocate memory") !=
+             std::string_view::npos;
+}
+
 /// Runs `action` and translates LibTorch's exceptions into Error: a c10::Error without its backtrace, another exception
 /// (LibTorch throws std::runtime_error, std::out_of_range and dnnl::error in places) prefixed with the name of its
-/// type. Error and its subclasses, std::bad_alloc and users' exception types pass through unchanged.
+/// type. Error and its subclasses, std::bad_alloc and users' exception types pass through unchanged. If memory for a
+/// tensor ran out it is a c10::OutOfMemoryError.
 template <class Action>
 decltype(auto) translated(Action&& action) {
   try {
     return std::forward<Action>(action)();
   } catch (const Error&) {
     throw;
+  } catch (const c10::OutOfMemoryError&) {
+    throw;
   } catch (const c10::Error& error) {
+    if (is_out_of_memory(error)) TORCH_CHECK_WITH(OutOfMemoryError, false, error.what_without_backtrace());
     throw Error(error.what_without_backtrace());
   } catch (const std::bad_alloc&) {
     throw;

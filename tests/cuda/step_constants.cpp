@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <ATen/autocast_mode.h>
+
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/fa.hpp>
@@ -80,6 +82,19 @@ TEST_CASE("a step's constants change with the schedule's weights", "[cuda]") {
   CHECK_FALSE(change(trainer, [&] { trainer.end_epoch(); }));
   CHECK(change(trainer, [&] { trainer.end_epoch(); }));
   CHECK_FALSE(change(trainer, [&] { trainer.end_epoch(); }));
+}
+
+TEST_CASE("a step's constants change with autocast and its dtype", "[cuda]") {
+  const auto autocast = [](bool on, torch::Dtype dtype) {
+    at::autocast::set_autocast_enabled(at::kCPU, on);
+    at::autocast::set_autocast_dtype(at::kCPU, dtype);
+  };
+  auto model = small_model();
+  LocalTrainer trainer(model, DFA{}, {.path = Path::Generic});
+
+  CHECK(change(trainer, [&] { autocast(true, torch::kBFloat16); }));
+  CHECK(change(trainer, [&] { autocast(true, torch::kFloat16); }));
+  CHECK(change(trainer, [&] { autocast(false, torch::kBFloat16); }));
 }
 
 TEST_CASE("back-propagation has constants too", "[cuda]") {

@@ -378,6 +378,7 @@ class BlockModule : public torch::nn::Module {
       try {
         return action();
       } catch (const c10::Error& error) {
+        if (detail::is_out_of_memory(error)) throw;
         detail::fail(own_name(), ": ", stage, " cannot take the input ", detail::shape_text(input.sizes()),
                      " that results from the example: ", error.what_without_backtrace());
       }
@@ -423,6 +424,7 @@ class BlockModule : public torch::nn::Module {
       try {
         both = action(first_of_two);
       } catch (const c10::Error& error) {
+        if (detail::is_out_of_memory(error)) throw;
         detail::fail(own_name(), ": ", name, " takes one sample, but not two, ", detail::shape_text(before), ": ",
                      error.what_without_backtrace());
       }

@@ -3,6 +3,7 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
+#include <creditlib/detail/autocast.hpp>
 #include <creditlib/network/detail/gradients_of.hpp>
 #include <creditlib/network/detail/run_block.hpp>
 #include <creditlib/pass/graph_jacobian.hpp>
@@ -20,7 +21,7 @@ namespace creditlib::detail {
 template <BlockModel Model>
 class GraphPass final : public Pass {
  public:
-  explicit GraphPass(Model model) : model_(std::move(model)) {}
+  explicit GraphPass(Model model, const PartRunner& run = {}) : model_(std::move(model)), run_(run) {}
 
   /// The forward pass. With a right, h_0..h_{L-1} are leaves that a gradient can reach too, not h_L alone.
   Trace forward(const torch::Tensor& x, TraceRights rights) {
@@ -30,14 +31,14 @@ class GraphPass final : public Pass {
     const bool leaves = rights.pullback || rights.pushforward;
     const auto blocks = static_cast<std::size_t>(model_->blocks());
     Trace trace;
-    embedded_ = embedded(model_, x);
+    embedded_ = run_([&] { return embedded(model_, x); });
     torch::Tensor h = embedded_;
     for (std::size_t l = 0; l < blocks; ++l) {
       const auto at = static_cast<std::int64_t>(l);
       check_hidden("The model's h_", l, h, model_->hidden_shape(at), x.size(0));
       trace.hidden.push_back(h.detach());
       entered_.push_back(h.detach().requires_grad_(leaves && h.is_floating_point()));  // not token ids
-      branch_.push_back(branch_of(model_, at, entered_[l]));
+      branch_.push_back(run_([&] { return branch_of(model_, at, entered_[l]); }));
       h = joined(model_, at, entered_[l], branch_[l]);
       trace.branch.push_back(branch_[l].detach());
       left_.push_back(h);
@@ -45,7 +46,7 @@ class GraphPass final : public Pass {
     check_hidden("The model's h_", blocks, h, model_->hidden_shape(static_cast<std::int64_t>(blocks)), x.size(0));
     trace.hidden.push_back(h.detach());
     entered_.push_back(h.detach().requires_grad_());
-    traced_logits_ = logits_ = logits_of(model_, entered_[blocks]);
+    traced_logits_ = logits_ = run_([&] { return logits_of(model_, entered_[blocks]); });
     check_logits(logits_, x.size(0), logits_shape(model_));
     trace.logits = logits_.detach();
     return trace;
@@ -55,10 +56,10 @@ class GraphPass final : public Pass {
     const torch::AutoGradMode grad(true);
     PassOutputs outputs;
     for (std::size_t l = 0; l < branch_.size(); ++l) {
-      branch_[l] = branch_of(model_, static_cast<std::int64_t>(l), states[l].detach());
+      branch_[l] = run_([&] { return branch_of(model_, static_cast<std::int64_t>(l), states[l].detach()); });
       outputs.branch.push_back(branch_[l].detach());
     }
-    logits_ = logits_of(model_, states.back().detach());
+    logits_ = run_([&] { return logits_of(model_, states.back().detach()); });
     outputs.logits = logits_.detach();
     return outputs;
   }
@@ -110,6 +111,7 @@ class GraphPass final : public Pass {
   }
 
   Model model_;
+  PartRunner run_;
   torch::Tensor embedded_;              ///< h_0 on the graph of the embed
   std::vector<torch::Tensor> entered_;  ///< h_0..h_L as block l (the readout for h_L) received it: leaves
   std::vector<torch::Tensor> branch_;   ///< f_l on the graph of block l

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <creditlib/detail/assignable.hpp>
+#include <creditlib/detail/autocast.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/untouched.hpp>
@@ -73,6 +74,7 @@ class TrainerBase {
       if (!pending_) fail("end_step: there was no backward since the last step; call backward(x, y) first.");
       auto pending = *std::exchange(pending_, std::nullopt);
       training_.count_step();
+      const Autocast off(training_.device(), false);
       derived().after_update(pending.trace);
       return pending;
     });
@@ -167,7 +169,7 @@ class TrainerBase {
       training_.check_batch(*objective_, x, y);
       const scope::RestoredGlobalGenerators generators(training_.device());  // for parts other than the model too
       const scope::Untouched untouched(*model(), training_.device());
-      return action();
+      return in_own_dtype(action);
     });
   }
 
@@ -178,8 +180,17 @@ class TrainerBase {
       training_.check_batch(*objective_, x, y);
       const scope::Drawing drawing;
       const scope::RestoredTensors running_statistics(training_.buffers(), scope::Restore::OnError);
-      return action();
+      return in_own_dtype(action);
     });
+  }
+
+  /// Runs `action` without the program's autocast, which acts within the parts of the network alone: hidden states,
+  /// credit, losses and the update are in the model's dtype.
+  template <class Action>
+  auto in_own_dtype(const Action& action) {
+    const Autocast off(training_.device(), false);
+    passes_.set_runner({training_.device(), training_.dtype(), off.was_on()});
+    return action();
   }
 
   StepResult summary(const torch::Tensor& loss, const torch::Tensor& logits, const torch::Tensor& target) const {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <creditlib/detail/autocast.hpp>
+#include <creditlib/error.hpp>
 #include <creditlib/network/detail/run_block.hpp>
 #include <creditlib/pass/graph_pass.hpp>
 #include <creditlib/trainer/closed_form_passes.hpp>
@@ -40,6 +42,18 @@ class Passes {
   Path path() const { return by_formula_ ? Path::ClosedForm : Path::Generic; }
   std::optional<ClosedFormPasses>& by_formula() { return by_formula_; }
 
+  /// How passes by autograd run the parts of the network. Throws Error if that is under autocast and steps are by
+  /// formula.
+  void set_runner(const PartRunner& run) {
+    if (run.autocast && by_formula_) {
+      fail(
+          "Autocast is on, but the trainer's steps are computed by formula, which it does not act on; use "
+          "TrainerOptions::precision = MatmulPrecision::BFloat16 instead of it, or path = Path::Generic with it.");
+    }
+    run_ = run;
+  }
+  const PartRunner& runner() const { return run_; }
+
   /// The forward pass of a step, for a Trace with these rights.
   template <class Objective>
   ForwardPass step(Model& model, const Objective& objective, const torch::Tensor& x, const torch::Tensor& y,
@@ -70,15 +84,16 @@ class Passes {
 
  private:
   template <class Objective>
-  static ForwardPass by_autograd(Model& model, const Objective& objective, const torch::Tensor& x,
-                                 const torch::Tensor& y, TraceRights rights) {
-    const auto pass = std::make_shared<GraphPass<Model>>(model);
+  ForwardPass by_autograd(Model& model, const Objective& objective, const torch::Tensor& x, const torch::Tensor& y,
+                          TraceRights rights) const {
+    const auto pass = std::make_shared<GraphPass<Model>>(model, run_);
     auto trace = pass->forward(x, rights);
     check_target_positions(model, objective, trace.logits, y);
     return forward_pass(pass, std::move(trace), objective, x, y);
   }
 
   Memory memory_;
+  PartRunner run_;
   std::optional<ClosedFormPasses> by_formula_;
 };
 

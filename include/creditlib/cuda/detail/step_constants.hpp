@@ -6,6 +6,7 @@
 
 #include <bit>
 #include <creditlib/cuda/graphable.hpp>
+#include <creditlib/detail/autocast.hpp>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -13,8 +14,8 @@
 namespace creditlib::detail {
 
 /// The values that a captured step treats as constants although a program can change them: the addresses of parameters,
-/// buffers and the credit sources' tensors, which parameters are trained, each module's train or eval mode, and the
-/// schedule's weights.
+/// buffers and the credit sources' tensors, which parameters are trained, each module's train or eval mode, the
+/// schedule's weights, and whether autocast is on and in which dtype.
 class StepConstants {
  public:
   template <class Trainer>
@@ -37,6 +38,10 @@ class StepConstants {
     for (const auto& buffer : buffers_) add_place(buffer);
     for (const auto& tensor : TrainersCredit<Trainer>::tensors(trainer)) add_place(tensor);
     for (const auto& module : modules_) present_.push_back(module->is_training());
+    const auto device = parameters_.front().device();
+    const bool autocast = autocast_is_on(device);
+    present_.push_back(autocast);
+    if (autocast) present_.push_back(static_cast<std::uint64_t>(at::autocast::get_autocast_dtype(device.type())));
     if constexpr (requires { trainer.weights(); }) {
       for (const double weight : trainer.weights()) present_.push_back(std::bit_cast<std::uint64_t>(weight));
     }

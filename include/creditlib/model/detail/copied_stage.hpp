@@ -34,7 +34,8 @@ inline Stage copied_stage(const Stage& stage, const std::string& where, CopiedLa
     }
     try {
       copied = layer.clone();
-    } catch (const c10::Error&) {  // the class has no clone()
+    } catch (const c10::Error& error) {
+      if (is_out_of_memory(error)) throw;  // otherwise the class has no clone()
     }
     // A subclass that inherits its base's clone() is copied as that base, or as null.
     const auto made = copied.is_empty() ? nullptr : copied.ptr();

@@ -41,7 +41,7 @@ torch::Tensor embedded(Model& model, const torch::Tensor& x) {
   try {
     return run_part([&]() -> torch::Tensor { return model->embed(x); }, [] { return "The embed"; }, nothing_in_place);
   } catch (const c10::Error& error) {
-    if (x.dim() != 1) throw;
+    if (x.dim() != 1 || is_out_of_memory(error)) throw;
     fail("The batch x is ", tensor_text(x), ", which the model does not take; samples are in dimension 0, so for one ",
          "sample use x.unsqueeze(0). (", error.what_without_backtrace(), ")");
   }

@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <creditlib/concepts.hpp>
+#include <creditlib/detail/autocast.hpp>
 #include <creditlib/network/detail/run_block.hpp>
 #include <string>
 #include <vector>
@@ -19,11 +20,11 @@ struct WholePass {
 
 /// With `from_h0` the graph starts at h_0 at the latest, even if nothing below it is trainable.
 template <BlockModel Model>
-WholePass forward_whole(Model& model, const torch::Tensor& x, bool from_h0) {
+WholePass forward_whole(Model& model, const torch::Tensor& x, bool from_h0, const PartRunner& run_as = {}) {
   const torch::AutoGradMode grad(true);
   const auto blocks = static_cast<std::int64_t>(model->blocks());
   WholePass pass;
-  torch::Tensor h = embedded(model, x);
+  torch::Tensor h = run_as([&] { return embedded(model, x); });
   if (from_h0 && !h.requires_grad() && h.is_floating_point()) h = h.detach().requires_grad_();
   if (!from_h0 && h.is_alias_of(x)) h = h.clone();  // a block that modifies h in place must not modify the batch
   pass.hidden.push_back(h);
@@ -31,11 +32,12 @@ WholePass forward_whole(Model& model, const torch::Tensor& x, bool from_h0) {
     // A block that overwrites h_l does no harm to a step, but the gradient in h_l would be that of what it wrote.
     const auto run = [&]() -> torch::Tensor { return model->block(l, h); };
     const auto name = [&] { return "Block " + std::to_string(l); };
-    pass.branch.push_back(from_h0 ? branch_of(model, l, h) : run_part(run, name, nothing_in_place));
+    pass.branch.push_back(
+        run_as([&] { return from_h0 ? branch_of(model, l, h) : run_part(run, name, nothing_in_place); }));
     h = model->join(l, h, pass.branch.back());
     pass.hidden.push_back(h);
   }
-  pass.logits = logits_of(model, h);
+  pass.logits = run_as([&] { return logits_of(model, h); });
   check_logits(pass.logits, x.size(0), logits_shape(model));
   return pass;
 }
@@ -44,8 +46,8 @@ WholePass forward_whole(Model& model, const torch::Tensor& x, bool from_h0) {
 /// model's present mode. Like any forward pass, it changes running statistics and torch's generators.
 template <BlockModel Model, class Objective>
 std::vector<torch::Tensor> hidden_gradients(Model& model, const Objective& objective, const torch::Tensor& x,
-                                            const torch::Tensor& y) {
-  const auto pass = forward_whole(model, x, /*from_h0=*/true);
+                                            const torch::Tensor& y, const PartRunner& run_as = {}) {
+  const auto pass = forward_whole(model, x, /*from_h0=*/true, run_as);
   check_target_positions(model, objective, pass.logits, y);
   const torch::AutoGradMode grad(true);
   // h_0 of a network without an embed may be token ids, which have no gradient.
