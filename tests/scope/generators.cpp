@@ -88,10 +88,8 @@ std::vector<std::pair<std::string, Preview>> previews() {
       {"gradients", local([](auto& t, const auto& x, const auto& y) { t.gradients(x, y); })},
       {"learn", local([](auto& t, const auto& x, const auto& y) { t.learn(x, y); })},
       {"rehearse", local([](auto& t, const auto& x, const auto& y) { t.rehearse([&] { t.step(x, y); }); })},
-      {"back-propagation's credits",
-       [](Dropping& its) { BackpropTrainer(its.model).credits(its.x, its.y); }},
-      {"back-propagation's gradients",
-       [](Dropping& its) { BackpropTrainer(its.model).gradients(its.x, its.y); }},
+      {"back-propagation's credits", [](Dropping& its) { BackpropTrainer(its.model).credits(its.x, its.y); }},
+      {"back-propagation's gradients", [](Dropping& its) { BackpropTrainer(its.model).gradients(its.x, its.y); }},
       {"LossFrom", [](Dropping& its) { diagnostics::LossFrom(its.model, its.x, its.y); }},
       {"mean_loss", [](Dropping& its) { diagnostics::mean_loss(its.model, its.x, its.y); }},
       {"Untouched",
@@ -150,7 +148,8 @@ TEST_CASE("a preview waits for another thread's step, backward or Drawing", "[sc
     bool previewed_within = true;
     std::future<void> preview;
     drawing.mask->see = [&](const torch::Tensor&) {
-      preview = std::async(std::launch::async, [&] { diagnostics::mean_loss(previewed.model, previewed.x, previewed.y); });
+      preview =
+          std::async(std::launch::async, [&] { diagnostics::mean_loss(previewed.model, previewed.x, previewed.y); });
       previewed_within = preview.wait_for(soon) == std::future_status::ready;
     };
     const auto before = global_generator_state();
@@ -218,9 +217,9 @@ TEST_CASE("passes that a diagnostic compares have the same masks beside a thread
     CHECK(step.backprop.value == 0.0);
 
     const std::pair batch(its.x, its.y);
-    const auto utility = diagnostics::snapshot_utility(
-        its.model, [&](const auto& x, const auto& y) { return trainer.gradients(x, y); }, batch, batch, {batch},
-        {batch}, {.etas = {0}});
+    const auto utility =
+        diagnostics::snapshot_utility(its.model, [&](const auto& x, const auto& y) { return trainer.gradients(x, y); },
+                                      batch, batch, {batch}, {batch}, {.etas = {0}});
     CHECK(utility.same_1.value == 0.0);
     CHECK(utility.same_k.value == 0.0);
 
