@@ -108,6 +108,9 @@ concept LocalLoss = std::copy_constructible<L> && detail::GivesLocalLoss<L>;
 /// Optional members:
 /// - `torch::Tensor correct(logits, target) const`: a scalar that counts the right samples; without it
 ///   StepResult::correct is 0.
+/// - `torch::Tensor in_range(logits, target) const`: the target with the nearest value that loss can take in place of
+///   each that it cannot, if check has not looked at the values because that would wait for their device; undefined if
+///   it has. A step uses the result, and says later what was wrong (docs/cuda.md). It waits for nothing.
 template <class O>
 concept Objective =
     std::copy_constructible<O> && detail::GivesLoss<O> && detail::GivesError<O> && detail::ChecksTarget<O>;

@@ -36,7 +36,8 @@ namespace creditlib {
 /// step, backward, end_step, observe, end_epoch, report, norms, save, load, model, options, epoch, steps, rate and path
 /// are those of every trainer (trainer/base.hpp).
 ///
-/// Throws Error for every failure, before the parameters change; only a source's after_step sees the change.
+/// Throws Error for every failure, before the parameters change; only a source's after_step sees the change. A label out
+/// of range on a device is reported by a later call, end_epoch() at the latest, after a step with the nearest class.
 template <class Model, class Credit, class Schedule = Always, class Normalizer = NaturalNormalizer<Credit>,
           class LocalLoss = InnerProduct, class Objective = CrossEntropy>
 class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Schedule, Normalizer, LocalLoss, Objective>,

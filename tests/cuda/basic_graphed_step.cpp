@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "../late_objectives.hpp"
 #include "../models.hpp"
 #include "../temporary_folder.hpp"
 #include "../test.hpp"
@@ -298,6 +299,26 @@ TEST_CASE("steps that draw on the host are refused, in a source and in a layer, 
   const auto generator = global_generator_state();
   CHECK(says(error_of([&] { graphed_dropping.step(x, y); }), {"draws random numbers on the host"}));
   CHECK(torch::equal(global_generator_state(), generator));
+}
+
+TEST_CASE("a label out of range is found in eager steps, captured ones and replays, with its step", "[cuda]") {
+  const auto [x, y] = small_batch();
+  auto wrong = y.clone();
+  wrong[2] = -1;
+  for (const std::int64_t bad : {1, 2, 3, 4}) {  // two to warm up, one to capture, a replay
+    INFO("in step " << bad);
+    LocalWithLate trainer(small_model(), {});
+    Graphed graphed(trainer, {.warm_up = 2});
+    for (std::int64_t step = 1; step <= bad; ++step) graphed.step(x, step == bad ? wrong : y);
+    CHECK(graphed.captures() == (bad > 2 ? 1 : 0));
+
+    CHECK(says(error_of([&] { graphed.step(x, y); }),
+               {"CrossEntropy: a label is -1, expected 0..", "in the batch of step " + std::to_string(bad) + " "}));
+    CHECK(trainer.steps() == bad);
+    for (int i = 0; i < 4; ++i) graphed.step(x, y);
+    CHECK_NOTHROW(trainer.end_epoch());
+    CHECK(trainer.steps() == bad + 4);
+  }
 }
 
 TEST_CASE("after a capture that throws the trainer is as before, and training goes on", "[cuda]") {

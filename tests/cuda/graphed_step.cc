@@ -154,6 +154,47 @@ void dropout_differs_at_every_replay(torch::Device device) {
   check(graphed.captures() == 1 && !torch::equal(first, second), "Dropout has the same mask at every replay");
 }
 
+/// A label that is no class: steps go on, no call waits, and the end of the epoch says what was wrong.
+void labels_out_of_range(torch::Device device) {
+  const auto x = torch::ones({32, inputs}, device);
+  const auto y = torch::zeros({32}, torch::TensorOptions(torch::kInt64).device(device));
+  auto wrong = y.clone();
+  wrong[3] = classes + 2;
+  const auto said_of = [](const auto& action) -> std::string {
+    try {
+      action();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  for (const bool graphs : {false, true}) {
+    const std::string how = graphs ? "with graphs: " : "without graphs: ";
+    LocalTrainer trainer(residual_mlp(device), DFA{});
+    cuda::GraphedStep graphed(trainer, {.warm_up = 1});
+    const auto step = [&](const torch::Tensor& target) {
+      const NoSyncs no_syncs;
+      graphs ? graphed.step(x, target) : trainer.step(x, target);
+    };
+    step(y);
+    step(y);
+    step(wrong);
+    const auto said = said_of([&] { trainer.end_epoch(); });
+    check(said.find("a label is 7, expected 0..4") != std::string::npos && said.find("step 3 ") != std::string::npos,
+          how + "a label out of range, by the end of an epoch: " + said);
+    step(wrong);
+    c10::cuda::device_synchronize();
+    const auto next = said_of([&] { step(y); });
+    check(next.find("step 4 ") != std::string::npos, how + "a label out of range, by the next step: " + next);
+    check(said_of([&] { trainer.credits(x, wrong); }).find("a label is 7") != std::string::npos,
+          how + "a label out of range, in a preview");
+    check(said_of([&] { trainer.end_epoch(); }).empty(), how + "labels in range are said to be out of it");
+    bool finite = true;
+    for (const auto& parameter : trainer.model()->parameters()) finite &= parameter.isfinite().all().item<bool>();
+    check(finite, how + "parameters that are not finite");
+  }
+}
+
 }  // namespace
 
 int main() try {
@@ -182,6 +223,7 @@ int main() try {
   compare("back-propagation by autograd", device,
           [&] { return BackpropTrainer(residual_mlp(device), options(Path::Generic)); });
   dropout_differs_at_every_replay(device);
+  labels_out_of_range(device);
   return failures == 0 ? 0 : 1;
 } catch (const std::exception& error) {
   std::printf("FAILED: %s\n", error.what());

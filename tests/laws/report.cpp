@@ -20,7 +20,7 @@ TEST_CASE("a report's text has failures first, and models that are alike in one 
   report += {{{"one", "other", not_applicable("so")}, {"two", "other", held()}, {"four", "", held()}}};
 
   CHECK(report.text() ==
-        "of 4 laws 1 failed, 2 held, 1 do not apply\n"
+        "of 4 laws 1 failed, 2 held, 1 does not apply\n"
         "FAILED two\n"
         "         on small, large: failed: wrong\n"
         "         on other: held\n"
@@ -30,4 +30,15 @@ TEST_CASE("a report's text has failures first, and models that are alike in one 
         "held   four\n"
         "-      three\n"
         "         on small, large: does not apply: because\n");
+}
+
+TEST_CASE("a report's summary counts in words that fit", "[law]") {
+  const auto summary = [](const Report& report) {
+    const auto text = report.text();
+    return text.substr(0, text.find('\n'));
+  };
+  CHECK(summary(Report{}) == "no law was asked");
+  CHECK(summary({{{"a", "", held()}}}) == "of 1 law 0 failed, 1 held, 0 do not apply");
+  CHECK(summary({{{"a", "", not_applicable("no")}, {"b", "", not_applicable("no")}}}) ==
+        "of 2 laws 0 failed, 0 held, 2 do not apply");
 }

@@ -208,6 +208,10 @@ concept ChecksTarget = requires(const O& objective, const torch::Tensor& logits,
   objective.check(logits, target);
 };
 template <class O>
+concept BringsIntoRange = requires(const O& objective, const torch::Tensor& logits, const torch::Tensor& target) {
+  { objective.in_range(logits, target) } -> GivesTensor;
+};
+template <class O>
 concept CountsCorrect = requires(const O& objective, const torch::Tensor& logits, const torch::Tensor& target) {
   { objective.correct(logits, target) } -> GivesTensor;
 };

@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <creditlib/concepts.hpp>
+#include <creditlib/detail/target_range.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/network/detail/forward_from.hpp>
 #include <creditlib/network/detail/run_block.hpp>
@@ -45,6 +46,7 @@ class LossFrom {
       const auto logits = model_->readout(hidden_.back());
       detail::check_logits(logits, x.size(0), logits_shape(model_));
       detail::check_target_positions(model_, objective_, logits, target_);
+      detail::refuse_out_of_range(objective_, logits, target_);
       losses_ = objective_.loss(logits, target_);
     });
   }

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <creditlib/concepts.hpp>
+#include <creditlib/detail/target_range.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/network/detail/gradients_of.hpp>
 #include <creditlib/network/detail/parameter_parts.hpp>
@@ -66,8 +67,9 @@ std::vector<torch::Tensor> parameter_gradients(Model& model, const torch::Tensor
   return detail::translated([&] {
     const torch::AutoGradMode grad(true);
     const scope::Untouched untouched(*model, x.device());
-    return detail::gradients_of({objective.loss(model->forward(x), y).mean()}, {{}},
-                                detail::parameter_parts(model).all);
+    const torch::Tensor logits = model->forward(x);
+    detail::refuse_out_of_range(objective, logits, y);
+    return detail::gradients_of({objective.loss(logits, y).mean()}, {{}}, detail::parameter_parts(model).all);
   });
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <creditlib/concepts.hpp>
+#include <creditlib/detail/target_range.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/scope/untouched.hpp>
@@ -39,7 +40,9 @@ double mean_loss(Model& model, const torch::Tensor& x, const torch::Tensor& y, c
   return detail::translated([&] {
     const torch::NoGradGuard no_grad;
     const scope::Untouched untouched(*model, x.device());
-    return objective.loss(model->forward(x), y).to(torch::kFloat64).mean().template item<double>();
+    const torch::Tensor logits = model->forward(x);
+    detail::refuse_out_of_range(objective, logits, y);
+    return objective.loss(logits, y).to(torch::kFloat64).mean().template item<double>();
   });
 }
 

@@ -27,12 +27,21 @@ struct BinaryCrossEntropy {
   /// Throws Error unless target has the logits' shape, dtype and device and, on the CPU, lies in 0..1.
   void check(const torch::Tensor& logits, const torch::Tensor& target) const {
     detail::check_same_as_outputs("BinaryCrossEntropy", logits, target);
-    if (!target.is_cpu() || target.numel() == 0) return;
-    const auto wrong = target.ge(0).logical_and_(target.le(1)).logical_not_();
+    if (!target.is_cpu()) return;
+    const auto wrong = nearest(target).ne(target);
     if (!wrong.any().item<bool>()) return;
     detail::fail("BinaryCrossEntropy: a target is ", target.masked_select(wrong)[0].item<double>(),
                  ", expected 0 to 1.");
   }
+
+  /// Targets on other devices than the CPU, which check does not look at, with the nearest value in 0..1; undefined on
+  /// the CPU.
+  torch::Tensor in_range(const torch::Tensor&, const torch::Tensor& target) const {
+    return target.is_cpu() ? torch::Tensor() : nearest(target);
+  }
+
+ protected:
+  static torch::Tensor nearest(const torch::Tensor& target) { return at::where(target.gt(0), target, 0).clamp_max_(1); }
 };
 
 }  // namespace creditlib

@@ -55,7 +55,7 @@ struct CrossEntropy {
   }
 
   /// Throws Error unless the target is as above, on the logits' device and, if that is the CPU, in 0..C-1 or
-  /// ignore_index; and for options out of range.
+  /// ignore_index (see in_range for others); and for options out of range.
   void check(const torch::Tensor& logits, const torch::Tensor& target) const {
     const auto dimension = detail::class_dimension(logits.dim());
     const auto classes = logits.size(dimension);
@@ -87,14 +87,26 @@ struct CrossEntropy {
                    detail::shape_text(sizes), " int64 on ", logits.device(), ": one class index per ",
                    sizes.size() == 1 ? "sample" : "position", ".");
     }
-    if (!target.device().is_cpu() || target.numel() == 0) return;
-    const auto wrong = target.ne(ignore_index).logical_and_(target.lt(0).logical_or_(target.ge(classes)));
+    if (!target.is_cpu()) return;
+    const auto wrong = nearest(target, classes).ne(target);
     if (!wrong.any().item<bool>()) return;
     const auto label = target.masked_select(wrong)[0].item<std::int64_t>();
     const auto ignored =
         label < 0 ? c10::str("; a target that does not count is ", ignore_index, " (ignore_index)") : "";
     detail::fail("CrossEntropy: a label is ", label, ", expected 0..", classes - 1, " (the model has ", classes,
                  " classes)", ignored, ".");
+  }
+
+  /// Labels on other devices than the CPU, which check does not look at, with the nearest class in place of each that is
+  /// out of range. Undefined for other targets.
+  torch::Tensor in_range(const torch::Tensor& logits, const torch::Tensor& target) const {
+    if (target.is_cpu() || target.is_floating_point()) return {};
+    return nearest(target, logits.size(detail::class_dimension(logits.dim())));
+  }
+
+ protected:
+  torch::Tensor nearest(const torch::Tensor& labels, std::int64_t classes) const {
+    return at::where(labels.ne(ignore_index), labels.clamp(0, classes - 1), labels);
   }
 
  private:

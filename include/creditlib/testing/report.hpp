@@ -67,13 +67,16 @@ struct Report {
       return said;
     };
     const auto number = [&](Verdict::Outcome outcome) {
-      return std::to_string(
-          std::count_if(laws.begin(), laws.end(), [&](const Law& l) { return l.outcome() == outcome; }));
+      return std::count_if(laws.begin(), laws.end(), [&](const Law& l) { return l.outcome() == outcome; });
+    };
+    const auto counted = [](std::int64_t n, const char* one, const char* several) {
+      return std::to_string(n) + (n == 1 ? one : several);
     };
     if (laws.empty()) return "no law was asked\n";
-    return "of " + std::to_string(laws.size()) + " laws " + number(Verdict::Failed) + " failed, " +
-           number(Verdict::Held) + " held, " + number(Verdict::NotApplicable) + " do not apply\n" +
-           said_of(Verdict::Failed) + said_of(Verdict::Held) + said_of(Verdict::NotApplicable);
+    return "of " + counted(static_cast<std::int64_t>(laws.size()), " law ", " laws ") +
+           std::to_string(number(Verdict::Failed)) + " failed, " + std::to_string(number(Verdict::Held)) + " held, " +
+           counted(number(Verdict::NotApplicable), " does not apply\n", " do not apply\n") + said_of(Verdict::Failed) +
+           said_of(Verdict::Held) + said_of(Verdict::NotApplicable);
   }
 
   /// Adds the results of another report.

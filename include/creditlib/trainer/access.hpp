@@ -3,6 +3,7 @@
 
 #include <torch/types.h>
 
+#include <creditlib/detail/target_range.hpp>
 #include <creditlib/progress.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <vector>
@@ -20,6 +21,20 @@ struct TrainerAccess {
   template <class Trainer>
   static StepResult step(Trainer& trainer, const torch::Tensor& x, const torch::Tensor& y) {
     return trainer.unobserved_step(x, y);
+  }
+  /// What a step has found of its target; and to have it looked at once the device has computed it: after a step, or
+  /// after a replay of one.
+  template <class Trainer>
+  static const RangeFinding& finding(const Trainer& trainer) {
+    return trainer.targets_.finding();
+  }
+  template <class Trainer>
+  static void watch_target(Trainer& trainer) {
+    trainer.watch_target();
+  }
+  template <class Trainer>
+  static void watch_target(Trainer& trainer, const RangeFinding& finding) {
+    trainer.targets_.send(trainer.steps(), finding);
   }
   template <class Trainer>
   static void observe(Trainer& trainer, const torch::Tensor& x, const torch::Tensor& y) {

@@ -3,12 +3,14 @@
 
 #include <creditlib/detail/assignable.hpp>
 #include <creditlib/detail/autocast.hpp>
+#include <creditlib/detail/target_range.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/trace.hpp>
 #include <creditlib/trainer/observer.hpp>
 #include <creditlib/trainer/passes.hpp>
+#include <creditlib/trainer/target_watch.hpp>
 #include <creditlib/trainer/training.hpp>
 #include <creditlib/trainer/update.hpp>
 #include <creditlib/trainer_options.hpp>
@@ -45,6 +47,7 @@ class TrainerBase {
   StepResult step(const torch::Tensor& x, const torch::Tensor& y) {
     begin_step();
     auto result = unobserved_step(x, y);
+    watch_target();
     observer_.after_step(derived(), x, y);
     return result;
   }
@@ -54,10 +57,11 @@ class TrainerBase {
   /// A step without its update: forward, credit and the sources' learning. Adds the step's gradients to the parameters'
   /// .grad(), as loss.backward() does; running statistics move. Each call's gradients are clipped on their own.
   StepResult backward(const torch::Tensor& x, const torch::Tensor& y) {
-    return stepped(x, y, [&] {
+    translated([&] { targets_.check(*objective_); });
+    auto result = stepped(x, y, [&](const torch::Tensor& target) {
       auto taken = training_.take_gradients();
       try {
-        auto outcome = derived().outcome_of(x, y);
+        auto outcome = derived().outcome_of(x, target);
         training_.accumulate(taken, std::move(outcome.gradients));
         pending_ = {x, y, std::move(outcome.trace)};
         return outcome.result;
@@ -66,6 +70,8 @@ class TrainerBase {
         throw;
       }
     });
+    watch_target(/*counted=*/false);
+    return result;
   }
   /// The parameters have been updated: counts the step, and shows the update to the credit source, with the trace of the
   /// last backward.
@@ -88,8 +94,12 @@ class TrainerBase {
   }
   double observation_seconds() const { return observer_.seconds(); }
 
-  /// Ends an epoch: advances the learning rate and the schedule.
-  void end_epoch() { training_.end_epoch(); }
+  /// Ends an epoch: advances the learning rate and the schedule. If a target on another device than the CPU may have had
+  /// values out of range, waits for the device, and throws Error if one had.
+  void end_epoch() {
+    translated([&] { targets_.wait(*objective_); });
+    training_.end_epoch();
+  }
   /// Tells a rate such as rate::ReduceOnPlateau how training goes: a validation loss, say. Throws Error if the rate takes
   /// no reports.
   void report(double value) {
@@ -112,12 +122,17 @@ class TrainerBase {
     translated([&] {
       refuse_pending("rehearse");
       auto observer = std::exchange(observer_, {});
+      auto targets = std::exchange(targets_, {});
       const auto put_back = [&] {
         observer_ = std::move(observer);
+        targets_ = std::move(targets);
         pending_.reset();
       };
       try {
-        training_.rehearse(derived().own_tensors(), derived().own_generators(), action);
+        training_.rehearse(derived().own_tensors(), derived().own_generators(), [&] {
+          action();
+          targets_.wait(*objective_);
+        });
       } catch (...) {
         put_back();
         throw;
@@ -127,10 +142,12 @@ class TrainerBase {
   }
 
   /// Writes all state, completely or not at all: model, optimizer, rate, credit source, epoch and step, the trainer's
-  /// generators. Throws Error between backward and end_step: .grad() is not in a checkpoint.
+  /// generators. Throws Error between backward and end_step, since .grad() is not in a checkpoint, and where end_epoch
+  /// does.
   void save(const std::filesystem::path& path) const {
     translated([&] {
       refuse_pending("save");
+      targets_.wait(*objective_);
       training_.save(path, derived().own_tensors(), derived().own_generators());
     });
   }
@@ -139,6 +156,7 @@ class TrainerBase {
     translated([&] {
       training_.load(path, derived().own_tensors(), derived().own_generators());
       pending_.reset();
+      targets_.forget();
     });
   }
 
@@ -166,21 +184,22 @@ class TrainerBase {
   template <class Action>
   auto previewed(const torch::Tensor& x, const torch::Tensor& y, const Action& action) {
     return translated([&] {
-      training_.check_batch(*objective_, x, y);
+      refuse_out_of_range(*objective_, training_.check_batch(*objective_, x, y), y);
       const scope::RestoredGlobalGenerators generators(training_.device());  // for parts other than the model too
       const scope::Untouched untouched(*model(), training_.device());
       return in_own_dtype(action);
     });
   }
 
-  /// Runs `action`, a step, on a batch that fits. If it fails, running statistics are restored.
+  /// Runs `action(target)`, a step, on a batch that fits, with values in range. If it fails, running statistics are
+  /// restored.
   template <class Action>
   StepResult stepped(const torch::Tensor& x, const torch::Tensor& y, const Action& action) {
     return translated([&] {
-      training_.check_batch(*objective_, x, y);
+      const auto target = targets_.in_range(*objective_, training_.check_batch(*objective_, x, y), y);
       const scope::Drawing drawing;
       const scope::RestoredTensors running_statistics(training_.buffers(), scope::Restore::OnError);
-      return in_own_dtype(action);
+      return in_own_dtype([&] { return action(target); });
     });
   }
 
@@ -220,22 +239,29 @@ class TrainerBase {
   void begin_step() {
     translated([&] {
       refuse_pending("step");
+      targets_.check(*objective_);
       training_.begin_step();
     });
   }
   StepResult unobserved_step(const torch::Tensor& x, const torch::Tensor& y) {
-    return stepped(x, y, [&] {
-      auto outcome = derived().outcome_of(x, y);
+    return stepped(x, y, [&](const torch::Tensor& target) {
+      auto outcome = derived().outcome_of(x, target);
       training_.apply(std::move(outcome.gradients));
       derived().after_update(outcome.trace);
       return outcome.result;
     });
   }
 
+  /// What is out of range in the last step's target will be said later; not in a step that a graph captures.
+  void watch_target(bool counted = true) {
+    translated([&] { targets_.send(steps() + (counted ? 0 : 1)); });
+  }
+
   Derived& derived() { return static_cast<Derived&>(*this); }
   const Derived& derived() const { return static_cast<const Derived&>(*this); }
 
   Observer<Derived> observer_;
+  mutable TargetWatch<> targets_;
   std::optional<Pending> pending_;
 };
 

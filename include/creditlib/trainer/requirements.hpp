@@ -184,7 +184,11 @@ consteval bool objective_is_sound() {
   static_assert(correct,
                 "creditlib: correct is there but not callable as `torch::Tensor correct(logits, target) const`, a "
                 "scalar");
-  return Objective<O> && correct;
+  constexpr bool in_range = BringsIntoRange<O> || !names_in_range<O>;
+  static_assert(in_range,
+                "creditlib: in_range is there but not callable as `torch::Tensor in_range(logits, target) const`, the "
+                "target with values that loss can take, or an undefined tensor");
+  return Objective<O> && correct && in_range;
 }
 
 /// Whether all hold; every one is evaluated, so that the compiler prints the sentences of all that do not.

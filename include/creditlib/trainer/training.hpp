@@ -48,9 +48,10 @@ class Training {
   void report(double value) { rate_->report(value); }
   bool graphable() const { return optimizer_->graphable() && !tracks_norms_; }
 
-  /// Throws Error, before anything is changed, for a batch or a model that does not fit.
+  /// Throws Error, before anything is changed, for a batch or a model that does not fit. Returns logits for the batch, of
+  /// the right shape and no meaning.
   template <class Objective>
-  void check_batch(const Objective& objective, const torch::Tensor& x, const torch::Tensor& y) const {
+  torch::Tensor check_batch(const Objective& objective, const torch::Tensor& x, const torch::Tensor& y) const {
     check_model_unmoved();
     if (!x.defined() || x.dim() == 0 || x.size(0) == 0) {
       fail("The batch x is ", tensor_text(x), ", expected at least one sample in dimension 0.");
@@ -72,7 +73,9 @@ class Training {
         sizes[d] = of_target < static_cast<std::size_t>(y.dim()) ? y.size(static_cast<std::int64_t>(of_target)) : 1;
     }
     const std::vector<std::int64_t> ones(sizes.size(), 1);
-    objective.check(torch::zeros(ones, x.options().dtype(dtype_)).expand(sizes), y);
+    auto logits = torch::zeros(ones, x.options().dtype(dtype_)).expand(sizes);
+    objective.check(logits, y);
+    return logits;
   }
 
   /// The model's parameters in the order of its parameters().

@@ -72,12 +72,17 @@ class BasicGraphedStep {
   struct Captured {
     torch::Tensor x, y;
     StepResult result;
+    RangeFinding finding;
     std::vector<torch::Tensor> gradients;
     std::unique_ptr<typename Device::Graph> graph;
   };
 
   StepResult eager(const torch::Tensor& x, const torch::Tensor& y) {
-    return device_.eagerly([&] { return TrainerAccess::step(*trainer_, x, y); });
+    return device_.eagerly([&] {
+      auto result = TrainerAccess::step(*trainer_, x, y);
+      TrainerAccess::watch_target(*trainer_);
+      return result;
+    });
   }
 
   std::unique_ptr<Captured> captured(const torch::Tensor& x, const torch::Tensor& y) {
@@ -95,7 +100,10 @@ class BasicGraphedStep {
     const HostDraws draws(TrainerAccess::generators(*trainer_));
     TrainerAccess::forget_buffers(*trainer_);  // the eager steps' buffers may be freed while the graph lives
     try {
-      step->graph = device_.capture([this, step] { step->result = TrainerAccess::step(*trainer_, step->x, step->y); });
+      step->graph = device_.capture([this, step] {
+        step->result = TrainerAccess::step(*trainer_, step->x, step->y);
+        step->finding = TrainerAccess::finding(*trainer_);
+      });
       draws.refuse();
     } catch (...) {
       as_before();
@@ -116,6 +124,7 @@ class BasicGraphedStep {
     set_gradients(step.gradients);
     TrainerAccess::set_progress(*trainer_, before);
     TrainerAccess::count_step(*trainer_);
+    TrainerAccess::watch_target(*trainer_, step.finding);
     return step.result;
   }
 

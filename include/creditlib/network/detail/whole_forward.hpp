@@ -5,6 +5,7 @@
 
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/autocast.hpp>
+#include <creditlib/detail/target_range.hpp>
 #include <creditlib/network/detail/run_block.hpp>
 #include <string>
 #include <vector>
@@ -49,6 +50,7 @@ std::vector<torch::Tensor> hidden_gradients(Model& model, const Objective& objec
                                             const torch::Tensor& y, const PartRunner& run_as = {}) {
   const auto pass = forward_whole(model, x, /*from_h0=*/true, run_as);
   check_target_positions(model, objective, pass.logits, y);
+  refuse_out_of_range(objective, pass.logits, y);
   const torch::AutoGradMode grad(true);
   // h_0 of a network without an embed may be token ids, which have no gradient.
   const std::vector<torch::Tensor> differentiable(pass.hidden.begin() + (pass.hidden[0].is_floating_point() ? 0 : 1),
