@@ -11,7 +11,7 @@
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/credit/value_net.hpp>
 #include <creditlib/credit/vec.hpp>
-#include <creditlib/normalizer/raw.hpp>
+#include <creditlib/normalizer/natural_normalizer.hpp>
 #include <creditlib/normalizer/row_rms.hpp>
 #include <creditlib/schedule/always.hpp>
 #include <creditlib/schedule/warmup.hpp>
@@ -42,7 +42,7 @@ struct RuleSettings {
 };
 
 /// What LocalTrainer is given for a rule.
-template <class Credit, class Schedule = creditlib::Always, class Normalizer = creditlib::RowRms>
+template <class Credit, class Schedule = creditlib::Always, class Normalizer = creditlib::NaturalNormalizer<Credit>>
 struct Parts {
   Credit credit;
   Schedule schedule = {};
@@ -99,8 +99,7 @@ inline constexpr auto rules = std::tuple{
          [](const RuleSettings& s) { return after_warmup(s, s.value_net); }},
     Rule{"state_predictor", "the gradient of a net that predicts the last state",
          [](const RuleSettings& s) { return Parts{s.state_predictor}; }},
-    Rule{"ep", "equilibrium propagation",
-         [](const RuleSettings& s) { return Parts{s.ep, creditlib::Always{}, creditlib::Raw{}}; }},
+    Rule{"ep", "equilibrium propagation", [](const RuleSettings& s) { return Parts{s.ep}; }},
 };
 
 /// What a rule is judged by: another training of the same network.

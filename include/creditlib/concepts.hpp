@@ -65,6 +65,9 @@ using CreditState = typename detail::StateOf<C, M>::type;
 /// - `static constexpr bool reads_error_only = true`: factored_credit reads nothing of the trace but `error`, `target` and
 ///   error_at().
 /// - `static constexpr bool wants_pullback = true` (also in the config): may call Trace::pullback.
+///
+/// Optional member of the config:
+/// - `using Normalizer = Raw;`: the normalizer that the rule is defined with; otherwise RowRms (NaturalNormalizer).
 template <class C, class M>
 concept CreditSource = BlockModel<M> && std::copyable<C> && detail::GivesCredit<CreditState<C, M>, M>;
 

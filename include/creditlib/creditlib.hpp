@@ -86,6 +86,7 @@
 #include <creditlib/net/credit_net.hpp>
 #include <creditlib/net/time_embedding.hpp>
 #include <creditlib/network/shape.hpp>
+#include <creditlib/normalizer/natural_normalizer.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/normalizer/row_rms.hpp>
 #include <creditlib/objective/binary_cross_entropy.hpp>

@@ -5,7 +5,7 @@
 #include <creditlib/concepts.hpp>
 #include <creditlib/loss/inner_product.hpp>
 #include <creditlib/network/shape.hpp>
-#include <creditlib/normalizer/row_rms.hpp>
+#include <creditlib/normalizer/natural_normalizer.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/schedule/always.hpp>
 #include <creditlib/trainer/base.hpp>
@@ -31,13 +31,14 @@ namespace creditlib {
 /// Nothing in it waits for the device. A trainer does not change the model's train/eval mode.
 ///
 /// Model is a module holder or shared_ptr (BlockModel); the trainer shares it. Policies come after the options, in any
-/// order, and are told apart by their concepts; the template arguments are deduced. Trainers move and are not copied.
+/// order, and are told apart by their concepts; the template arguments are deduced. Without a normalizer the trainer has
+/// the one that the rule is defined with (NaturalNormalizer). Trainers move and are not copied.
 /// step, backward, end_step, observe, end_epoch, report, norms, save, load, model, options, epoch, steps, rate and path
 /// are those of every trainer (trainer/base.hpp).
 ///
 /// Throws Error for every failure, before the parameters change; only a source's after_step sees the change.
-template <class Model, class Credit, class Schedule = Always, class Normalizer = RowRms, class LocalLoss = InnerProduct,
-          class Objective = CrossEntropy>
+template <class Model, class Credit, class Schedule = Always, class Normalizer = NaturalNormalizer<Credit>,
+          class LocalLoss = InnerProduct, class Objective = CrossEntropy>
 class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Schedule, Normalizer, LocalLoss, Objective>,
                                                 Model, Objective> {
   static consteval bool sound() {
@@ -253,9 +254,10 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
 template <class Model, class Credit, class... Policies>
   requires(sizeof...(Policies) > 0)
 LocalTrainer(Model, const Credit&, TrainerOptions, Policies&&...)
-    -> LocalTrainer<Model, Credit, typename detail::PolicyOf<detail::PolicyKind::Schedule, Always, Policies...>::type,
-                    typename detail::PolicyOf<detail::PolicyKind::Normalizer, RowRms, Policies...>::type,
-                    typename detail::PolicyOf<detail::PolicyKind::LocalLoss, InnerProduct, Policies...>::type,
-                    typename detail::PolicyOf<detail::PolicyKind::Objective, CrossEntropy, Policies...>::type>;
+    -> LocalTrainer<
+        Model, Credit, typename detail::PolicyOf<detail::PolicyKind::Schedule, Always, Policies...>::type,
+        typename detail::PolicyOf<detail::PolicyKind::Normalizer, NaturalNormalizer<Credit>, Policies...>::type,
+        typename detail::PolicyOf<detail::PolicyKind::LocalLoss, InnerProduct, Policies...>::type,
+        typename detail::PolicyOf<detail::PolicyKind::Objective, CrossEntropy, Policies...>::type>;
 
 }  // namespace creditlib

@@ -11,6 +11,7 @@
 #include <creditlib/detail/expect.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/network/shape.hpp>
+#include <creditlib/normalizer/raw.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <string>
 #include <vector>
@@ -67,13 +68,15 @@ inline void refuse_dropout(const std::string& rule, torch::nn::Module& model) {
 /// - Cost: T forward and backward passes (2 T if centered) through the readout and the blocks that the nudge has
 ///   reached, and the memory of one pass; gradients are taken with respect to the states alone.
 /// - All evaluations run in the model's present mode; running statistics are left unchanged.
-/// - Use it with Raw: a normalizer would discard the scale that the energy gives the credit.
+/// - Its normalizer is Raw: another would discard the scale that the energy gives the credit.
 /// - Throws Error at bind if beta is 0 or not finite, steps is below 1, rate is not a finite number > 0, or the model
 ///   has Dropout.
 /// - Source: Scellier, Bengio, "Equilibrium propagation", Frontiers in Computational Neuroscience 11 (2017); the
 ///   centered form: Laborieux et al., "Scaling equilibrium propagation to deep ConvNets", Frontiers in Neuroscience 15
 ///   (2021).
 struct EquilibriumPropagation {
+  using Normalizer = Raw;
+
   double beta = 0.5;        ///< the strength of the nudge; a negative one nudges away from the target
   std::int64_t steps = 20;  ///< T
   double rate = 0.05;       ///< alpha

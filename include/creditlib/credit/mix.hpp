@@ -20,6 +20,8 @@ inline constexpr bool is_mix<Mix<A, B>> = true;
 /// - Both weights nonzero: the credit is the weighted sum of the two credits, each first divided by its own RMS
 ///   (RowRms{}).
 /// - One weight zero: the credit is the other source's alone, and the unused source is not evaluated.
+/// - The sources' own normalizers are not asked: a trainer without a normalizer has RowRms, so that the credit has one
+///   scale whichever source gives it.
 /// - Each source has its own generator; the first source draws the numbers that it would draw alone.
 /// - A trainer's state() has both states: `.first` and `.second`.
 /// - Shapes, costs and run-time errors are the sources' own. A Mix in a Mix, a schedule for one source, and two sources

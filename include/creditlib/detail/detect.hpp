@@ -151,6 +151,12 @@ concept NormalizesFactors = requires(const N& normalizer, const FactoredCredit& 
   { normalizer.factored(a) } -> std::same_as<FactoredCredit>;
 };
 
+/// The config of a credit source says which normalizer it is defined with.
+template <class C>
+concept NamesNormalizer =
+    requires { typename C::Normalizer; } && Normalizes<typename C::Normalizer> &&
+    std::default_initializable<typename C::Normalizer> && std::copy_constructible<typename C::Normalizer>;
+
 // ---- LocalLoss ----
 
 template <class L>

@@ -98,8 +98,12 @@ consteval bool credit_is_sound() {
     constexpr bool reads_error_only = DeclaresErrorOnly<S> || !names_reads_error_only<S>;
     static_assert(reads_error_only,
                   "creditlib: reads_error_only must be declared as `static constexpr bool reads_error_only = true;`");
-    return CreditSource<C, M> && learn && after_step && local_inputs && factored_credit && named_tensors &&
-           wants_pullback && reads_error_only;
+    constexpr bool normalizer = NamesNormalizer<C> || !names_Normalizer<C>;
+    static_assert(normalizer,
+                  "creditlib: the config's Normalizer must be the type of a normalizer that is made without arguments: "
+                  "`using Normalizer = creditlib::Raw;`");
+    return CreditSource<C, M> && normalizer && learn && after_step && local_inputs && factored_credit &&
+           named_tensors && wants_pullback && reads_error_only;
   }
 }
 
