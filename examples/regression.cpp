@@ -51,7 +51,8 @@ void declare(support::Flags& flags, Settings& s) {
   flags.add("target", s.target, "the column to predict (default: the last one)");
   flags.add("test_part", s.test_part, "of the rows, drawn from the seed", {support::positive(), CLI::Range(0.0, 1.0)});
   flags.choice("methods", s.methods, registry::method_names(), registry::methods_text());
-  flags.add("seeds", s.seeds, "one run of each method per seed, which draws the rows to test with, weights, feedback and batches");
+  flags.add("seeds", s.seeds,
+            "one run of each method per seed, which draws the rows to test with, weights, feedback and batches");
   flags.choice("loss", s.loss, {"squared", "smooth_l1"}, "squared or smooth_l1");
   flags.count("epochs", s.epochs, 1, "the learning rate's cosine falls to 0 over them");
   flags.count("width", s.width, 1, "d of the residual MLP");
@@ -80,10 +81,8 @@ Json config_of(const Settings& s, const regression::Table& table) {
 support::Trainer make_trainer(const std::string& method, std::int64_t seed, const Settings& s, std::int64_t inputs) {
   torch::manual_seed(static_cast<std::uint64_t>(seed));
   const auto* control = registry::control(method);
-  creditlib::ResidualMLP model({.input = inputs,
-                                .width = s.width,
-                                .classes = 1,
-                                .blocks = control && control->without_blocks ? 0 : s.blocks});
+  creditlib::ResidualMLP model(
+      {.input = inputs, .width = s.width, .classes = 1, .blocks = control && control->without_blocks ? 0 : s.blocks});
   if (control) support::freeze(model, *control);
   support::MethodSettings settings{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = seed},
                                    .penalty = s.penalty_lam};
@@ -164,9 +163,10 @@ class Run {
     for (const auto& [x, y] : batches) {
       loss += trainer.step(x, y).loss.item<double>() * static_cast<double>(x.size(0));
       if (!std::isfinite(loss)) {
-        throw creditlib::Error(fmt::format("{}: the loss is not finite in step {}. Use a smaller --lr, a penalty or "
-                                           "clipping.",
-                                           title_, trainer.steps()));
+        throw creditlib::Error(
+            fmt::format("{}: the loss is not finite in step {}. Use a smaller --lr, a penalty or "
+                        "clipping.",
+                        title_, trainer.steps()));
       }
       if (support::interrupted()) throw support::Interrupted();
     }

@@ -47,9 +47,8 @@ Split Table::split(double test_part, std::int64_t seed) const {
   const creditlib::data::Standardize inputs(inputs_.values.index_select(0, train));
   const creditlib::data::Standardize unit(targets_.index_select(0, train));
   const auto part = [&](const torch::Tensor& picked) {
-    return creditlib::data::Tensors{
-        .inputs = inputs(inputs_.values.index_select(0, picked)).to(torch::kFloat32),
-        .targets = unit(targets_.index_select(0, picked)).to(torch::kFloat32)};
+    return creditlib::data::Tensors{.inputs = inputs(inputs_.values.index_select(0, picked)).to(torch::kFloat32),
+                                    .targets = unit(targets_.index_select(0, picked)).to(torch::kFloat32)};
   };
   const auto test_target = targets_.index_select(0, test);
   if (test_target.min().equal(test_target.max())) {
