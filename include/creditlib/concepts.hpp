@@ -63,6 +63,7 @@ using CreditState = typename detail::StateOf<C, M>::type;
 ///   FactoredCredit per hidden state, which steps by formula use if it saves work.
 /// - `NamedTensors named_tensors() const`: what a checkpoint keeps: the state's own tensors, counters included.
 /// - `static constexpr bool reads_error_only = true`: factored_credit reads nothing of the trace but `error`.
+/// - `static constexpr bool couples_samples = true`: a sample's credit depends on the rest of its batch, on purpose.
 /// - `static constexpr bool wants_pullback = true` (also in the config): may call Trace::pullback.
 ///
 /// Optional member of the config:
