@@ -23,6 +23,9 @@
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/head_input.hpp>
+#include <creditlib/credit/local_head.hpp>
+#include <creditlib/credit/local_heads.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/state_predictor.hpp>
