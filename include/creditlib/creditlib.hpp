@@ -24,9 +24,11 @@
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/head_input.hpp>
+#include <creditlib/credit/local_error_signals.hpp>
 #include <creditlib/credit/local_head.hpp>
 #include <creditlib/credit/local_heads.hpp>
 #include <creditlib/credit/mix.hpp>
+#include <creditlib/credit/mono_forward.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/credit/value_net.hpp>
