@@ -20,6 +20,7 @@
 #include <creditlib/closed_form/network.hpp>
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/credit_point.hpp>
+#include <creditlib/credit/decoupled_greedy.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
