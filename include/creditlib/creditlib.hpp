@@ -19,6 +19,7 @@
 #include <creditlib/closed_form/model.hpp>
 #include <creditlib/closed_form/network.hpp>
 #include <creditlib/concepts.hpp>
+#include <creditlib/credit/channel_goodness.hpp>
 #include <creditlib/credit/credit_point.hpp>
 #include <creditlib/credit/decoupled_greedy.hpp>
 #include <creditlib/credit/dfa.hpp>
