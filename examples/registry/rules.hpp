@@ -2,11 +2,15 @@
 #pragma once
 
 #include <algorithm>
+#include <creditlib/credit/channel_goodness.hpp>
 #include <creditlib/credit/credit_point.hpp>
+#include <creditlib/credit/decoupled_greedy.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/local_error_signals.hpp>
 #include <creditlib/credit/mix.hpp>
+#include <creditlib/credit/mono_forward.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/credit/value_net.hpp>
@@ -36,6 +40,7 @@ struct RuleSettings {
   std::int64_t warmup = -1;
   creditlib::StatePredictor state_predictor = {};
   creditlib::EquilibriumPropagation ep = {};
+  creditlib::LocalErrorSignals local_error_signals = {};
 
   /// Where the rules that estimate a gradient do so.
   void estimate_at(creditlib::CreditPoint at) { oracle.at = vec.at = value_net.at = state_predictor.at = at; }
@@ -89,6 +94,14 @@ inline constexpr auto rules = std::tuple{
     Rule{"state_predictor", "the gradient of a net that predicts the last state",
          [](const RuleSettings& s) { return Parts{s.state_predictor}; }},
     Rule{"ep", "equilibrium propagation", [](const RuleSettings& s) { return Parts{s.ep}; }},
+    Rule{"local_error_signals", "prediction and similarity losses at every hidden state",
+         [](const RuleSettings& s) { return Parts{s.local_error_signals}; }},
+    Rule{"mono_forward", "a learned projection to classes at every hidden state",
+         [](const RuleSettings&) { return Parts{creditlib::MonoForward{}}; }},
+    Rule{"decoupled_greedy", "an auxiliary net at every hidden state",
+         [](const RuleSettings&) { return Parts{creditlib::DecoupledGreedy{}}; }},
+    Rule{"channel_goodness", "competition of a group of features per class",
+         [](const RuleSettings&) { return Parts{creditlib::ChannelGoodness{}}; }},
 };
 
 /// What a rule is judged by: another training of the same network.

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <creditlib/credit/channel_goodness.hpp>
+#include <creditlib/credit/decoupled_greedy.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/local_error_signals.hpp>
 #include <creditlib/credit/mix.hpp>
+#include <creditlib/credit/mono_forward.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/credit/value_net.hpp>
@@ -88,6 +92,21 @@ struct ShortEquilibriumPropagation {
   }
 };
 
+struct PredLocalErrorSignals {
+  template <class Model>
+  LocalErrorSignals::State bind(Model& model, const BindContext& context) const {
+    return LocalErrorSignals{.beta = 0}.bind(model, context);
+  }
+};
+
+/// ChannelGoodness, which needs a feature per class.
+struct Competition : ChannelGoodness {
+  static std::string refusal(Kind kind) {
+    const bool narrow = kind == Kind::plain || kind == Kind::batch_norm || kind == Kind::conv || kind == Kind::sequence;
+    return narrow ? " has 3 features, fewer than the 4 classes" : "";
+  }
+};
+
 /// All rules. A new one joins by one line.
 using Rules = std::tuple<                //
     DFA,                                 //
@@ -102,6 +121,11 @@ using Rules = std::tuple<                //
     SmallStatePredictor,                 //
     ShortEquilibriumPropagation<false>,  //
     ShortEquilibriumPropagation<true>,   //
+    LocalErrorSignals,                   //
+    PredLocalErrorSignals,               //
+    MonoForward,                         //
+    DecoupledGreedy,                     //
+    Competition,                         //
     TargetProjection,                    //
     NoisyProjection,                     //
     LearnedProjection,                   //
@@ -120,6 +144,9 @@ inline constexpr bool draws<OracleAtBlockInput> = false;
 template <bool centered>
 inline constexpr bool draws<ShortEquilibriumPropagation<centered>> = false;
 
+template <>
+inline constexpr bool draws<Competition> = false;
+
 /// Whether a rule learns.
 template <class Rule>
 inline constexpr bool learns = false;
@@ -131,6 +158,14 @@ template <bool matched>
 inline constexpr bool learns<SmallValueNet<matched>> = true;
 template <>
 inline constexpr bool learns<SmallStatePredictor> = true;
+template <>
+inline constexpr bool learns<LocalErrorSignals> = true;
+template <>
+inline constexpr bool learns<PredLocalErrorSignals> = true;
+template <>
+inline constexpr bool learns<MonoForward> = true;
+template <>
+inline constexpr bool learns<DecoupledGreedy> = true;
 template <>
 inline constexpr bool learns<LearnedProjection> = true;
 template <>
@@ -147,6 +182,16 @@ template <>
 inline constexpr bool pulls_back<OracleAtBlockInput> = true;
 template <>
 inline constexpr bool pulls_back<Mix<LearnedProjection, Oracle>> = true;
+
+/// Whether a sample's credit depends on the rest of its batch.
+template <class Rule>
+inline constexpr bool couples_samples = false;
+template <>
+inline constexpr bool couples_samples<LocalErrorSignals> = true;
+template <>
+inline constexpr bool couples_samples<PredLocalErrorSignals> = true;  // the state is one type for every beta
+template <>
+inline constexpr bool couples_samples<DecoupledGreedy> = true;
 
 /// Whether a rule's factors are of the error alone.
 template <class Rule>
@@ -172,6 +217,7 @@ detail::laws::About about(Kind kind) {
   return {.draws = draws<Rule>,
           .learns = learns<Rule>,
           .true_gradient = pulls_back<Rule>,
+          .couples_samples = couples_samples<Rule>,
           .reads_error_only = reads_error_only<Rule>,
           .refusal = refusal<Rule>(kind),
           .embed = kind != Kind::no_embed,
