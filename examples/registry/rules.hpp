@@ -2,15 +2,19 @@
 #pragma once
 
 #include <algorithm>
+#include <creditlib/credit/channel_goodness.hpp>
 #include <creditlib/credit/credit_point.hpp>
+#include <creditlib/credit/decoupled_greedy.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/forward_gradient.hpp>
 #include <creditlib/credit/kolen_pollack.hpp>
 #include <creditlib/credit/layer_fa.hpp>
+#include <creditlib/credit/local_error_signals.hpp>
 #include <creditlib/credit/low_rank_feedback.hpp>
 #include <creditlib/credit/mix.hpp>
+#include <creditlib/credit/mono_forward.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/sign_symmetry.hpp>
 #include <creditlib/credit/state_predictor.hpp>
@@ -46,6 +50,7 @@ struct RuleSettings {
   creditlib::WeightMirror weight_mirror = {};
   creditlib::LowRankFeedback low_rank = {};
   creditlib::ForwardGradient forward_gradient = {};
+  creditlib::LocalErrorSignals local_error_signals = {};
 
   /// Where the rules that estimate a gradient do so.
   void estimate_at(creditlib::CreditPoint at) { oracle.at = vec.at = value_net.at = state_predictor.at = at; }
@@ -123,6 +128,14 @@ inline constexpr auto rules = std::tuple{
     Rule{"forward_gradient", "slopes along random directions",
          [](const RuleSettings& s) { return Parts{s.forward_gradient}; }},
     Rule{"ep", "equilibrium propagation", [](const RuleSettings& s) { return Parts{s.ep}; }},
+    Rule{"local_error_signals", "prediction and similarity losses at every hidden state",
+         [](const RuleSettings& s) { return Parts{s.local_error_signals}; }},
+    Rule{"mono_forward", "a learned projection to classes at every hidden state",
+         [](const RuleSettings&) { return Parts{creditlib::MonoForward{}}; }},
+    Rule{"decoupled_greedy", "an auxiliary net at every hidden state",
+         [](const RuleSettings&) { return Parts{creditlib::DecoupledGreedy{}}; }},
+    Rule{"channel_goodness", "competition of a group of features per class",
+         [](const RuleSettings&) { return Parts{creditlib::ChannelGoodness{}}; }},
 };
 
 /// What a rule is judged by: another training of the same network.

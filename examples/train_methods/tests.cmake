@@ -10,7 +10,8 @@ creditlib_smoke_test(train_methods NAME train_methods_threads_auto ARGS --datase
                                         --batch_size 32 --threads auto --output_dir {folder})
 foreach(arch vit resnet)
   creditlib_smoke_test(train_methods NAME train_methods_${arch} ARGS --arch ${arch} --dataset digits --methods bp fa dfa vec value_net
-                                          state_predictor ep shallow --clip 1 --penalty_lam 1e-3 --seeds 42 --epochs 1 --limit-train 8
+                                          state_predictor ep local_error_signals mono_forward decoupled_greedy
+                                          channel_goodness shallow --clip 1 --penalty_lam 1e-3 --seeds 42 --epochs 1 --limit-train 8
                                           --batch-size 8 --output_dir {folder})
 endforeach()
 if(CREDITLIB_BUILD_TESTS)

@@ -70,6 +70,7 @@ using CreditState = typename detail::StateOf<C, M>::type;
 /// - `Reads reads() const`: what its credit is computed from (reads.hpp); the laws hold it to that.
 /// - `static constexpr bool reads_error_only = true`: factored_credit reads nothing of the trace but `error`, `target` and
 ///   error_at().
+/// - `static constexpr bool couples_samples = true`: a sample's credit depends on the rest of its batch, on purpose.
 /// - `static constexpr bool wants_pullback = true` (also in the config): may call Trace::pullback.
 /// - `static constexpr bool wants_pushforward = true` (also in the config): may call Trace::pushforward.
 ///

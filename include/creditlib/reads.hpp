@@ -29,14 +29,14 @@ constexpr bool any_of(Reads a, Reads b) { return (static_cast<unsigned>(a) & sta
 /// "error, hidden states".
 inline std::string text_of(Reads set) {
   std::string text;
-  for (const auto& [one, name] : std::initializer_list<std::pair<Reads, const char*>>{
-           {Reads::Error, "error"},
-           {Reads::Target, "target"},
-           {Reads::Hidden, "hidden states"},
-           {Reads::Readout, "readout's weights"},
-           {Reads::Signs, "signs of the weights"},
-           {Reads::Weights, "weights"},
-           {Reads::Forward, "forward products"}}) {
+  for (const auto& [one, name] :
+       std::initializer_list<std::pair<Reads, const char*>>{{Reads::Error, "error"},
+                                                            {Reads::Target, "target"},
+                                                            {Reads::Hidden, "hidden states"},
+                                                            {Reads::Readout, "readout's weights"},
+                                                            {Reads::Signs, "signs of the weights"},
+                                                            {Reads::Weights, "weights"},
+                                                            {Reads::Forward, "forward products"}}) {
     if (any_of(set, one)) text += (text.empty() ? "" : ", ") + std::string(name);
   }
   return text.empty() ? "nothing" : text;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <creditlib/credit/channel_goodness.hpp>
+#include <creditlib/credit/decoupled_greedy.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/drtp.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
@@ -8,8 +10,10 @@
 #include <creditlib/credit/forward_gradient.hpp>
 #include <creditlib/credit/kolen_pollack.hpp>
 #include <creditlib/credit/layer_fa.hpp>
+#include <creditlib/credit/local_error_signals.hpp>
 #include <creditlib/credit/low_rank_feedback.hpp>
 #include <creditlib/credit/mix.hpp>
+#include <creditlib/credit/mono_forward.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/sign_symmetry.hpp>
 #include <creditlib/credit/state_predictor.hpp>
@@ -126,6 +130,21 @@ struct RankOne {
   }
 };
 
+struct PredLocalErrorSignals {
+  template <class Model>
+  LocalErrorSignals::State bind(Model& model, const BindContext& context) const {
+    return LocalErrorSignals{.beta = 0}.bind(model, context);
+  }
+};
+
+/// ChannelGoodness, which needs a feature per class.
+struct Competition : ChannelGoodness {
+  static std::string refusal(Kind kind) {
+    const bool narrow = kind == Kind::plain || kind == Kind::batch_norm || kind == Kind::conv || kind == Kind::sequence;
+    return narrow ? " has 3 features, fewer than the 4 classes" : "";
+  }
+};
+
 /// All rules. A new one joins by one line.
 using Rules = std::tuple<                //
     DFA,                                 //
@@ -152,6 +171,11 @@ using Rules = std::tuple<                //
     SmallStatePredictor,                 //
     ShortEquilibriumPropagation<false>,  //
     ShortEquilibriumPropagation<true>,   //
+    LocalErrorSignals,                   //
+    PredLocalErrorSignals,               //
+    MonoForward,                         //
+    DecoupledGreedy,                     //
+    Competition,                         //
     TargetProjection,                    //
     NoisyProjection,                     //
     LearnedProjection,                   //
@@ -174,6 +198,9 @@ inline constexpr bool draws<RankOne<reads_weights>> = false;
 template <bool centered>
 inline constexpr bool draws<ShortEquilibriumPropagation<centered>> = false;
 
+template <>
+inline constexpr bool draws<Competition> = false;
+
 /// Whether a rule learns.
 template <class Rule>
 inline constexpr bool learns = false;
@@ -185,6 +212,14 @@ template <bool matched>
 inline constexpr bool learns<SmallValueNet<matched>> = true;
 template <>
 inline constexpr bool learns<SmallStatePredictor> = true;
+template <>
+inline constexpr bool learns<LocalErrorSignals> = true;
+template <>
+inline constexpr bool learns<PredLocalErrorSignals> = true;
+template <>
+inline constexpr bool learns<MonoForward> = true;
+template <>
+inline constexpr bool learns<DecoupledGreedy> = true;
 template <>
 inline constexpr bool learns<LearnedProjection> = true;
 template <>
@@ -207,6 +242,16 @@ template <class Rule>
 inline constexpr bool per_sample = true;
 template <>
 inline constexpr bool per_sample<ForwardGradient> = false;
+
+/// Whether a sample's credit depends on the rest of its batch.
+template <class Rule>
+inline constexpr bool couples_samples = false;
+template <>
+inline constexpr bool couples_samples<LocalErrorSignals> = true;
+template <>
+inline constexpr bool couples_samples<PredLocalErrorSignals> = true;  // the state is one type for every beta
+template <>
+inline constexpr bool couples_samples<DecoupledGreedy> = true;
 
 /// Whether a rule's factors are of error and target alone.
 template <class Rule>
@@ -245,6 +290,7 @@ detail::laws::About about(Kind kind) {
           .learns = learns<Rule>,
           .true_gradient = pulls_back<Rule>,
           .per_sample = per_sample<Rule>,
+          .couples_samples = couples_samples<Rule>,
           .says_what_it_reads = says_what_it_reads<Rule>,
           .reads_error_only = reads_error_only<Rule>,
           .refusal = refusal<Rule>(kind),

@@ -100,6 +100,8 @@ TEST_CASE("every law applies to the models of this table, whose rows are laws", 
     return known;
   };
   CHECK(applies(law_named("credit is per sample"), mixing_on_purpose) == "........");
+  CHECK(applies(law_named("credit is per sample"), about<LocalErrorSignals>) == "........");
+  CHECK(applies(law_named("credit is per sample"), about<MonoForward>) == "rp....tn");
 }
 
 TEST_CASE("every law is asked of at least so many rules and models", "[law]") {
@@ -191,6 +193,7 @@ TEMPLATE_LIST_TEST_CASE("the laws see what a rule and a model are like", "[credi
     CHECK(seen.true_gradient == known.true_gradient);
     CHECK(seen.per_sample == known.per_sample);
     CHECK(seen.says_what_it_reads == known.says_what_it_reads);
+    CHECK(seen.couples_samples == known.couples_samples);
     CHECK(seen.reads_error_only == known.reads_error_only);
     CHECK(seen.embed == known.embed);
     CHECK(seen.by_formula == known.by_formula);

@@ -2,48 +2,18 @@
 #pragma once
 
 #include <torch/csrc/autograd/autograd.h>
-#include <torch/nn/modules/activation.h>
-#include <torch/nn/modules/dropout.h>
 
 #include <algorithm>
 #include <cmath>
 #include <creditlib/concepts.hpp>
+#include <creditlib/credit/detail/refuse_dropout.hpp>
 #include <creditlib/detail/expect.hpp>
-#include <creditlib/error.hpp>
 #include <creditlib/network/shape.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/scope/untouched.hpp>
-#include <string>
 #include <vector>
 
 namespace creditlib {
-
-namespace detail {
-
-/// Throws Error, naming the layer, if a layer draws random numbers in train mode.
-inline void refuse_dropout(const std::string& rule, torch::nn::Module& model) {
-  const auto refuse = [&](const std::string& name, const char* layer, double p) {
-    if (p == 0) return;
-    fail(rule, ": ", name, " is ", layer, " with p = ", p,
-         ", so that the energy would be another function at each evaluation; leave the layer out or set its p to 0.");
-  };
-  for (const auto& entry : model.named_modules(/*name_prefix=*/{}, /*include_self=*/false)) {
-    auto& module = *entry.value();
-    const auto& name = entry.key();
-    if (const auto* layer = module.as<torch::nn::DropoutImpl>()) refuse(name, "Dropout", layer->options.p());
-    if (const auto* layer = module.as<torch::nn::Dropout2dImpl>()) refuse(name, "Dropout2d", layer->options.p());
-    if (const auto* layer = module.as<torch::nn::Dropout3dImpl>()) refuse(name, "Dropout3d", layer->options.p());
-    if (const auto* layer = module.as<torch::nn::AlphaDropoutImpl>()) refuse(name, "AlphaDropout", layer->options.p());
-    if (const auto* layer = module.as<torch::nn::FeatureAlphaDropoutImpl>()) {
-      refuse(name, "FeatureAlphaDropout", layer->options.p());
-    }
-    if (const auto* layer = module.as<torch::nn::MultiheadAttentionImpl>()) {
-      refuse(name, "MultiheadAttention", layer->options.dropout());
-    }
-  }
-}
-
-}  // namespace detail
 
 /// Equilibrium propagation: the network's states relax under an energy that nudges the output toward the target; the
 /// remaining difference between a state and its prediction from below is the credit.
@@ -227,7 +197,7 @@ EquilibriumPropagation::State EquilibriumPropagation::bind(Model& model, const B
                        "a finite number other than 0: credit is divided by it");
   detail::expect::at_least("EquilibriumPropagation", "steps", steps, 1);
   detail::expect::positive("EquilibriumPropagation", "rate", rate);
-  detail::refuse_dropout("EquilibriumPropagation", *model);
+  detail::refuse_dropout("EquilibriumPropagation", *model, "the energy would be another function at each evaluation");
   State state;
   state.rule = *this;
   return state;

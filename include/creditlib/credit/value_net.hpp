@@ -100,7 +100,7 @@ struct ValueNet::State {
   Reads reads() const { return Reads::Error | Reads::Hidden; }
   NamedTensors named_tensors() const {
     auto named = prefixed("nets", nets.named_tensors());
-    for (auto& entry : prefixed("targets", detail::CreditNets::named_parameters_of(targets))) {
+    for (auto& entry : prefixed("targets", detail::CreditNets::named_tensors_of(targets))) {
       named.push_back(std::move(entry));
     }
     return named;

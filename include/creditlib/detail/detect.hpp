@@ -29,6 +29,9 @@ class Optimizer;
 /// What the public concepts and the compiler's sentences are both made of: a concept per requirement.
 namespace creditlib::detail {
 
+/// A concept's value alone: of a concept itself a compiler explains at length why it does not hold.
+consteval bool holds(bool requirement) { return requirement; }
+
 /// T is convertible to Tensor, and so on: what a member returns.
 template <class T>
 concept GivesTensor = std::convertible_to<T, torch::Tensor>;
@@ -137,6 +140,10 @@ template <class S>
 concept DeclaresErrorOnly = requires { typename std::bool_constant<S::reads_error_only>; };
 template <class S>
 concept ReadsErrorOnly = DeclaresErrorOnly<S> && S::reads_error_only;
+template <class S>
+concept DeclaresCoupling = requires { typename std::bool_constant<S::couples_samples>; };
+template <class S>
+concept CouplesSamples = DeclaresCoupling<S> && S::couples_samples;
 template <class S>
 concept DeclaresPullback = requires { typename std::bool_constant<S::wants_pullback>; };
 template <class S>

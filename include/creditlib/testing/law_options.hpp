@@ -10,7 +10,7 @@ struct LawOptions {
   bool draws = true;
   /// Whether credit may be the true gradient at all hidden states. A rule that declares wants_pullback may.
   bool true_gradient = false;
-  /// Whether a sample's credit must be the same in another batch.
+  /// Whether a sample's credit must be the same in another batch. For a rule that declares couples_samples it need not.
   bool per_sample = true;
 };
 

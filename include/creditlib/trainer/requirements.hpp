@@ -9,9 +9,6 @@
 /// signature.
 namespace creditlib::detail {
 
-/// A concept's value alone: of a concept itself a compiler explains at length why it does not hold.
-consteval bool holds(bool requirement) { return requirement; }
-
 template <class M>
 consteval bool model_is_sound() {
   static_assert(holds(HoldsModule<M>),
@@ -108,12 +105,15 @@ consteval bool credit_is_sound() {
     constexpr bool reads_error_only = DeclaresErrorOnly<S> || !names_reads_error_only<S>;
     static_assert(reads_error_only,
                   "creditlib: reads_error_only must be declared as `static constexpr bool reads_error_only = true;`");
+    constexpr bool couples_samples = DeclaresCoupling<S> || !names_couples_samples<S>;
+    static_assert(couples_samples,
+                  "creditlib: couples_samples must be declared as `static constexpr bool couples_samples = true;`");
     constexpr bool normalizer = NamesNormalizer<C> || !names_Normalizer<C>;
     static_assert(normalizer,
                   "creditlib: the config's Normalizer must be the type of a normalizer that is made without arguments: "
                   "`using Normalizer = creditlib::Raw;`");
     return CreditSource<C, M> && normalizer && learn && after_step && local_inputs && factored_credit && reads &&
-           transport && named_tensors && wants_pullback && wants_pushforward && reads_error_only;
+           transport && named_tensors && wants_pullback && wants_pushforward && reads_error_only && couples_samples;
   }
 }
 

@@ -37,6 +37,7 @@ inline std::string other_masks(const About& about) {
 }
 inline std::string mixed_samples(const About& about) {
   if (!about.per_sample) return "LawOptions::per_sample is false";
+  if (about.couples_samples) return "the rule declares couples_samples";
   if (about.draws_masks) return "the model's random masks are others in a smaller batch";
   return about.mixes_samples ? "the model mixes samples" : "";
 }

@@ -24,7 +24,7 @@ struct Setting {
 /// What laws need to know of a rule and a model to say whether they apply.
 struct About {
   // The rule.
-  bool draws = true, learns = false, true_gradient = false, per_sample = true;
+  bool draws = true, learns = false, true_gradient = false, per_sample = true, couples_samples = false;
   bool says_what_it_reads = false;
   bool reads_error_only = false;  ///< and is no Mix: constant memory takes one source alone
   std::string refusal = {};       ///< what the rule says of the model that it cannot train; "" if it trains it

@@ -252,6 +252,11 @@ class TrainerOf final : public LawTrainer {
       return (Learns<States, Model> || ...);
     }(static_cast<States*>(nullptr));
   }
+  static constexpr bool couples_samples() {
+    return []<class... States>(const std::tuple<States&...>*) {
+      return (CouplesSamples<States> || ...);
+    }(static_cast<States*>(nullptr));
+  }
 
  private:
   /// Other numbers in the Trace for what `others` names.
