@@ -47,6 +47,8 @@ struct ChannelGoodness {
       return credits;
     }
 
+    Reads reads() const { return Reads::Target | Reads::Hidden; }
+
    private:
     static torch::Tensor gradient(const Trace& trace, const torch::Tensor& group, const torch::Tensor& h,
                                   HiddenLayout layout) {

@@ -110,6 +110,10 @@ struct LocalHeads<Head>::State {
     found_ = {};
   }
 
+  Reads reads() const {
+    const auto own = Reads::Target | Reads::Hidden;
+    return last_from_readout ? own | Reads::Error | Reads::Readout : own;
+  }
   NamedTensors named_tensors() const { return prefixed("heads", nets.named_tensors()); }
 
  private:
