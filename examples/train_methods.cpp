@@ -10,6 +10,7 @@
 #include <cmath>
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/norms.hpp>
+#include <creditlib/error.hpp>
 #include <creditlib/runtime/matmul.hpp>
 #include <creditlib/scope/eval_mode.hpp>
 
@@ -47,7 +48,10 @@ void declare(support::Flags& flags, Settings& s) {
   flags.count("num_blocks", s.num_blocks, 0, "L of a residual MLP (0: the network's own)");
   flags.count("d_hidden", s.d_hidden, 0, "d of a residual MLP (0: the network's own)");
   flags.record("dataset", s.run.dataset);
-  flags.choice("methods", s.methods, registry::method_names(), registry::methods_text());
+  auto methods = registry::method_names();
+  methods.emplace_back("all");
+  flags.choice("methods", s.methods, methods,
+               registry::methods_text() + "; all: every rule that can train the network");
   flags.add("seeds", s.seeds, "one run of each method per seed");
   flags.count("epochs", s.epochs, 1, "the learning rate's cosine falls to 0 over them");
   flags.record("gpu", s.run.gpu);
@@ -213,10 +217,27 @@ void check_bfloat16_pays(const support::Workbench& bench) {
       trial.float32_milliseconds, trial.bfloat16_milliseconds));
 }
 
+/// Leaves out the rules that cannot train the network, and says why.
+void leave_out_refused(Settings& s, const support::Workbench& bench) {
+  std::erase_if(s.methods, [&](const std::string& method) {
+    try {
+      make_trainer(method, s.seeds.front(), s, bench);
+      return false;
+    } catch (const creditlib::Error& error) {
+      fmt::print("{} is left out: {}\n", method, error.what());
+      return true;
+    }
+  });
+}
+
 void run_all(Settings s) {
   if ((s.num_blocks > 0 || s.d_hidden > 0) && !support::takes_flat_images(s.arch)) {
     throw support::UsageError("--num_blocks and --d_hidden are of residual MLPs; --arch " + s.arch + " has its own");
   }
+  const bool all = s.methods == std::vector<std::string>{"all"};
+  if (!all && std::ranges::count(s.methods, "all") > 0)
+    throw support::UsageError("--methods all stands for every rule; give no other name with it");
+  if (all) s.methods = registry::rule_names();
   support::check_distinct("--methods", s.methods);
   support::check_distinct("--seeds", s.seeds);
   const support::ResultsFile file(std::filesystem::path(s.output_dir) / fmt::format("results_{}.json", s.run.dataset));
@@ -224,6 +245,7 @@ void run_all(Settings s) {
   Json results = support::earlier_results(file, settings, s.resume());
   const support::Workbench bench(s.run);
   if (s.precision == "bf16" && !s.force) check_bfloat16_pays(bench);
+  if (all) leave_out_refused(s, bench);
   // What cannot be trained says so before anything has been.
   for (const auto& method : s.methods) make_trainer(method, s.seeds.front(), s, bench);
 
