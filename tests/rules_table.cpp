@@ -40,7 +40,7 @@ std::string table_of_rules() {
   std::string table = "| name | | credit is computed from |\n|---|---|---|\n";
   const auto add = [&](const auto& rule) {
     const auto parts = rule.make(registry::RuleSettings{});
-    std::string reads = "error, weights";
+    std::string reads = text_of(Reads::Error | Reads::Readout | Reads::Weights);
     if constexpr (requires { parts.credit; }) reads = reads_of(parts.credit);
     table += std::string("| `") + rule.name + "` | " + rule.what + " | " + reads + " |\n";
   };
