@@ -33,7 +33,7 @@ const laws::Law& law_named(const std::string& wanted) {
 /// What a rule says of itself to the laws.
 template <class Rule>
 LawOptions options_of() {
-  return {.per_sample = per_sample<Rule>};
+  return {.draws = draws<Rule>, .per_sample = per_sample<Rule>};
 }
 
 /// What laws ought to know of a rule on each model.
