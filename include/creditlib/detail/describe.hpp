@@ -3,7 +3,9 @@
 
 #include <torch/types.h>
 
+#include <cstddef>
 #include <string>
+#include <vector>
 
 namespace creditlib::detail {
 
@@ -12,6 +14,15 @@ inline std::string shape_text(torch::IntArrayRef sizes) {
   std::string text = "(";
   for (std::size_t i = 0; i < sizes.size(); ++i) text += (i ? ", " : "") + std::to_string(sizes[i]);
   return text + ")";
+}
+
+/// Names to choose from as error messages write them: "a, b or c".
+inline std::string choice_text(const std::vector<std::string>& names) {
+  std::string text;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    text += (i == 0 ? "" : i + 1 < names.size() ? ", " : " or ") + names[i];
+  }
+  return text;
 }
 
 /// A dtype by the name used in Python: "float32", "int64", "bool".
