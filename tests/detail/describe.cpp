@@ -9,6 +9,9 @@ using creditlib::detail::tensor_text;
 
 TEST_CASE("a dtype is named as in Python", "[detail]") {
   CHECK(dtype_text(torch::kUInt8) == "uint8");
+  CHECK(dtype_text(torch::kUInt16) == "uint16");
+  CHECK(dtype_text(torch::kUInt32) == "uint32");
+  CHECK(dtype_text(torch::kUInt64) == "uint64");
   CHECK(dtype_text(torch::kInt8) == "int8");
   CHECK(dtype_text(torch::kInt16) == "int16");
   CHECK(dtype_text(torch::kInt32) == "int32");
@@ -30,7 +33,7 @@ TEST_CASE("names to choose from are listed", "[detail]") {
 }
 
 TEST_CASE("a tensor is described by its sizes, dtype and device", "[detail]") {
-  CHECK(tensor_text(torch::empty({2, 3}, torch::kInt16)) == "(2, 3) int16 on cpu");
+  CHECK(tensor_text(torch::empty({2, 3}, torch::kUInt16)) == "(2, 3) uint16 on cpu");
   CHECK(tensor_text(torch::empty({}, torch::kInt64)) == "() int64 on cpu");
   CHECK(tensor_text({}) == "undefined");
 }

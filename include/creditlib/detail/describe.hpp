@@ -29,6 +29,9 @@ inline std::string choice_text(const std::vector<std::string>& names) {
 inline std::string dtype_text(torch::Dtype dtype) {
   switch (dtype) {
     case torch::kUInt8: return "uint8";
+    case torch::kUInt16: return "uint16";
+    case torch::kUInt32: return "uint32";
+    case torch::kUInt64: return "uint64";
     case torch::kInt8: return "int8";
     case torch::kInt16: return "int16";
     case torch::kInt32: return "int32";
