@@ -14,7 +14,7 @@
 #include "../models.hpp"
 #include "../test.hpp"
 
-// Networks whose logits have positions: tokens, (B, N, C), and pixels, (B, C, H, W).
+// Networks whose logits have positions: tokens, (B, N, C), pixels, (B, C, H, W), and voxels, (B, C, D, H, W).
 
 using namespace creditlib;
 using namespace creditlib::test;
@@ -49,6 +49,18 @@ SequentialBlocks pixel_net(bool any_positions = false) {
   return model;
 }
 
+/// Volumes (B, 2, D, H, W) to logits of the same size, (B, 4, D, H, W).
+SequentialBlocks voxel_net() {
+  using torch::nn::Conv3d;
+  const auto conv = [](int in, int out) { return Conv3d(torch::nn::Conv3dOptions(in, out, 3).padding(1)); };
+  SequentialBlocks model({.embed = Sequential(conv(2, 3)),
+                          .blocks = {Sequential(conv(3, 5), GELU())},
+                          .readout = Sequential(conv(5, 4)),
+                          .example = torch::zeros({1, 2, 2, 3, 4})});
+  model->to(torch::kFloat64);
+  return model;
+}
+
 Batch token_batch(std::int64_t positions = 3) {
   auto y = torch::randint(4, {7, positions});
   y[2][1] = -100;
@@ -58,6 +70,11 @@ Batch pixel_batch(std::int64_t height = 4, std::int64_t width = 5) {
   auto y = torch::randint(4, {7, height, width});
   y[3][1][2] = -100;
   return {torch::randn({7, 2, height, width}, torch::kFloat64), y};
+}
+Batch voxel_batch() {
+  auto y = torch::randint(4, {7, 2, 3, 4});
+  y[3][1][2][0] = -100;
+  return {torch::randn({7, 2, 2, 3, 4}, torch::kFloat64), y};
 }
 
 /// PyTorch's gradients of its own mean cross-entropy, and that loss.
@@ -82,6 +99,7 @@ TEST_CASE("with logits per position, back-propagation and the oracle have PyTorc
   torch::manual_seed(1);
   check_exact(token_net(), token_batch());
   check_exact(pixel_net(), pixel_batch());
+  check_exact(voxel_net(), voxel_batch());
 }
 
 TEST_CASE("DFA's credit is that of each position where hidden states have the logits' positions", "[positions]") {
