@@ -38,8 +38,7 @@ std::string chosen_device(const std::string& device, int gpu) {
 
 void add_run_flags(Flags& flags, RunFlags& run) {
   constexpr auto apart = Flags::apart;
-  flags.choice("dataset", run.dataset, {"cifar10", "cifar100", "mnist", "digits"}, "cifar10, cifar100, mnist or digits",
-               apart);
+  flags.choice("dataset", run.dataset, creditlib::data::dataset_names(), "images to train on and to test with", apart);
   flags.add("data_dir", run.data_dir, "the folder of the data set (default: the embedded digits, ./data for others)",
             apart);
   flags.add("device", run.device, "auto, cpu, cuda or cuda:N", apart);

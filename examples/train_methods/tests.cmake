@@ -22,6 +22,13 @@ if(CREDITLIB_BUILD_TESTS)
   creditlib_environment(smoke/train_methods_resumed)
 endif()
 
+# Any images of ten classes will do, in files with MNIST's names.
+creditlib_smoke_test(train_methods NAME train_methods_fashion_mnist ARGS --dataset fashion_mnist --data-dir "${PROJECT_SOURCE_DIR}/data/digits"
+                                        --methods bp --seeds 42 --epochs 1 --limit-train 64 --output_dir {folder})
+creditlib_refusal_test(train_methods NAME no_such_dataset SAYS "imagenet not in .*cifar10,.*qmnist,.*emnist_letters,.*digits" ARGS --dataset imagenet)
+creditlib_refusal_test(train_methods NAME dataset_that_is_not_there CODE 1 SAYS "emnist_balanced: .*download EMNIST" ARGS --dataset emnist_balanced
+                                     --data-dir "${PROJECT_SOURCE_DIR}/data/text" --output_dir ${nowhere})
+
 creditlib_refusal_test(train_methods NAME no_epochs SAYS "0 is not a whole number >= 1" ARGS --epochs 0)
 creditlib_refusal_test(train_methods NAME half_an_epoch SAYS "1.5 is not a whole number" ARGS --epochs 1.5)
 creditlib_refusal_test(train_methods NAME clip_that_is_no_number SAYS "nan is not a number >= 0" ARGS --clip nan)

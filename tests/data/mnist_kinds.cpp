@@ -123,6 +123,11 @@ TEST_CASE("EMNIST's images stand upright and its letters begin at 0", "[data]") 
   }
 }
 
+TEST_CASE("a split that EMNIST does not have is answered with those there are", "[data]") {
+  check_error([] { data::emnist(".", "capitals"); },
+              {"no split \"capitals\"", "use byclass, bymerge, balanced, letters, digits or mnist."});
+}
+
 TEST_CASE("a label that EMNIST's letters do not have is named", "[data]") {
   const TemporaryFolder folder;
   const auto refuses = [&](const std::string& labels, std::initializer_list<std::string> parts) {

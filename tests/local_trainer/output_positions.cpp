@@ -15,7 +15,7 @@
 #include "../position_nets.hpp"
 #include "../test.hpp"
 
-// Networks whose logits have positions: tokens, (B, N, C), and pixels, (B, C, H, W).
+// Networks whose logits have positions: tokens, (B, N, C), pixels, (B, C, H, W), and voxels, (B, C, D, H, W).
 
 using namespace creditlib;
 using namespace creditlib::test;
@@ -26,6 +26,24 @@ using torch::nn::Linear;
 using torch::nn::Sequential;
 
 namespace {
+
+/// Volumes (B, 2, D, H, W) to logits of the same size, (B, 4, D, H, W).
+SequentialBlocks voxel_net() {
+  using torch::nn::Conv3d;
+  const auto conv = [](int in, int out) { return Conv3d(torch::nn::Conv3dOptions(in, out, 3).padding(1)); };
+  SequentialBlocks model({.embed = Sequential(conv(2, 3)),
+                          .blocks = {Sequential(conv(3, 5), GELU())},
+                          .readout = Sequential(conv(5, 4)),
+                          .example = torch::zeros({1, 2, 2, 3, 4})});
+  model->to(torch::kFloat64);
+  return model;
+}
+
+Batch voxel_batch() {
+  auto y = torch::randint(4, {7, 2, 3, 4});
+  y[3][1][2][0] = -100;
+  return {torch::randn({7, 2, 2, 3, 4}, torch::kFloat64), y};
+}
 
 /// PyTorch's gradients of its own mean cross-entropy, and that loss.
 std::pair<std::vector<torch::Tensor>, double> of_pytorch(SequentialBlocks& model, const Batch& batch) {
@@ -49,6 +67,7 @@ TEST_CASE("with logits per position, back-propagation and the oracle have PyTorc
   torch::manual_seed(1);
   check_exact(token_net(), token_batch());
   check_exact(pixel_net(), pixel_batch());
+  check_exact(voxel_net(), voxel_batch());
 }
 
 TEST_CASE("DFA's credit is that of each position where hidden states have the logits' positions", "[positions]") {

@@ -1,14 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <creditlib/data/dataset.hpp>
 #include <creditlib/data/detail/idx_folder.hpp>
+#include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
 #include <filesystem>
+#include <iterator>
 #include <string>
+#include <vector>
 
-namespace creditlib::data {
+namespace creditlib {
+namespace detail {
+
+/// A split of EMNIST.
+struct EmnistSplit {
+  const char* name;
+  std::int64_t classes;
+};
+
+inline constexpr EmnistSplit emnist_splits[] = {{"byclass", 62}, {"bymerge", 47}, {"balanced", 47},
+                                                {"letters", 26}, {"digits", 10},  {"mnist", 10}};
+
+}  // namespace detail
+
+namespace data {
 
 /// EMNIST: handwritten letters and digits, 28 x 28, in files such as emnist-letters-train-images-idx3-ubyte. `split` is
 /// one of
@@ -23,15 +41,13 @@ namespace creditlib::data {
 /// - Source: Cohen, Afshar, Tapson, van Schaik, "EMNIST: an extension of MNIST to handwritten letters" (2017),
 ///   https://arxiv.org/abs/1702.05373.
 inline Splits emnist(const std::filesystem::path& folder, const std::string& split) {
-  const auto classes = [&]() -> std::int64_t {
-    if (split == "byclass") return 62;
-    if (split == "bymerge" || split == "balanced") return 47;
-    if (split == "letters") return 26;
-    if (split == "digits" || split == "mnist") return 10;
-    detail::fail("emnist: there is no split \"", split,
-                 "\": use byclass, bymerge, balanced, letters, digits or mnist.");
-  }();
-  return detail::read_idx_folder({.name = "emnist_" + split, .classes = classes, .pixel_max = 255}, folder,
+  const auto* found = std::ranges::find(detail::emnist_splits, split, &detail::EmnistSplit::name);
+  if (found == std::end(detail::emnist_splits)) {
+    std::vector<std::string> names;
+    for (const auto& one : detail::emnist_splits) names.emplace_back(one.name);
+    detail::fail("emnist: there is no split \"", split, "\": use ", detail::choice_text(names), ".");
+  }
+  return detail::read_idx_folder({.name = "emnist_" + split, .classes = found->classes, .pixel_max = 255}, folder,
                                  {"EMNIST/raw", "raw", "gzip", "EMNIST/raw/gzip", "EMNIST", "emnist"},
                                  "download EMNIST in its binary format (gzip.zip) and unpack it there",
                                  {.train = "emnist-" + split + "-train",
@@ -40,4 +56,5 @@ inline Splits emnist(const std::filesystem::path& folder, const std::string& spl
                                   .transposed = true});
 }
 
-}  // namespace creditlib::data
+}  // namespace data
+}  // namespace creditlib

@@ -14,7 +14,8 @@ namespace creditlib::data {
 
 /// Numbers in rows and named columns, as read_csv gives them.
 ///
-///     const data::Tensors houses{.inputs = table.without({"price"}).values, .targets = table.only({"price"}).values};
+///     const auto rooms = table.without({"price"}).values, price = table.only({"price"}).values;
+///     const data::Tensors houses{.inputs = rooms.to(torch::kFloat32), .targets = price.to(torch::kFloat32)};
 struct Table {
   torch::Tensor values = {};              ///< (rows, columns), float64
   std::vector<std::string> columns = {};  ///< a name per column

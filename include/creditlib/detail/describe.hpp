@@ -3,7 +3,9 @@
 
 #include <torch/types.h>
 
+#include <cstddef>
 #include <string>
+#include <vector>
 
 namespace creditlib::detail {
 
@@ -14,10 +16,22 @@ inline std::string shape_text(torch::IntArrayRef sizes) {
   return text + ")";
 }
 
+/// Names to choose from as error messages write them: "a, b or c".
+inline std::string choice_text(const std::vector<std::string>& names) {
+  std::string text;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    text += (i == 0 ? "" : i + 1 < names.size() ? ", " : " or ") + names[i];
+  }
+  return text;
+}
+
 /// A dtype by the name used in Python: "float32", "int64", "bool".
 inline std::string dtype_text(torch::Dtype dtype) {
   switch (dtype) {
     case torch::kUInt8: return "uint8";
+    case torch::kUInt16: return "uint16";
+    case torch::kUInt32: return "uint32";
+    case torch::kUInt64: return "uint64";
     case torch::kInt8: return "int8";
     case torch::kInt16: return "int16";
     case torch::kInt32: return "int32";

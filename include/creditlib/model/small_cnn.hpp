@@ -76,7 +76,7 @@ class SmallCNNImpl : public BlockModule<SmallCNNImpl, SmallCNNOptions> {
 ///   8192.
 /// - Initialization: as in LibTorch, from its global generator.
 /// - Parameters, 2.2 million: blocks.<l>.0.* (convolution, FC), blocks.<l>.1.* (BatchNorm), out_head.*.
-/// - Throws Error for fewer than 2 classes, an image size that is not a multiple of 4, and an input of another shape.
+/// - Throws Error for invalid sizes, such as an image that is not a multiple of 4, and for an input of another shape.
 using SmallCNN = ModelHolder<SmallCNNImpl>;
 
 }  // namespace creditlib

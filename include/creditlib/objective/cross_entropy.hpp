@@ -15,8 +15,8 @@ namespace creditlib {
 
 /// Cross-entropy of the logits with class indices, or with a distribution over the classes.
 ///
-/// - Logits (B, C), (B, N, C) or (B, C, H, W); class indices, int64, (B), (B, N) or (B, H, W); distributions (soft
-///   targets) of the logits' shape and dtype.
+/// - Logits (B, C), (B, N, C), (B, C, H, W) or (B, C, D, H, W); class indices, int64, (B), (B, N), (B, H, W) or
+///   (B, D, H, W); distributions (soft targets) of the logits' shape and dtype.
 /// - The mean of loss() over the batch is what PyTorch's cross_entropy gives with the same options: the sum over all
 ///   targets that count, divided by the sum of their weights. If every sample has as many positions that count, a
 ///   sample's loss is the mean over its own. With `sum_over_positions` it is their sum, and nothing is divided.

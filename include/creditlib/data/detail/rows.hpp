@@ -44,6 +44,20 @@ class ImageRows {
   bool flatten_;
 };
 
+/// The rows of a tensor at these indices, new. LibTorch does not pick single numbers of uint16, uint32 and uint64, so
+/// their bits are picked as those of signed numbers.
+inline torch::Tensor picked_rows(const torch::Tensor& tensor, const torch::Tensor& index) {
+  const auto picked_as = [&](torch::Dtype dtype) {
+    return tensor.view(dtype).index_select(0, index).view(tensor.scalar_type());
+  };
+  switch (tensor.scalar_type()) {
+    case torch::kUInt16: return picked_as(torch::kInt16);
+    case torch::kUInt32: return picked_as(torch::kInt32);
+    case torch::kUInt64: return picked_as(torch::kInt64);
+    default: return tensor.index_select(0, index);
+  }
+}
+
 /// Rows of two tensors.
 class TensorRows {
  public:
@@ -68,8 +82,8 @@ class TensorRows {
   torch::Device device() const { return source_.inputs.device(); }
 
   data::Batch batch(const ImageDraws& draws) const {
-    const auto input = source_.inputs.index_select(0, draws.index);
-    return {flatten_ ? input.flatten(1) : input, source_.targets.index_select(0, draws.index)};
+    const auto input = picked_rows(source_.inputs, draws.index);
+    return {flatten_ ? input.flatten(1) : input, picked_rows(source_.targets, draws.index)};
   }
 
  private:
