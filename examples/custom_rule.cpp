@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A credit rule that the library does not have, trained beside DFA and back-propagation on the embedded digits.
+// A credit rule written outside the library, trained beside DFA and back-propagation on the embedded digits.
 
 #include <fmt/format.h>
 
@@ -9,6 +9,7 @@
 #include "support/program.hpp"
 
 // Direct random target projection (Frenkel, Lefebvre, Bol 2021): credit from the label alone, a_l = -B_l onehot(y).
+// (The library's own, creditlib::DRTP, takes targets of all kinds.)
 struct TargetProjection {
   struct State {
     std::vector<torch::Tensor> feedback;

@@ -20,6 +20,7 @@ struct AlignmentTask {
   ResidualMLP model = nullptr;
   torch::Tensor x, y;
   std::vector<torch::Tensor> gradients;  ///< dloss_i/dh_l
+  torch::Tensor error;                   ///< dloss_i/dlogits
 };
 
 inline const AlignmentTask& alignment_task() {
@@ -31,6 +32,7 @@ inline const AlignmentTask& alignment_task() {
     made.y = torch::randint(10, {24});
     BackpropTrainer trainer(made.model);
     made.gradients = trainer.credits(made.x, made.y);
+    made.error = made.model->forward(made.x).detach().softmax(1) - torch::one_hot(made.y, 10);
     return made;
   }();
   return task;
@@ -61,19 +63,18 @@ inline double root_mean_square(const std::vector<double>& values) {
   return std::sqrt(sum / static_cast<double>(values.size()));
 }
 
-/// "" where cosines over seeds are what random matrices give at h_l, or what is not.
+/// "" where cosines over seeds are what random matrices give at h_l of what is sent, (B, C), or what is not.
 ///
-/// A random matrix sends a sample's error into a direction that is uniform and independent of the gradient: its cosine
+/// A random matrix sends a sample's row into a direction that is uniform and independent of the gradient: its cosine
 /// has mean 0 and variance 1/d, the batch mean's variance is at most that. Its distribution is that of fresh matrices,
 /// drawn here.
-inline std::string as_of_random_matrices(const std::vector<double>& gamma, std::size_t l) {
+inline std::string as_of_random_matrices(const std::vector<double>& gamma, std::size_t l,
+                                         const torch::Tensor& sent = alignment_task().error) {
   const auto& task = alignment_task();
-  auto model = task.model;
-  const auto error = model->forward(task.x).detach().softmax(1) - torch::one_hot(task.y, 10);
   torch::manual_seed(31);
   std::vector<double> null;
   for (int seed = 0; seed < 4 * many_seeds; ++seed) {
-    null.push_back(mean_cosine(error.mm(torch::randn({10, alignment_width})), task.gradients[l]));
+    null.push_back(mean_cosine(sent.mm(torch::randn({10, alignment_width})), task.gradients[l]));
   }
   double mean = 0;
   for (const double value : gamma) mean += value / static_cast<double>(gamma.size());

@@ -62,7 +62,12 @@ struct Rule {
   Make make;
 };
 
-inline auto dfa(const RuleSettings& s) { return creditlib::DFA{.by_element = s.by_element}; }
+inline auto dfa(const RuleSettings& s, creditlib::Signal signal = creditlib::Signal::Error) {
+  return creditlib::DFA{.by_element = s.by_element, .signal = signal};
+}
+inline auto normalized_dfa(const RuleSettings& s) {
+  return creditlib::DFA{.by_element = s.by_element, .normalized = true};
+}
 
 /// DFA's credit first, then the rule's: the schedule of rules that need a network that has learned something.
 template <class Credit>
@@ -84,6 +89,12 @@ inline constexpr auto rules = std::tuple{
     Rule{"fa", "feedback alignment",
          [](const RuleSettings& s) { return Parts{creditlib::FA{}, creditlib::Always{}, fa_normalizer(s)}; }},
     Rule{"dfa", "direct feedback alignment", [](const RuleSettings& s) { return Parts{dfa(s)}; }},
+    Rule{"sdfa", "DFA of the error's signs",
+         [](const RuleSettings& s) { return Parts{dfa(s, creditlib::Signal::Sign)}; }},
+    Rule{"ndfa", "DFA whose credit has the norm of the error",
+         [](const RuleSettings& s) { return Parts{normalized_dfa(s), creditlib::Always{}, creditlib::Raw{}}; }},
+    Rule{"drtp", "direct random target projection",
+         [](const RuleSettings& s) { return Parts{dfa(s, creditlib::Signal::Target)}; }},
     Rule{"oracle", "the true gradient as credit", [](const RuleSettings& s) { return Parts{s.oracle}; }},
     Rule{"vec", "a net that predicts the gradient", [](const RuleSettings& s) { return Parts{s.vec}; }},
     Rule{"value_net", "the gradient of a net that predicts the loss",

@@ -62,7 +62,8 @@ using CreditState = typename detail::StateOf<C, M>::type;
 /// - `std::vector<FactoredCredit> factored_credit(Model&, const Trace&)`: the same credit for (B, d) hidden states, one
 ///   FactoredCredit per hidden state, which steps by formula use if it saves work.
 /// - `NamedTensors named_tensors() const`: what a checkpoint keeps: the state's own tensors, counters included.
-/// - `static constexpr bool reads_error_only = true`: factored_credit reads nothing of the trace but `error`.
+/// - `static constexpr bool reads_error_only = true`: factored_credit reads nothing of the trace but `error`, `target` and
+///   error_at().
 /// - `static constexpr bool wants_pullback = true` (also in the config): may call Trace::pullback.
 /// - `static constexpr bool wants_pushforward = true` (also in the config): may call Trace::pushforward.
 ///

@@ -21,11 +21,13 @@
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/credit_point.hpp>
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/drtp.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/forward_gradient.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
+#include <creditlib/credit/signal.hpp>
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/credit/value_net.hpp>
 #include <creditlib/credit/vec.hpp>

@@ -275,7 +275,7 @@ TEST_CASE("feedback that does not fit is refused with what was expected", "[cred
 }
 
 TEMPLATE_TEST_CASE("DFA's credit, and that of other rules of the error alone, has nothing to do with any parameter",
-                   "[credit]", DFA, DFAByElement, TargetProjection, LearnedProjection) {
+                   "[credit]", DFA, DFAByElement, SignDFA, NormalizedDFA, DRTP, TargetProjection, LearnedProjection) {
   for (const auto kind : {Kind::plain, Kind::batch_norm, Kind::conv, Kind::tokens, Kind::no_embed}) {
     INFO("on " << name(kind));
     CHECK(reads_only_the_trace<TestType>(kind) == "");
@@ -318,12 +318,22 @@ TEST_CASE("an error of exactly 0 gives DFA's embed and blocks gradients of exact
 
 namespace {
 
-void is_as_far_as_random_matrices(int seeds) {
-  const auto gamma = alignment_over_seeds<DFA>(seeds);
+/// A rule that sends `sent` through its matrices.
+template <class Rule>
+void is_as_far_as_random_matrices(int seeds, const torch::Tensor& sent) {
+  const auto gamma = alignment_over_seeds<Rule>(seeds);
   for (std::size_t l = 0; l < gamma.size(); ++l) {
     INFO("h_" << l);
-    CHECK(as_of_random_matrices(gamma[l], l) == "");
+    CHECK(as_of_random_matrices(gamma[l], l, sent) == "");
   }
+}
+
+void are_as_far_as_random_matrices(int seeds) {
+  const auto& error = alignment_task().error;
+  is_as_far_as_random_matrices<DFA>(seeds, error);
+  is_as_far_as_random_matrices<SignDFA>(seeds, error.sign());
+  is_as_far_as_random_matrices<NormalizedDFA>(seeds, error);
+  is_as_far_as_random_matrices<DRTP>(seeds, -torch::one_hot(alignment_task().y, 10).to(error));
   // The same question of a rule that does know the gradient.
   const auto exact = alignment_over_seeds<Oracle>(seeds);
   CHECK(as_of_random_matrices(exact[1], 1) != "");
@@ -332,10 +342,10 @@ void is_as_far_as_random_matrices(int seeds) {
 }  // namespace
 
 TEST_CASE("at the start DFA's credit is as far from the true gradient as random matrices are", "[credit]") {
-  is_as_far_as_random_matrices(few_seeds);
+  are_as_far_as_random_matrices(few_seeds);
 }
 
 TEST_CASE("at the start DFA's credit is as far from the true gradient as random matrices are, over many seeds",
           "[credit][statistical]") {
-  is_as_far_as_random_matrices(many_seeds);
+  are_as_far_as_random_matrices(many_seeds);
 }

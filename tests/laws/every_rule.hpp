@@ -2,6 +2,7 @@
 #pragma once
 
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/drtp.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/forward_gradient.hpp>
@@ -32,6 +33,20 @@ struct DFAByElement {
   template <class Model>
   DFA::State bind(Model& model, const BindContext& context) const {
     return DFA{.by_element = true}.bind(model, context);
+  }
+};
+
+struct SignDFA {
+  template <class Model>
+  DFA::State bind(Model& model, const BindContext& context) const {
+    return DFA{.signal = Signal::Sign}.bind(model, context);
+  }
+};
+
+struct NormalizedDFA {
+  template <class Model>
+  DFA::State bind(Model& model, const BindContext& context) const {
+    return DFA{.normalized = true}.bind(model, context);
   }
 };
 
@@ -93,6 +108,9 @@ struct ShortEquilibriumPropagation {
 using Rules = std::tuple<                //
     DFA,                                 //
     DFAByElement,                        //
+    SignDFA,                             //
+    NormalizedDFA,                       //
+    DRTP,                                //
     FA,                                  //
     ForwardGradient,                     //
     Oracle,                              //
@@ -156,13 +174,19 @@ inline constexpr bool per_sample = true;
 template <>
 inline constexpr bool per_sample<ForwardGradient> = false;
 
-/// Whether a rule's factors are of the error alone.
+/// Whether a rule's factors are of error and target alone.
 template <class Rule>
 inline constexpr bool reads_error_only = false;
 template <>
 inline constexpr bool reads_error_only<DFA> = true;
 template <>
 inline constexpr bool reads_error_only<DFAByElement> = true;
+template <>
+inline constexpr bool reads_error_only<SignDFA> = true;
+template <>
+inline constexpr bool reads_error_only<NormalizedDFA> = true;
+template <>
+inline constexpr bool reads_error_only<DRTP> = true;
 
 /// What a rule says of a model that it cannot train; "" where it trains it.
 template <class Rule>

@@ -74,7 +74,7 @@ TEST_CASE("every law applies to the models of this table, whose rows are laws", 
       {"a resumed run with SGD is the same", "rpbdcstn"},
       {"credits are normalized by sample", "rpbdcstn"},
       {"credit is not the true gradient", "rpbdcstn"},
-      {"factored credit reads the error alone", "rpbdcstn"},
+      {"factored credit reads error and target alone", "rpbdcstn"},
       {"constant memory changes no gradient", "rp.....n"},
   };
 
@@ -90,7 +90,7 @@ TEST_CASE("every law applies to the models of this table, whose rows are laws", 
   CHECK(applies(law_named("another seed, another credit"), about<Oracle>) == "........");
   CHECK(applies(law_named("learning leaves the model"), about<DFA>) == "........");
   CHECK(applies(law_named("credit is not the true gradient"), about<Oracle>) == "........");
-  CHECK(applies(law_named("factored credit reads the error alone"), about<FA>) == "........");
+  CHECK(applies(law_named("factored credit reads error and target alone"), about<FA>) == "........");
   CHECK(applies(law_named("constant memory changes no gradient"), about<FA>) == "........");
   const auto mixing_on_purpose = [](Kind kind) {
     auto known = about<DFA>(kind);
@@ -128,7 +128,7 @@ TEST_CASE("every law is asked of at least so many rules and models", "[law]") {
                                                     {"credit is per sample", 72},
                                                     {"learning leaves the model", 52},
                                                     {"credit is not the true gradient", 106},
-                                                    {"factored credit reads the error alone", 14},
+                                                    {"factored credit reads error and target alone", 14},
                                                     {"constant memory changes no gradient", 6}};
   for (const auto& law : laws::every_law()) {
     INFO(law.name);

@@ -34,19 +34,19 @@ struct ReadsHidden {
   }
 };
 
-/// Factors that follow the labels.
-struct ReadsTheTarget {
+/// Factors that follow the input.
+struct ReadsTheInput {
   struct State : DFA::State {
     template <class Model>
     Credits credit(Model& model, const Trace& trace) const {
       auto credits = DFA::State::credit(model, trace);
-      for (auto& a : credits) a = a * (1 + trace.target.sum());
+      for (auto& a : credits) a = a * (1 + trace.input.square().sum());
       return credits;
     }
     template <class Model>
     std::vector<FactoredCredit> factored_credit(Model& model, const Trace& trace) const {
       auto factors = DFA::State::factored_credit(model, trace);
-      for (auto& a : factors) a.left = a.left * (1 + trace.target.sum());
+      for (auto& a : factors) a.left = a.left * (1 + trace.input.square().sum());
       return factors;
     }
   };
@@ -120,20 +120,19 @@ struct SilentOracle {
 
 }  // namespace
 
-TEST_CASE("the law of the error alone fails on a rule whose factors read hidden states or the target",
-          "[credit][law]") {
-  const auto law = "factored credit reads the error alone";
+TEST_CASE("the law of the error alone fails on a rule whose factors read hidden states or the input", "[credit][law]") {
+  const auto law = "factored credit reads error and target alone";
 
   const auto reads_more = failed("without the rest of the Trace factored_credit gives another credit");
 
   CHECK(verdict<ReadsHidden, DFA>(law) == reads_more);
-  CHECK(verdict<ReadsTheTarget, DFA>(law) == reads_more);
+  CHECK(verdict<ReadsTheInput, DFA>(law) == reads_more);
   CHECK(verdict<ReadsSizes, DFA>(law).what.find("without the rest of the Trace factored_credit throws: ") == 0);
   CHECK(verdict<ReadsSizes, DFA>("constant memory changes no gradient").outcome == Verdict::NotApplicable);
 }
 
 TEST_CASE("the law of constant memory fails on a rule that needs the hidden states to be there", "[credit][law]") {
-  CHECK(verdict<CountsHidden, DFA>("factored credit reads the error alone") == held());
+  CHECK(verdict<CountsHidden, DFA>("factored credit reads error and target alone") == held());
   CHECK(says(verdict<CountsHidden, DFA>("constant memory changes no gradient").what,
              {"factored_credit gave 0 credits, expected 4"}));
 }

@@ -12,6 +12,7 @@
 #include <creditlib/objective/squared_error.hpp>
 
 #include "../models.hpp"
+#include "../position_nets.hpp"
 #include "../test.hpp"
 
 // Networks whose logits have positions: tokens, (B, N, C), and pixels, (B, C, H, W).
@@ -25,40 +26,6 @@ using torch::nn::Linear;
 using torch::nn::Sequential;
 
 namespace {
-
-/// Token ids (B, N) to logits (B, N, 4).
-SequentialBlocks token_net(bool any_positions = false) {
-  SequentialBlocks model({.embed = Sequential(torch::nn::Embedding(9, 6)),
-                          .blocks = {Sequential(Linear(6, 6), GELU()), Sequential(Linear(6, 5), torch::nn::Tanh())},
-                          .readout = Sequential(Linear(5, 4)),
-                          .example = torch::zeros({1, 3}, torch::kInt64),
-                          .any_positions = any_positions});
-  model->to(torch::kFloat64);
-  return model;
-}
-
-/// Images (B, 2, H, W) to logits of the same size, (B, 4, H, W).
-SequentialBlocks pixel_net(bool any_positions = false) {
-  const auto conv = [](int in, int out) { return Conv2d(Conv2dOptions(in, out, 3).padding(1)); };
-  SequentialBlocks model({.embed = Sequential(conv(2, 3)),
-                          .blocks = {Sequential(conv(3, 5), GELU()), Sequential(conv(5, 3), torch::nn::Tanh())},
-                          .readout = Sequential(conv(3, 4)),
-                          .example = torch::zeros({1, 2, 4, 5}),
-                          .any_positions = any_positions});
-  model->to(torch::kFloat64);
-  return model;
-}
-
-Batch token_batch(std::int64_t positions = 3) {
-  auto y = torch::randint(4, {7, positions});
-  y[2][1] = -100;
-  return {torch::randint(9, {7, positions}), y};
-}
-Batch pixel_batch(std::int64_t height = 4, std::int64_t width = 5) {
-  auto y = torch::randint(4, {7, height, width});
-  y[3][1][2] = -100;
-  return {torch::randn({7, 2, height, width}, torch::kFloat64), y};
-}
 
 /// PyTorch's gradients of its own mean cross-entropy, and that loss.
 std::pair<std::vector<torch::Tensor>, double> of_pytorch(SequentialBlocks& model, const Batch& batch) {

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
-#include <creditlib/credit/detail/feedback.hpp>
+#include <creditlib/credit/detail/direct_matrices.hpp>
+#include <creditlib/credit/detail/direct_path.hpp>
+#include <creditlib/credit/detail/row_norms.hpp>
+#include <creditlib/credit/detail/signal.hpp>
+#include <creditlib/credit/signal.hpp>
+#include <creditlib/detail/factored_squares.hpp>
 #include <creditlib/factored_credit.hpp>
 #include <creditlib/named_tensors.hpp>
-#include <creditlib/network/shape.hpp>
+#include <vector>
 
 namespace creditlib {
 
@@ -20,8 +24,11 @@ namespace creditlib {
 ///   position, e[b, n] B_l^T; elsewhere e is summed over its positions.
 /// - With the factor 1/sqrt(C), the elements of a_l have the size of e's. B_0 is a copy of B_1 if their sizes are
 ///   equal, so that the embed and block 0 get the same credit.
-/// - Cost: B d C multiplications per hidden state, and d C stored numbers for each. Reads the error alone.
-/// - Throws Error at bind if explicit feedback has the wrong number of matrices or a wrong shape.
+/// - `signal` replaces e: by its signs, or by minus the target (DRTP).
+/// - Cost: B d C multiplications per hidden state, and d C stored numbers for each. Reads the error alone, or with
+///   Signal::Target the target alone.
+/// - Throws Error at bind if explicit feedback has the wrong number of matrices or a wrong shape; in a step for a target
+///   that Signal::Target cannot project: one that is neither class indices nor, in the logits' shape, within 0..1.
 /// - Source: Nøkland, "Direct feedback alignment provides learning in deep neural networks", NeurIPS 2016.
 struct DFA {
   /// B_0..B_L, each (size of h_l, C). They are copied, then cast and moved to the model's dtype and device, and nothing
@@ -29,32 +36,28 @@ struct DFA {
   std::vector<torch::Tensor> feedback = {};
   /// For hidden states with positions: one row of B_l per element instead of one per channel.
   bool by_element = false;
+  Signal signal = Signal::Error;
+  /// Columns are drawn with norm 1, and e B_l^T is scaled to the norm of e, for each sample (or position): credit of one
+  /// size at every hidden state. RowRms undoes the scaling; use Raw.
+  bool normalized = false;
 
   struct State {
     static constexpr bool reads_error_only = true;
 
     std::vector<torch::Tensor> feedback;  ///< B_0..B_L; B_0 is undefined if the model has no embed parameters
-    bool by_element = false;
+    Signal signal = Signal::Error;
+    bool normalized = false;
 
     template <class Model>
     std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
       std::vector<torch::Tensor> credits(feedback.size());
-      const auto layout = detail::logits_layout(trace.error);
-      const auto positions = detail::position_sizes(trace.error.sizes(), layout);
-      const auto e = pooled(trace.error, layout);
+      const detail::OutputRows outputs(detail::signal_of(signal, trace));
       for (std::size_t l = 0; l < feedback.size(); ++l) {
         if (!feedback[l].defined()) continue;
-        const auto at = static_cast<std::int64_t>(l);
-        const auto& h = trace.hidden[l];
-        if (by_element) {
-          credits[l] = e.mm(feedback[l].t()).view(h.sizes());
-        } else if (const auto own = hidden_layout(model, at);
-                   !positions.empty() && detail::position_sizes(h.sizes(), own) == positions) {
-          const auto rows = detail::per_position(trace.error, layout).matmul(feedback[l].t());
-          credits[l] = detail::from_positions(rows, h.sizes(), own);
-        } else {
-          credits[l] = spread(e.mm(feedback[l].t()), model, at);
-        }
+        const detail::DirectPath path(model, trace, l, feedback[l], outputs);
+        const auto& e = path.rows(outputs);
+        const auto a = e.matmul(feedback[l].t());
+        credits[l] = path.credit(normalized ? detail::with_norms_of(e, a) : a);
       }
       return credits;
     }
@@ -63,8 +66,13 @@ struct DFA {
     template <class Model>
     std::vector<FactoredCredit> factored_credit(Model&, const Trace& trace) const {
       std::vector<FactoredCredit> credits(feedback.size());
+      const auto e = detail::signal_of(signal, trace);
       for (std::size_t l = 0; l < feedback.size(); ++l) {
-        if (feedback[l].defined()) credits[l] = {trace.error, feedback[l]};
+        if (!feedback[l].defined()) continue;
+        credits[l] = {e, feedback[l]};
+        if (!normalized) continue;
+        const auto norms = detail::factored_squares(e, feedback[l]).sqrt_();
+        credits[l].scale = detail::factor_of_norms(e.norm(2, 1, /*keepdim=*/true), norms);
       }
       return credits;
     }
@@ -74,29 +82,10 @@ struct DFA {
 
   template <class Model>
   State bind(Model& model, const BindContext& context) const {
-    const auto shapes = hidden_shapes(model);
-    const std::int64_t classes = model->classes();
-    const auto rows = [&](std::size_t l) {
-      return by_element ? elements(shapes[l]) : features(model, static_cast<std::int64_t>(l));
+    const auto draw = [&](torch::IntArrayRef sizes) {
+      return normalized ? detail::random_unit_columns(context, sizes) : detail::random_direct_matrix(context, sizes);
     };
-    const bool embed = has_embed(model);
-    std::vector<torch::Tensor> matrices(shapes.size());
-
-    if (!feedback.empty()) {
-      detail::check_feedback_count("DFA", feedback.size(), shapes.size(), "one for each of h_0..h_L");
-      for (std::size_t l = embed ? 0 : 1; l < shapes.size(); ++l) {
-        const auto meaning =
-            c10::str("one row for each of the ", rows(l), " features of h_", l, ", one column per class");
-        matrices[l] = detail::explicit_feedback("DFA", l, feedback[l], {rows(l), classes}, meaning, context);
-      }
-      return {matrices, by_element};
-    }
-    const auto draw = [&](std::size_t l) {
-      return context.randn({rows(l), classes}, 1 / std::sqrt(static_cast<double>(classes)));
-    };
-    for (std::size_t l = 1; l < shapes.size(); ++l) matrices[l] = draw(l);
-    if (embed) matrices[0] = rows(0) == rows(1) ? matrices[1].clone() : draw(0);
-    return {matrices, by_element};
+    return {detail::direct_matrices("DFA", model, context, feedback, by_element, draw), signal, normalized};
   }
 };
 

@@ -61,7 +61,7 @@ inline const std::vector<Law>& every_law() {
       {"a resumed run with SGD is the same", resumed_run_with_sgd},
       {"credits are normalized by sample", normalized_by_sample},
       {"credit is not the true gradient", credit_is_not_the_true_gradient, meant_to_be_true},
-      {"factored credit reads the error alone", factored_credit_reads_the_error_alone, reading_more},
+      {"factored credit reads error and target alone", factored_credit_reads_error_and_target_alone, reading_more},
       {"constant memory changes no gradient", constant_memory_changes_no_gradient, without_constant_memory}};
   return laws;
 }

@@ -56,8 +56,8 @@ class LawTrainer {
   virtual torch::Tensor loss(const torch::Tensor& logits, const torch::Tensor& y) const = 0;
   /// dloss_i/dh_0..dloss_i/dh_L of one pass.
   virtual std::vector<torch::Tensor> true_gradients(const Batch& batch) = 0;
-  /// The sources' factored credit, multiplied out; with `error_alone` of a Trace that has nothing but the error.
-  virtual std::vector<torch::Tensor> factored_credit(const Batch& batch, bool error_alone) = 0;
+  /// The sources' factored credit, multiplied out; with `only_error` of a Trace that has nothing but error and target.
+  virtual std::vector<torch::Tensor> factored_credit(const Batch& batch, bool only_error) = 0;
 
  protected:
   explicit LawTrainer(AnyTrainer trainer) : trainer_(std::move(trainer)) {}
@@ -80,17 +80,16 @@ auto local_trainer(const Model& model, const Rule& rule, const TrainerOptions& o
   return LocalTrainer(model, rule, options, typename ScheduleOf<Rule>::type{}, RowRms{}, InnerProduct{}, objective);
 }
 
-/// A Trace of as many hidden states that has nothing but the error: all other tensors are empty. (Undefined ones would
-/// end the program in a rule that reads them.)
+/// A Trace of as many hidden states that has nothing but error, target and objective: no graph, and all other tensors
+/// are empty. (Undefined ones would end the program in a rule that reads them.)
 inline Trace error_alone(const Trace& trace) {
   const auto empty = [](const torch::Tensor& t) { return torch::empty({0}, t.options()); };
-  Trace blank;
+  Trace blank = trace;
+  TraceAccess::attach(blank, nullptr);
   blank.input = empty(trace.input);
-  blank.target = empty(trace.target);
-  for (const auto& h : trace.hidden) blank.hidden.push_back(empty(h));
-  for (const auto& f : trace.branch) blank.branch.push_back(empty(f));
+  for (auto& h : blank.hidden) h = empty(h);
+  for (auto& f : blank.branch) f = empty(f);
   blank.logits = empty(trace.logits);
-  blank.error = trace.error;
   return blank;
 }
 

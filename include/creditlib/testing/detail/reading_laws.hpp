@@ -41,8 +41,8 @@ inline Verdict credit_is_not_the_true_gradient(const Subject& subject) {
                 "; a rule that is meant to be says so with wants_pullback or LawOptions::true_gradient");
 }
 
-/// A source with reads_error_only gives the same factored credit where the Trace has nothing but the error.
-inline Verdict factored_credit_reads_the_error_alone(const Subject& subject) {
+/// A source with reads_error_only gives the same factored credit where the Trace has nothing but error and target.
+inline Verdict factored_credit_reads_error_and_target_alone(const Subject& subject) {
   const auto batch = subject.batch();
   const auto trainer = subject.make({});
   at::manual_seed(5);
@@ -58,7 +58,7 @@ inline Verdict factored_credit_reads_the_error_alone(const Subject& subject) {
 
 /// Such a source trains in constant memory as it does otherwise.
 inline Verdict constant_memory_changes_no_gradient(const Subject& subject) {
-  if (factored_credit_reads_the_error_alone(subject) != held())
+  if (factored_credit_reads_error_and_target_alone(subject) != held())
     return not_applicable("factored_credit reads what constant memory does not have");
   const auto batch = subject.batch(torch::kFloat64);
   const auto gradients = [&](Memory memory) {
