@@ -128,6 +128,7 @@
 #include <creditlib/runtime/memory.hpp>
 #include <creditlib/runtime/threads.hpp>
 #include <creditlib/schedule/always.hpp>
+#include <creditlib/schedule/anchor.hpp>
 #include <creditlib/schedule/blend.hpp>
 #include <creditlib/schedule/switch_at.hpp>
 #include <creditlib/schedule/warmup.hpp>

@@ -8,6 +8,7 @@
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/objective/squared_error.hpp>
 #include <creditlib/schedule/always.hpp>
+#include <creditlib/schedule/anchor.hpp>
 #include <creditlib/schedule/blend.hpp>
 #include <creditlib/schedule/switch_at.hpp>
 #include <creditlib/schedule/warmup.hpp>
@@ -49,7 +50,7 @@ struct LateSwitch : SwitchAt {
 struct ShortWarmup : Warmup {
   ShortWarmup() : Warmup{.epochs = 0, .ramp = 1} {}
 };
-using Schedules = std::tuple<Always, Blend, SwitchAt, LateSwitch, Warmup, ShortWarmup>;
+using Schedules = std::tuple<Always, Blend, SwitchAt, LateSwitch, Warmup, ShortWarmup, Anchor>;
 
 // ---- Laws of the library's own schedules: a user's may have other weights, and let any source learn. ----
 
