@@ -51,12 +51,13 @@ struct NotedImpl : nn::Module {
 };
 SequentialBlocks noted_network(std::vector<torch::Dtype>& seen, torch::Dtype dtype = torch::kFloat32) {
   torch::manual_seed(1);
-  SequentialBlocks model({.embed = nn::Conv2d(nn::Conv2dOptions(2, 5, 3).padding(1)),
-                          .blocks = {nn::Sequential(nn::Conv2d(nn::Conv2dOptions(5, 5, 3).padding(1)), nn::BatchNorm2d(5),
-                                                    std::make_shared<NotedImpl>(seen)),
-                                     nn::Sequential(nn::Flatten(), nn::Linear(180, 9), std::make_shared<NotedImpl>(seen))},
-                          .readout = nn::Linear(9, small_classes),
-                          .example = torch::zeros({1, 2, 6, 6})});
+  SequentialBlocks model(
+      {.embed = nn::Conv2d(nn::Conv2dOptions(2, 5, 3).padding(1)),
+       .blocks = {nn::Sequential(nn::Conv2d(nn::Conv2dOptions(5, 5, 3).padding(1)), nn::BatchNorm2d(5),
+                                 std::make_shared<NotedImpl>(seen)),
+                  nn::Sequential(nn::Flatten(), nn::Linear(180, 9), std::make_shared<NotedImpl>(seen))},
+       .readout = nn::Linear(9, small_classes),
+       .example = torch::zeros({1, 2, 6, 6})});
   model->to(dtype);
   seen.clear();
   return model;
@@ -72,7 +73,8 @@ struct Checking {
     std::vector<torch::Tensor> credit(auto&, const Trace& trace) const {
       std::vector<torch::Tensor> credits;
       for (const auto& h : trace.hidden) {
-        if (h.scalar_type() != torch::kFloat32) throw std::logic_error("a hidden state is " + c10::str(h.scalar_type()));
+        if (h.scalar_type() != torch::kFloat32)
+          throw std::logic_error("a hidden state is " + c10::str(h.scalar_type()));
         credits.push_back(torch::ones_like(h));
       }
       const auto product = trace.error.mm(trace.error.t());
@@ -183,14 +185,14 @@ TEST_CASE("autocast does not act on float64", "[trainer][autocast]") {
 
 TEST_CASE("recurrent layers train under autocast", "[trainer][autocast]") {
   torch::manual_seed(3);
-  SequentialBlocks model({.embed = nn::Embedding(4, 8),
-                          .blocks = {Recurrent(nn::LSTM(nn::LSTMOptions(8, 6).batch_first(true)), RecurrentOutput::LastStep)},
-                          .readout = nn::Linear(6, small_classes),
-                          .example = torch::zeros({1, 5}, torch::kInt64)});
+  SequentialBlocks model(
+      {.embed = nn::Embedding(4, 8),
+       .blocks = {Recurrent(nn::LSTM(nn::LSTMOptions(8, 6).batch_first(true)), RecurrentOutput::LastStep)},
+       .readout = nn::Linear(6, small_classes),
+       .example = torch::zeros({1, 5}, torch::kInt64)});
   LocalTrainer trainer(model, DFA{}, {});
   const ProgramAutocast on;
-  CHECK(std::isfinite(
-      trainer.step(torch::randint(4, {3, 5}), torch::randint(small_classes, {3})).loss.item<double>()));
+  CHECK(std::isfinite(trainer.step(torch::randint(4, {3, 5}), torch::randint(small_classes, {3})).loss.item<double>()));
 }
 
 TEST_CASE("steps by formula under autocast are refused with the two cures", "[trainer][autocast]") {
