@@ -10,15 +10,18 @@
 #include <creditlib/detail/output_positions.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/model/detail/copied_state.hpp>
+#include <creditlib/model/detail/each_stage.hpp>
+#include <creditlib/model/detail/example_shapes.hpp>
 #include <creditlib/model/detail/found_layout.hpp>
 #include <creditlib/model/detail/held_module.hpp>
+#include <creditlib/model/detail/layouts.hpp>
+#include <creditlib/model/detail/samples_apart.hpp>
 #include <creditlib/model/model_holder.hpp>
 #include <creditlib/network/shape.hpp>
 #include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,17 +32,6 @@
 #include <vector>
 
 namespace creditlib {
-
-namespace detail {
-
-/// What errors of find_shapes call the stages of a network, and how its layout is said.
-struct StageNames {
-  std::string embed = "embed", block = "block ", readout = "readout";
-  std::string set_layout = "call set_layout(HiddenLayout::FeaturesFirst), or FeaturesLast, before the shapes are set";
-  bool layout_is_found = false;  ///< from the stages' layers: what was not found has to be said
-};
-
-}  // namespace detail
 
 /// The base of a network in blocks: what all of them have in common. `Derived` registers its layers part by part, and
 /// has the stages that the base cannot know:
@@ -104,7 +96,7 @@ class BlockModule : public torch::nn::Module {
   /// Which dimension of h_l holds its features, l = 0..L: what set_layout said, or the usual one of its shape.
   HiddenLayout hidden_layout(std::int64_t l) const {
     const auto shape = hidden_shape(l);
-    return said_layout(l).value_or(usual_layout(shape));
+    return layouts_.of(l, shape);
   }
 
   /// h_0: x itself, for a network without an embed.
@@ -242,11 +234,11 @@ class BlockModule : public torch::nn::Module {
   /// with (C, T) has to say so.
   void set_layout(HiddenLayout layout) {
     check_open("layout");
-    layout_ = layout;
+    layouts_.set(layout);
   }
   void set_layout(std::int64_t l, HiddenLayout layout) {
     check_open("layout");
-    layouts_.insert_or_assign(l, layout);
+    layouts_.set(l, layout);
   }
 
   /// Finds the shapes by running an input, (1, ...), through the network, once and in eval mode. Comes after the
@@ -373,117 +365,25 @@ class BlockModule : public torch::nn::Module {
   // ---- Shapes ----
 
   void run_example(const torch::Tensor& example, const detail::StageNames& names) {
-    Shapes shapes;
-    const auto run = [&](const std::string& stage, const torch::Tensor& input, const auto& action) -> torch::Tensor {
-      try {
-        return action();
-      } catch (const c10::Error& error) {
-        if (detail::is_out_of_memory(error)) throw;
-        detail::fail(own_name(), ": ", stage, " cannot take the input ", detail::shape_text(input.sizes()),
-                     " that results from the example: ", error.what_without_backtrace());
+    auto found = detail::example_shapes(self(), example, own_name(), names);
+    detail::check_samples_apart(self(), example, own_name(), names);
+    check_layouts(found.hidden, names);
+    classes_ = features(found.logits);
+    if (any_positions_) {
+      for (std::size_t l = 0; l < found.hidden.size(); ++l) {
+        auto& shape = found.hidden[l];
+        shape = detail::with_any_positions(shape, layouts_.of(static_cast<std::int64_t>(l), shape));
       }
-    };
-    const auto noted = [&](const std::string& stage, const torch::Tensor& h) {
-      if (!h.defined() || h.dim() < 2 || h.size(0) != example.size(0)) {
-        detail::fail(own_name(), ": ", stage, " gives ", h.defined() ? detail::shape_text(h.sizes()) : "undefined",
-                     " for the example ", detail::shape_text(example.sizes()),
-                     ", expected a hidden state with the samples in dimension 0, such as (", example.size(0), ", d).");
-      }
-      shapes.emplace_back(h.sizes().begin() + 1, h.sizes().end());
-      return h;
-    };
-    auto h = noted(names.embed, run(names.embed, example, [&] { return self().embed(example); }));
-    for (std::int64_t l = 0; l < blocks(); ++l) {
-      const auto stage = names.block + std::to_string(l);
-      h = noted(stage, run(stage, h, [&] { return self().join(l, h, self().block(l, h)); }));
+      found.logits = detail::with_any_positions(found.logits, usual_layout(found.logits));
     }
-    const auto logits = run(names.readout, h, [&] { return self().readout(h); });
-    if (!logits.defined() || logits.dim() < 2 || logits.size(0) != example.size(0)) {
-      detail::fail(own_name(), ": the readout gives ",
-                   logits.defined() ? detail::shape_text(logits.sizes()) : "undefined",
-                   ", expected logits (B, classes), (B, N, classes) or (B, classes, H, W).");
-    }
-    check_samples_apart(example, names);
-    check_layouts(shapes, names);
-    classes_ = logits.size(detail::class_dimension(logits.dim()));
-    logits_shape_ = logits.sizes().slice(1).vec();
-    if (any_positions_) forget_positions(shapes);
-    hidden_shapes_ = std::move(shapes);
+    hidden_shapes_ = std::move(found.hidden);
+    logits_shape_ = std::move(found.logits);
   }
-
-  /// Runs the example's first sample alone and before another one, stage by stage: its numbers must be the same, or the
-  /// samples are not in dimension 0.
-  void check_samples_apart(const torch::Tensor& example, const detail::StageNames& names) {
-    const auto one = example.narrow(0, 0, 1);
-    const auto other = one.is_floating_point() ? one + 1 : one.eq(0).to(one.scalar_type());
-    auto alone = one, first_of_two = at::cat({one, other});
-    const auto stage = [&](const std::string& name, const auto& action) {
-      const auto before = first_of_two.sizes().vec();
-      const torch::Tensor expected = action(alone);
-      torch::Tensor both;
-      try {
-        both = action(first_of_two);
-      } catch (const c10::Error& error) {
-        if (detail::is_out_of_memory(error)) throw;
-        detail::fail(own_name(), ": ", name, " takes one sample, but not two, ", detail::shape_text(before), ": ",
-                     error.what_without_backtrace());
-      }
-      const auto same = [](const torch::Tensor& one_run, const torch::Tensor& another) {
-        return one_run.sizes() == another.sizes() &&
-               at::allclose(one_run.to(torch::kFloat64), another.to(torch::kFloat64), 0.02, 1e-3, /*equal_nan=*/true);
-      };
-      const bool two = both.dim() > 0 && both.size(0) == 2;
-      const bool apart = two && same(both.narrow(0, 0, 1), expected);
-      const bool is_random = two && !apart && !same(action(alone), expected);  // it draws noise in eval mode too
-      if (!apart && !is_random) {
-        detail::fail(
-            own_name(), ": ", name,
-            " mixes samples: what it gives for a sample in eval mode depends on the other samples of the batch. "
-            "Samples are in dimension 0, but LibTorch's attention and recurrent layers have them in dimension 1 "
-            "unless told otherwise: transpose the first two dimensions around such a layer, or set batch_first.");
-      }
-      alone = both.narrow(0, 0, 1);
-      first_of_two = both;
-    };
-    stage(names.embed, [&](const torch::Tensor& x) { return self().embed(x); });
-    for (std::int64_t l = 0; l < blocks(); ++l) {
-      stage(names.block + std::to_string(l),
-            [&](const torch::Tensor& h) { return torch::Tensor(self().join(l, h, self().block(l, h))); });
-    }
-    stage(names.readout, [&](const torch::Tensor& h) { return self().readout(h); });
-  }
-
-  void forget_positions(Shapes& shapes) {
-    const auto forget = [](std::vector<std::int64_t>& shape, bool features_first) {
-      for (std::size_t d = 0; d < shape.size(); ++d) {
-        if (d != (features_first ? 0 : shape.size() - 1)) shape[d] = -1;
-      }
-    };
-    for (std::size_t l = 0; l < shapes.size(); ++l) {
-      const auto layout = said_layout(static_cast<std::int64_t>(l)).value_or(usual_layout(shapes[l]));
-      forget(shapes[l], layout == HiddenLayout::FeaturesFirst);
-    }
-    forget(logits_shape_, logits_shape_.size() > 2);
-  }
-
-  std::optional<HiddenLayout> said_layout(std::int64_t l) const {
-    const auto found = layouts_.find(l);
-    return found == layouts_.end() ? layout_ : std::optional(found->second);
-  }
-  /// (C, T) and (N, d) look the same, so one of them must be said if both are possible.
   void check_layouts(const Shapes& shapes, const detail::StageNames& names) const {
-    for (std::size_t l = 0; l < shapes.size(); ++l) {
-      if (shapes[l].size() != 2 || said_layout(static_cast<std::int64_t>(l))) continue;
-      if (l == 0 && embed_part_.empty()) continue;  // the input, which no credit is for
-      if (!names.layout_is_found && !detail::has_one_dimensional_layers(*this)) continue;
-      auto sizes = shapes[l];
-      sizes.insert(sizes.begin(), 1);
-      detail::fail(
-          own_name(), ": h_", l, " is ", detail::shape_text(sizes),
-          " for one sample, and its features may be in the first dimension after the batch, (B, C, T), or in the "
-          "last, (B, N, d): ",
-          names.set_layout, ".");
-    }
+    if (!names.layout_is_found && !detail::has_one_dimensional_layers(*this)) return;
+    const std::size_t first = embed_part_.empty() ? 1 : 0;  // h_0 is then the input, which no credit is for
+    for (auto l = first; l < shapes.size(); ++l)
+      layouts_.check_said(static_cast<std::int64_t>(l), shapes[l], own_name(), names.set_layout);
   }
 
   // ---- Copies ----
@@ -525,8 +425,7 @@ class BlockModule : public torch::nn::Module {
   std::int64_t classes_ = 0;
   std::vector<std::int64_t> logits_shape_;
   bool any_positions_ = false;
-  std::optional<HiddenLayout> layout_;            ///< of all hidden states
-  std::map<std::int64_t, HiddenLayout> layouts_;  ///< of h_l
+  detail::Layouts layouts_;
 };
 
 }  // namespace creditlib
