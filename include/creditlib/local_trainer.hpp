@@ -115,7 +115,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
     previewed(x, y, [&] {
       const auto now = detail::mixing_of(*schedule_, training_.progress());
       const auto [trace, pass] = passes_.preview(this->model(), *objective_, x, y, Sources::rights(now));
-      pass->set_transport(sources_.transport(this->model(), now));
+      transport(*pass, now);
       sources_.learn(this->model(), trace, now);
     });
   }
@@ -169,7 +169,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   detail::BatchOutcome outcome_of(const torch::Tensor& x, const torch::Tensor& y) {
     const auto now = detail::mixing_of(*schedule_, training_.progress());
     auto [trace, pass] = passes_.step(this->model(), *objective_, x, y, Sources::rights(now));
-    pass->set_transport(sources_.transport(this->model(), now));
+    transport(*pass, now);
     const auto credit = credit_of(trace, now);
     const auto elsewhere = sources_.local_inputs(this->model(), trace, now);
     sources_.learn(this->model(), trace, now);
@@ -188,9 +188,21 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
       const scope::RestoredTensors state(sources_.tensors_that_credit_may_change());
       const auto now = detail::mixing_of(*schedule_, training_.progress());
       const auto [trace, pass] = passes_.preview(this->model(), *objective_, x, y, Sources::rights(now));
-      pass->set_transport(sources_.transport(this->model(), now));
+      transport(*pass, now);
       return action(trace, *pass, now);
     });
+  }
+
+  /// Tells the pass what its backward reads in the place of parameters.
+  void transport(detail::Pass& pass, const Mixing& now) {
+    if constexpr (Sources::Traits::transports) {
+      if (passes_.runner().autocast) {
+        detail::fail(
+            "Autocast is on, under which the backward pass reads casts of the parameters and not the feedback "
+            "that this rule puts in their place (transport); switch autocast off.");
+      }
+      pass.set_transport(sources_.transport(this->model(), now));
+    }
   }
 
   // ---- Credit ----

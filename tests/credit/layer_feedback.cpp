@@ -6,6 +6,7 @@
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/sign_symmetry.hpp>
 #include <creditlib/credit/weight_mirror.hpp>
+#include <creditlib/detail/autocast.hpp>
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/small_cnn.hpp>
@@ -370,6 +371,12 @@ TEST_CASE("Feedback that does not fit is refused before the first step") {
   auto mlp = residual_mlp();
   REQUIRE(says(error_of([&] { LocalTrainer(mlp, LayerFA{}, {.precision = MatmulPrecision::BFloat16}, Raw{}); }),
                {"precision is BFloat16", "use Float32"}));
+  {
+    LocalTrainer trainer(stages(Kind::conv), LayerFA{}, {}, Raw{});
+    const auto batch = batch_for(Kind::conv);
+    const creditlib::detail::Autocast on(torch::kCPU, true);
+    REQUIRE(says(error_of([&] { trainer.step(batch.x, batch.y); }), {"Autocast is on", "switch autocast off"}));
+  }
   auto parameter = mlp->parameters()[0];
   const auto flat = torch::cat({parameter.detach().flatten(), torch::zeros({3})});
   parameter.set_data(flat.narrow(0, 0, parameter.numel()).view(parameter.sizes()));
