@@ -45,8 +45,8 @@ struct Settings {
 
 void declare(support::Flags& flags, Settings& s) {
   flags.choice("arch", s.arch, support::arch_names(), support::archs_text());
-  flags.count("num_blocks", s.num_blocks, 0, "L of a residual MLP (0: the network's own)");
-  flags.count("d_hidden", s.d_hidden, 0, "d of a residual MLP (0: the network's own)");
+  flags.count("num_blocks", s.num_blocks, 0, "L of an MLP (0: the network's own)");
+  flags.count("d_hidden", s.d_hidden, 0, "d of an MLP (0: the network's own)");
   flags.record("dataset", s.run.dataset);
   auto methods = registry::method_names();
   methods.emplace_back("all");
@@ -232,7 +232,7 @@ void leave_out_refused(Settings& s, const support::Workbench& bench) {
 
 void run_all(Settings s) {
   if ((s.num_blocks > 0 || s.d_hidden > 0) && !support::takes_flat_images(s.arch)) {
-    throw support::UsageError("--num_blocks and --d_hidden are of residual MLPs; --arch " + s.arch + " has its own");
+    throw support::UsageError("--num_blocks and --d_hidden are of MLPs; --arch " + s.arch + " has its own");
   }
   const bool all = s.methods == std::vector<std::string>{"all"};
   if (!all && std::ranges::count(s.methods, "all") > 0)

@@ -4,6 +4,7 @@
 #include <creditlib/credit/channel_goodness.hpp>
 #include <creditlib/credit/decoupled_greedy.hpp>
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/direct_kolen_pollack.hpp>
 #include <creditlib/credit/drtp.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
@@ -56,6 +57,14 @@ struct NormalizedDFA {
   template <class Model>
   DFA::State bind(Model& model, const BindContext& context) const {
     return DFA{.normalized = true}.bind(model, context);
+  }
+};
+
+/// From random matrices: those of zeros give no credit at first, whatever the seed.
+struct RandomDirectKolenPollack {
+  template <class Model>
+  DirectKolenPollack::State bind(Model& model, const BindContext& context) const {
+    return DirectKolenPollack{.lr = 1e-2, .start = FeedbackStart::Random}.bind(model, context);
   }
 };
 
@@ -152,6 +161,7 @@ using Rules = std::tuple<                //
     SignDFA,                             //
     NormalizedDFA,                       //
     DRTP,                                //
+    RandomDirectKolenPollack,            //
     FA,                                  //
     LayerFA,                             //
     Signs<Magnitude::Uniform>,           //
@@ -204,6 +214,8 @@ inline constexpr bool draws<Competition> = false;
 /// Whether a rule learns.
 template <class Rule>
 inline constexpr bool learns = false;
+template <>
+inline constexpr bool learns<RandomDirectKolenPollack> = true;
 template <>
 inline constexpr bool learns<SmallVec> = true;
 template <>
