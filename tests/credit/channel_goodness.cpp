@@ -43,9 +43,9 @@ TEST_CASE("ChannelGoodness' credit is the gradient of cross-entropy over the gro
     const auto h = trace.hidden[l].clone().requires_grad_();
     std::vector<torch::Tensor> goodness;
     for (std::size_t j = 0; j < 4; ++j) goodness.push_back(goodness_of(h, begins[l][j], begins[l][j + 1]));
-    const auto loss = torch::nn::functional::cross_entropy(
-        torch::stack(goodness, 1), trace.target,
-        torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum));
+    const auto loss =
+        torch::nn::functional::cross_entropy(torch::stack(goodness, 1), trace.target,
+                                             torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum));
     CHECK(distance(credits[l], torch::autograd::grad({loss}, {h})[0]) < 1e-12);
   }
 }

@@ -36,13 +36,15 @@ auto greedy_on(SequentialBlocks& model, const DecoupledGreedy& rule) {
   auto state = rule.bind(model, context(torch::kFloat64));
   torch::manual_seed(4);
   const torch::NoGradGuard no_grad;
-  for (const auto& parameter : state.nets.parameters()) torch::Tensor(parameter).add_(torch::randn_like(parameter), 0.2);
+  for (const auto& parameter : state.nets.parameters())
+    torch::Tensor(parameter).add_(torch::randn_like(parameter), 0.2);
   return state;
 }
 
 }  // namespace
 
-TEST_CASE("DecoupledGreedy's credit is the gradient of each auxiliary net's cross-entropy", "[credit][decoupled_greedy]") {
+TEST_CASE("DecoupledGreedy's credit is the gradient of each auxiliary net's cross-entropy",
+          "[credit][decoupled_greedy]") {
   for (const auto kind : {Kind::plain, Kind::conv, Kind::sequence}) {
     INFO("on " << name(kind));
     auto model = stages(kind, torch::kFloat64);
@@ -55,8 +57,8 @@ TEST_CASE("DecoupledGreedy's credit is the gradient of each auxiliary net's cros
     for (std::size_t l = 0; l + 1 < credits.size(); ++l) {
       const auto h = trace.hidden[l].clone().requires_grad_();
       const auto logits = plain_net(*state.nets[l], h);
-      const auto loss = functional::cross_entropy(logits, trace.target,
-                                                  functional::CrossEntropyFuncOptions().reduction(torch::kSum));
+      const auto loss =
+          functional::cross_entropy(logits, trace.target, functional::CrossEntropyFuncOptions().reduction(torch::kSum));
       CHECK(distance(credits[l], torch::autograd::grad({loss}, {h})[0]) < 1e-12);
     }
     CHECK(torch::equal(credits.back(), trace.loss_gradient()));

@@ -86,10 +86,9 @@ TEST_CASE("LocalErrorSignals' loss is beta sim and 1 - beta pred, and its credit
   for (std::size_t l = 0; l < credits.size(); ++l) {
     const auto& net = *state.nets[l];
     const auto h = trace.hidden[l].clone().requires_grad_();
-    const auto pred = torch::nn::functional::cross_entropy(
-        torch::linear(h, net.predictor->weight, net.predictor->bias), trace.target);
-    const auto sim =
-        torch::mse_loss(creditlib::detail::similarities(torch::linear(h, net.projection->weight)), wanted);
+    const auto pred = torch::nn::functional::cross_entropy(torch::linear(h, net.predictor->weight, net.predictor->bias),
+                                                           trace.target);
+    const auto sim = torch::mse_loss(creditlib::detail::similarities(torch::linear(h, net.projection->weight)), wanted);
     const auto slope = torch::autograd::grad({0.7 * pred + 0.3 * sim}, {h})[0];
     CHECK(distance(credits[l], slope * static_cast<double>(h.size(0))) < 1e-12);
   }
@@ -224,6 +223,7 @@ TEST_CASE("LocalErrorSignals refuses what it has no loss for", "[credit][local_e
 
   const auto x = batch_for(Kind::plain).x;
   LocalTrainer regression(model, LocalErrorSignals{}, {}, SquaredError{});
-  CHECK(says(error_of([&] { regression.step(x, torch::randn({x.size(0), small_classes})); }),
-             {"LocalErrorSignals: beta > 0 needs a class label for each sample, int64, but the target is (7, 4) float32"}));
+  CHECK(says(
+      error_of([&] { regression.step(x, torch::randn({x.size(0), small_classes})); }),
+      {"LocalErrorSignals: beta > 0 needs a class label for each sample, int64, but the target is (7, 4) float32"}));
 }

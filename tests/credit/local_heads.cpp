@@ -122,7 +122,8 @@ TEST_CASE("LocalHeads' heads descend the mean of their losses", "[credit][local_
 TEST_CASE("LocalHeads' learning after credit is the learning alone, to the bit, and happens once",
           "[credit][local_heads]") {
   auto model = stages(Kind::plain);
-  const auto trace = trace_of(model, batch_for(Kind::plain)), other = trace_of(model, batch_for(Kind::plain, torch::kFloat32, 5, 3));
+  const auto trace = trace_of(model, batch_for(Kind::plain)),
+             other = trace_of(model, batch_for(Kind::plain, torch::kFloat32, 5, 3));
   auto after_credit = bound(LocalHeads<NormedHead>{}, model), alone = bound(LocalHeads<NormedHead>{}, model);
   auto shown_another = bound(LocalHeads<NormedHead>{}, model), twice = bound(LocalHeads<NormedHead>{}, model);
 
@@ -208,16 +209,15 @@ TEST_CASE("LocalHeads trains a parameter once that stands in a head twice, and n
 
   state.learn(model, trace);
 
-  CHECK(distance((state.nets[0]->first->bias - before).abs(), torch::full({small_classes}, 0.1, torch::kFloat64)) < 1e-5);
+  CHECK(distance((state.nets[0]->first->bias - before).abs(), torch::full({small_classes}, 0.1, torch::kFloat64)) <
+        1e-5);
   CHECK(torch::equal(state.nets[0]->frozen, torch::ones({small_classes}, torch::kFloat64)));
 }
 
 TEST_CASE("LocalHeads refuses what it cannot train with, and says why", "[credit][local_heads]") {
   auto model = stages(Kind::plain);
   const auto [x, y] = batch_for(Kind::plain);
-  const auto said = [&](const auto& rule) {
-    return error_of([&] { LocalTrainer(model, rule).step(x, y); });
-  };
+  const auto said = [&](const auto& rule) { return error_of([&] { LocalTrainer(model, rule).step(x, y); }); };
   const auto said_of = [&](torch::Tensor (*loss)(Linear&, const torch::Tensor&)) {
     return said(LocalHeads<FaultyHead>{.head = {loss}});
   };

@@ -52,7 +52,8 @@ template <class State>
 void enliven_heads(State& state) {
   torch::manual_seed(13);
   const torch::NoGradGuard no_grad;
-  for (const auto& parameter : state.nets.parameters()) torch::Tensor(parameter).add_(torch::randn_like(parameter), 0.3);
+  for (const auto& parameter : state.nets.parameters())
+    torch::Tensor(parameter).add_(torch::randn_like(parameter), 0.3);
 }
 
 double sum_of(const std::vector<torch::Tensor>& losses) {
@@ -73,7 +74,8 @@ std::string trains_heads_on(Model model, const Batch& batch) {
   auto state = Rule{}.bind(model, context());
   const auto credits = state.credit(model, trace);
   for (std::size_t l = state.first; l < credits.size(); ++l) {
-    if (!credits[l].defined() || credits[l].sizes() != trace.hidden[l].sizes()) return "no credit for h_" + std::to_string(l);
+    if (!credits[l].defined() || credits[l].sizes() != trace.hidden[l].sizes())
+      return "no credit for h_" + std::to_string(l);
     if (!credits[l].isfinite().all().template item<bool>()) return "credit that is not finite";
   }
   const double before = sum_of(state.losses(model, trace));
@@ -139,7 +141,8 @@ TEMPLATE_LIST_TEST_CASE("a rule with heads gives credit for every part of the li
 TEMPLATE_LIST_TEST_CASE("a rule with heads has a class per token of a language model, or says why not",
                         "[credit][local_heads][model]", WithHeads) {
   torch::manual_seed(5);
-  auto model = lively(TransformerLM({.vocabulary = 7, .context = 6, .width = 8, .heads = 2, .blocks = 2}), torch::kFloat32);
+  auto model =
+      lively(TransformerLM({.vocabulary = 7, .context = 6, .width = 8, .heads = 2, .blocks = 2}), torch::kFloat32);
   const Batch batch{torch::randint(7, {6, 5}), torch::randint(7, {6, 5})};
   if constexpr (std::is_same_v<TestType, Sim> || std::is_same_v<TestType, QuickPredSim>) {
     CHECK(says(error_of([&] { LocalTrainer(model, TestType{}); }),
@@ -184,9 +187,8 @@ TEST_CASE("heads classify the positions of maps too, if the logits have them", "
   CHECK(distance(mono.credit(model, trace)[1], torch::autograd::grad({loss}, {h})[0]) < 1e-12);
 
   const auto goodness = ChannelGoodness{}.bind(model, context(torch::kFloat64)).credit(model, trace)[1];
-  const auto own = torch::stack({h.slice(1, 0, 2).square().mean(1), h.slice(1, 2, 4).square().mean(1),
-                                 h.slice(1, 4, 6).square().mean(1)},
-                                1);
+  const auto own = torch::stack(
+      {h.slice(1, 0, 2).square().mean(1), h.slice(1, 2, 4).square().mean(1), h.slice(1, 4, 6).square().mean(1)}, 1);
   CHECK(distance(goodness, torch::autograd::grad({CrossEntropy{}.loss(own, trace.target).sum()}, {h})[0]) < 1e-12);
 
   CHECK(says(error_of([&] { LocalTrainer(made(2), MonoForward{}); }),
