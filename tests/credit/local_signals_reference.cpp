@@ -67,11 +67,13 @@ std::map<std::string, torch::Tensor> parameters_of(Trainer& trainer) {
     for (std::size_t k = 0; k < parameters.size(); ++k) named[part + std::to_string(k)] = parameters[k];
   };
   auto model = trainer.model();
-  for (std::int64_t l = 0; l < model->blocks(); ++l) add("block." + std::to_string(l) + ".", model->block_parameters(l));
+  for (std::int64_t l = 0; l < model->blocks(); ++l)
+    add("block." + std::to_string(l) + ".", model->block_parameters(l));
   add("readout.", model->readout_parameters());
   const auto& heads = trainer.state().nets;
   for (std::size_t l = 0; l < heads.size(); ++l) {
-    for (const auto& entry : heads[l]->named_parameters()) named["head." + std::to_string(l) + "." + entry.key()] = entry.value();
+    for (const auto& entry : heads[l]->named_parameters())
+      named["head." + std::to_string(l) + "." + entry.key()] = entry.value();
   }
   return named;
 }
@@ -81,12 +83,12 @@ template <class Rule>
 double distance_after_the_steps(const std::string& name, const Rule& rule) {
   const auto& settings = local_signals().settings;
   const std::string network = settings["cases"][name]["network"];
-  LocalTrainer trainer(network_of(network), rule,
-                       {.lr = settings["lr"], .weight_decay = 0, .rate = Rate::Constant});
+  LocalTrainer trainer(network_of(network), rule, {.lr = settings["lr"], .weight_decay = 0, .rate = Rate::Constant});
   const auto named = parameters_of(trainer);
   {
     const torch::NoGradGuard no_grad;
-    for (const auto& [key, parameter] : named) torch::Tensor(parameter).copy_(local_signals().at(name + ".init." + key));
+    for (const auto& [key, parameter] : named)
+      torch::Tensor(parameter).copy_(local_signals().at(name + ".init." + key));
   }
   const auto x = local_signals().at("x." + network), y = local_signals().at("y");
   const std::int64_t batch = settings["batch"];

@@ -42,8 +42,7 @@ struct ChannelGoodness {
       std::vector<torch::Tensor> credits(groups.size());
       for (std::size_t l = 0; l < groups.size(); ++l) {
         if (!groups[l].defined()) continue;
-        credits[l] =
-            gradient(trace, groups[l], trace.hidden[l], hidden_layout(model, static_cast<std::int64_t>(l)));
+        credits[l] = gradient(trace, groups[l], trace.hidden[l], hidden_layout(model, static_cast<std::int64_t>(l)));
       }
       return credits;
     }

@@ -22,9 +22,9 @@ namespace detail {
 class AuxiliaryNetImpl : public torch::nn::Module {
  public:
   AuxiliaryNetImpl(const HeadInput& input, std::int64_t depth, bool batch_norm)
-      : scores(register_module("scores",
-                               ClassScores(HeadView("DecoupledGreedy", input, grid_of_two(input)), input.classes,
-                                           /*with_bias=*/true))),
+      : scores(
+            register_module("scores", ClassScores(HeadView("DecoupledGreedy", input, grid_of_two(input)), input.classes,
+                                                  /*with_bias=*/true))),
         layout_(input.layout) {
     for (std::int64_t i = 0; i < depth; ++i) {
       const auto place = std::to_string(i);
@@ -53,8 +53,9 @@ class AuxiliaryNetImpl : public torch::nn::Module {
   torch::Tensor normalized(const torch::Tensor& h, std::size_t i) const {
     const auto map = features_first(h, layout_);
     if (map.numel() <= map.size(1)) {
-      fail("DecoupledGreedy: BatchNorm in its heads needs more than one value per feature, but this batch gives it one; "
-           "use a larger batch, or .batch_norm = false.");
+      fail(
+          "DecoupledGreedy: BatchNorm in its heads needs more than one value per feature, but this batch gives it one; "
+          "use a larger batch, or .batch_norm = false.");
     }
     const auto unit = at::batch_norm(map, scales[i], shifts[i], {}, {}, /*training=*/true, /*momentum=*/0,
                                      /*eps=*/1e-5, /*cudnn_enabled=*/true);

@@ -21,8 +21,9 @@ class PredSimNetImpl : public torch::nn::Module {
   PredSimNetImpl(const HeadInput& input, double beta, std::int64_t pooled) : layout(input.layout) {
     if (beta > 0) projection = register_module("projection", SameShapeLayer(input));
     if (beta < 1) {
-      predictor = register_module("predictor", ClassScores(HeadView("LocalErrorSignals", input, grid_within(input, pooled)),
-                                                           input.classes, /*with_bias=*/true));
+      predictor =
+          register_module("predictor", ClassScores(HeadView("LocalErrorSignals", input, grid_within(input, pooled)),
+                                                   input.classes, /*with_bias=*/true));
       const torch::NoGradGuard no_grad;
       predictor->weight.zero_();
     }
@@ -42,8 +43,9 @@ struct PredSimHead {
 
   PredSimNet module(const HeadInput& input) const {
     if (beta > 0 && input.per_position()) {
-      fail("LocalErrorSignals: beta is ", beta, ", and similarities are of samples with one label each, but the logits ",
-           shape_text(input.logits), " have a class per position; use beta = 0.");
+      fail("LocalErrorSignals: beta is ", beta,
+           ", and similarities are of samples with one label each, but the logits ", shape_text(input.logits),
+           " have a class per position; use beta = 0.");
     }
     return PredSimNet(input, beta, pooled);
   }

@@ -24,7 +24,8 @@ template <class H>
 struct HeadModule : std::type_identity<std::shared_ptr<torch::nn::Module>> {};
 template <MakesHeadModule H>
 struct HeadModule<H>
-    : std::type_identity<std::remove_cvref_t<decltype(std::declval<const H&>().module(std::declval<const HeadInput&>()))>> {};
+    : std::type_identity<
+          std::remove_cvref_t<decltype(std::declval<const H&>().module(std::declval<const HeadInput&>()))>> {};
 
 template <class H>
 concept GivesHeadLoss =

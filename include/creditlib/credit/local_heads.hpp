@@ -95,8 +95,8 @@ struct LocalHeads<Head>::State {
 
   template <class Model>
   void learn(Model&, const Trace& trace) {
-    auto found = found_.pass.defined() && found_.pass.is_same(trace.hidden.back()) ? std::move(found_)
-                                                                                   : differentiated(trace);
+    auto found =
+        found_.pass.defined() && found_.pass.is_same(trace.hidden.back()) ? std::move(found_) : differentiated(trace);
     found_ = {};
     nets.step(std::move(found.at_parameters));
     const torch::NoGradGuard no_grad;
@@ -115,7 +115,7 @@ struct LocalHeads<Head>::State {
  private:
   /// What one pass through the heads gives.
   struct Found {
-    torch::Tensor pass = {};  ///< h_L of the forward pass that it belongs to
+    torch::Tensor pass = {};                                        ///< h_L of the forward pass that it belongs to
     std::vector<torch::Tensor> at_states = {}, at_parameters = {};  ///< gradients: of the losses' sum, of their mean
     std::vector<torch::Tensor> buffers = {};                        ///< as the pass leaves them
   };

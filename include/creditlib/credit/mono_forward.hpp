@@ -54,9 +54,8 @@ struct MonoForward {
     detail::expect::not_negative("MonoForward", "lr", lr);
     detail::expect::not_negative("MonoForward", "weight_decay", weight_decay);
     detail::expect::at_least("MonoForward", "pooled", pooled, 1);
-    return LocalHeads<detail::MonoForwardHead>{
-        .head = {.pooled = pooled}, .lr = lr, .weight_decay = weight_decay}
-        .bind(model, context);
+    return LocalHeads<detail::MonoForwardHead>{.head = {.pooled = pooled}, .lr = lr, .weight_decay = weight_decay}.bind(
+        model, context);
   }
 };
 
