@@ -25,7 +25,7 @@ from statistics import median
 from xml.sax.saxutils import escape
 
 from contest import markdown
-from tables import contest_table, cost_table, product_table, sweep_table, thread_table
+from tables import auto_threads_table, contest_table, cost_table, product_table, sweep_table, thread_table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 RESULTS = DOCS / "results"
@@ -130,6 +130,12 @@ def amdahl():
     rows = [[name.replace("/", ", ", 1), f"{entry['serial_part']:.2f}", *(f"{entry['ms'][n]:.2f}" for n in numbers)]
             for name, entry in predicted.items()]
     return markdown(["", "serial part", *(f"ms on {n} cores" for n in numbers)], rows)
+
+
+@table
+def auto_threads():
+    """--threads auto against one thread and all."""
+    return auto_threads_table(run("auto_threads")["rows"])
 
 
 @table

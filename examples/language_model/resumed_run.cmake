@@ -26,33 +26,14 @@ function(results variable run)
 endfunction()
 
 run(0 "bits per character" --steps 310 --output_dir "${FOLDER}/whole")
-results(whole whole)
 
-# Stopped as by Ctrl-C as soon as there is a checkpoint.
-set(checkpoint "${FOLDER}/parts/checkpoint_vec_s42.pt")
-execute_process(COMMAND sh -c "${stopping}" sh "${checkpoint}" "${PROGRAM}" ${settings} --steps 310 --output_dir "${FOLDER}/parts"
-                RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
-if(NOT code EQUAL 130 OR NOT EXISTS "${checkpoint}")
-  message(FATAL_ERROR "exit code ${code}, expected 130 and a checkpoint ${checkpoint}:\n${output}")
-endif()
+stop_with(checkpoint_vec_s42.pt --steps 310)
 
 run(1 "holds results of other settings \\(steps is 310 there, 311 here\\): use another --output_dir, or --retrain" --steps 311 --output_dir
     "${FOLDER}/parts")
 file(WRITE "${FOLDER}/other.txt" "Another text, and long enough for a window of eight characters and the next one: ninety at the least.")
 run(1 "holds results of other settings \\(text is" --steps 310 --text "${FOLDER}/other.txt" --output_dir "${FOLDER}/parts")
 run(0 "goes on after step [0-9]+ of 310" --steps 310 --output_dir "${FOLDER}/parts")
-results(parts parts)
-if(NOT parts STREQUAL whole)
-  message(FATAL_ERROR "The run in two parts has other results than the whole one.\nwhole: ${whole}\nparts: ${parts}")
-endif()
-file(GLOB left "${FOLDER}/parts/checkpoint_*")
-if(left)
-  message(FATAL_ERROR "The finished run has left ${left}")
-endif()
+expect_same_results()
 
-file(READ "${FOLDER}/parts/${file}" before)
-run(0 "vec, seed 42: finished before, kept" --steps 310 --output_dir "${FOLDER}/parts")
-file(READ "${FOLDER}/parts/${file}" after)
-if(NOT after STREQUAL before)
-  message(FATAL_ERROR "A run with nothing to do has changed ${FOLDER}/parts/${file}")
-endif()
+expect_nothing_to_do("vec, seed 42: finished before, kept" --steps 310)

@@ -28,15 +28,8 @@ function(results variable run)
 endfunction()
 
 run(0 "vec +[0-9.]+ +[0-9.]+" --epochs 15 --output_dir "${FOLDER}/whole")
-results(whole whole)
 
-# Stopped as by Ctrl-C as soon as there is a checkpoint.
-set(checkpoint "${FOLDER}/parts/checkpoint_concrete_vec_s42.pt")
-execute_process(COMMAND sh -c "${stopping}" sh "${checkpoint}" "${PROGRAM}" ${settings} --epochs 15 --output_dir "${FOLDER}/parts"
-                RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
-if(NOT code EQUAL 130 OR NOT EXISTS "${checkpoint}")
-  message(FATAL_ERROR "exit code ${code}, expected 130 and a checkpoint ${checkpoint}:\n${output}")
-endif()
+stop_with(checkpoint_concrete_vec_s42.pt --epochs 15)
 
 run(1 "holds results of other settings \\(epochs is 15 there, 16 here\\): use another --output_dir, or --retrain" --epochs 16 --output_dir
     "${FOLDER}/parts")
@@ -44,18 +37,6 @@ file(MAKE_DIRECTORY "${FOLDER}/other")
 file(WRITE "${FOLDER}/other/concrete.csv" "a,compressive_strength\n1,2\n2,3\n3,5\n4,4\n5,7\n6,7\n7,9\n8,8\n9,9\n10,12\n")
 run(1 "holds results of other settings \\(table is" --epochs 15 --table "${FOLDER}/other/concrete.csv" --output_dir "${FOLDER}/parts")
 run(0 "dfa, seed 42: finished before, kept.*vec, seed 42: goes on after epoch [0-9]+ of 15" --epochs 15 --output_dir "${FOLDER}/parts")
-results(parts parts)
-if(NOT parts STREQUAL whole)
-  message(FATAL_ERROR "The run in two parts has other results than the whole one.\nwhole: ${whole}\nparts: ${parts}")
-endif()
-file(GLOB left "${FOLDER}/parts/checkpoint_*")
-if(left)
-  message(FATAL_ERROR "The finished run has left ${left}")
-endif()
+expect_same_results()
 
-file(READ "${FOLDER}/parts/${file}" before)
-run(0 "dfa, seed 42: finished before, kept.*vec, seed 42: finished before, kept" --epochs 15 --output_dir "${FOLDER}/parts")
-file(READ "${FOLDER}/parts/${file}" after)
-if(NOT after STREQUAL before)
-  message(FATAL_ERROR "A run with nothing to do has changed ${FOLDER}/parts/${file}")
-endif()
+expect_nothing_to_do("dfa, seed 42: finished before, kept.*vec, seed 42: finished before, kept" --epochs 15)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Shared by the tests of resumed runs: PROGRAM is the program, `settings` its arguments in every run.
+# Shared by the tests of resumed runs: PROGRAM is the program, `settings` its arguments in every run, FOLDER holds the run in parts and the
+# whole one, `file` is the name of their results, and results(VARIABLE RUN) gives the figures of one of them.
 
 # run(EXPECTED_CODE EXPECTED_TEXT argument...)
 function(run code text)
@@ -20,3 +21,35 @@ while [ ! -e "$checkpoint" ] && kill -0 $program 2>/dev/null; do sleep 0.02; don
 kill -TERM $program
 wait $program
 ]=])
+
+# stop_with(CHECKPOINT argument...): a run in parts, stopped as soon as CHECKPOINT is there.
+function(stop_with checkpoint)
+  execute_process(COMMAND sh -c "${stopping}" sh "${FOLDER}/parts/${checkpoint}" "${PROGRAM}" ${settings} ${ARGN} --output_dir "${FOLDER}/parts"
+                  RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT code EQUAL 130 OR NOT EXISTS "${FOLDER}/parts/${checkpoint}")
+    message(FATAL_ERROR "exit code ${code}, expected 130 and a checkpoint ${checkpoint}:\n${output}")
+  endif()
+endfunction()
+
+# The finished run in parts has the results of the whole one, and has left no checkpoint.
+function(expect_same_results)
+  results(whole whole)
+  results(parts parts)
+  if(NOT parts STREQUAL whole)
+    message(FATAL_ERROR "The run in two parts has other results than the whole one.\nwhole: ${whole}\nparts: ${parts}")
+  endif()
+  file(GLOB left "${FOLDER}/parts/checkpoint_*")
+  if(left)
+    message(FATAL_ERROR "The finished run has left ${left}")
+  endif()
+endfunction()
+
+# expect_nothing_to_do(EXPECTED_TEXT argument...): one more run in parts says so and changes nothing.
+function(expect_nothing_to_do text)
+  file(READ "${FOLDER}/parts/${file}" before)
+  run(0 "${text}" ${ARGN} --output_dir "${FOLDER}/parts")
+  file(READ "${FOLDER}/parts/${file}" after)
+  if(NOT after STREQUAL before)
+    message(FATAL_ERROR "A run with nothing to do has changed ${FOLDER}/parts/${file}")
+  endif()
+endfunction()

@@ -12,8 +12,8 @@ file(MAKE_DIRECTORY "${FOLDER}/whole" "${FOLDER}/parts")
 
 include("${CMAKE_CURRENT_LIST_DIR}/../support/resumed_run.cmake")
 
-# results(VARIABLE RUN METHOD): the figures of a method, times left out.
-function(results variable run method)
+# results(VARIABLE RUN): the figures of the method, times left out.
+function(results variable run)
   file(READ "${FOLDER}/${run}/${file}" text)
   set(figures "")
   foreach(key log diagnostics transitions steps finished)
@@ -24,27 +24,13 @@ function(results variable run method)
 endfunction()
 
 run(0 "test accuracy" --epochs ${epochs} --methods ${method} --output_dir "${FOLDER}/whole")
-results(whole whole ${method})
 
-# Stopped as by Ctrl-C as soon as there is a checkpoint.
-set(checkpoint "${FOLDER}/parts/checkpoint_digits_${method}_s42.pt")
-execute_process(COMMAND sh -c "${stopping}" sh "${checkpoint}" "${PROGRAM}" ${settings} --epochs ${epochs} --methods ${method} --output_dir
-                        "${FOLDER}/parts" RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
-if(NOT code EQUAL 130 OR NOT EXISTS "${checkpoint}")
-  message(FATAL_ERROR "exit code ${code}, expected 130 and a checkpoint ${checkpoint}:\n${output}")
-endif()
+stop_with(checkpoint_digits_${method}_s42.pt --epochs ${epochs} --methods ${method})
 
 run(1 "holds results of other settings \\(epochs is ${epochs} there, 61 here\\): use another --output_dir, or --retrain" --epochs 61 --methods
     ${method} --output_dir "${FOLDER}/parts")
 run(0 "goes on after epoch [0-9]+ of ${epochs}" --epochs ${epochs} --methods ${method} --output_dir "${FOLDER}/parts")
-results(parts parts ${method})
-if(NOT parts STREQUAL whole)
-  message(FATAL_ERROR "The run in two parts has other results than the whole one.\nwhole: ${whole}\nparts: ${parts}")
-endif()
-file(GLOB left "${FOLDER}/parts/checkpoint_*")
-if(left)
-  message(FATAL_ERROR "The finished run has left ${left}")
-endif()
+expect_same_results()
 
 # A results file that a run is writing is no other's.
 set(beside [=[
@@ -67,20 +53,13 @@ if(EXISTS "${lock}")
 endif()
 run(0 "goes on after epoch|test accuracy" --epochs 1 --methods frozen_bp --output_dir "${FOLDER}/beside" --retrain)
 
-file(READ "${FOLDER}/parts/${file}" before)
-run(0 "vec, seed 42: finished before, kept" --epochs ${epochs} --methods ${method} --output_dir "${FOLDER}/parts")
-file(READ "${FOLDER}/parts/${file}" after)
-if(NOT after STREQUAL before)
-  message(FATAL_ERROR "A run with nothing to do has changed ${FOLDER}/parts/${file}")
-endif()
+expect_nothing_to_do("vec, seed 42: finished before, kept" --epochs ${epochs} --methods ${method})
 
 # Another method and seed join what is there.
 run(0 "vec, seed 42: finished before, kept" --epochs ${epochs} --methods frozen_bp ${method} --output_dir "${FOLDER}/parts")
-results(parts parts ${method})
-if(NOT parts STREQUAL whole)
-  message(FATAL_ERROR "Another method has changed the results of ${method}")
-endif()
-results(other parts frozen_bp)
+expect_same_results()
+set(method frozen_bp)
+results(other parts)
 
 # A schedule's transitions are in the results, with Gamma of each block on both sides.
 run(0 "test accuracy" --epochs 5 --methods value_net --output_dir "${FOLDER}/schedule")
