@@ -26,7 +26,9 @@ CREDITLIB_DETAIL_FOR_EACH_CPU inline void layer_norm(const float* x, const float
       for (std::int64_t j = n; j < lanes; ++j) v[j] = 0;  // lanes past the end hold no data
       square += v * v;
     });
-    const float scale = 1 / __builtin_sqrtf(sum(square) / static_cast<float>(width) + eps);
+    const float squares = sum(square);
+    // Squares that overflow must not pass for a row without spread: infinity minus itself is NaN, as LibTorch gives there.
+    const float scale = 1 / __builtin_sqrtf(squares / static_cast<float>(width) + eps) + (squares - squares);
     rstd[row] = scale;
     in_lanes(width, [&](std::int64_t i, std::int64_t n) CREDITLIB_DETAIL_INLINE_LAMBDA {
       Floats v, w, b;
