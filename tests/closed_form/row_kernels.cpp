@@ -79,6 +79,60 @@ TEST_CASE("layer norm is LibTorch's at every scale, and where rows are constant,
   CHECK(largest_error(pulled, pulled_exact, rstd_exact.abs() * whole) < 3e-5);
 }
 
+TEST_CASE("layer norm is as exact as LibTorch's own in float32", "[closed_form]") {
+  torch::manual_seed(3);
+  const std::int64_t width = GENERATE(2, 16, 37, 256, 3000);
+  const auto x = torch::randn({200, width}) + torch::linspace(-30, 30, 200).unsqueeze(1);
+  const auto gradient = torch::randn({200, width}), weight = torch::randn({width}), bias = torch::randn({width});
+  auto normal = torch::empty_like(x), y = torch::empty_like(x), pulled = torch::empty_like(x);
+  auto rstd = torch::empty({200});
+  creditlib::detail::layer_norm_into(x, weight, bias, 1e-5, normal, rstd, y);
+  creditlib::detail::layer_norm_pullback_into(gradient, weight, normal, rstd, pulled);
+
+  struct Results {
+    torch::Tensor y, pulled;
+  };
+  const auto by_libtorch = [&](torch::Dtype dtype) -> Results {
+    const auto input = x.to(dtype), gain = weight.to(dtype), shift = bias.to(dtype);
+    const auto [out, mean, scale] = at::native_layer_norm(input, {width}, gain, shift, 1e-5);
+    return {out, std::get<0>(at::native_layer_norm_backward(gradient.to(dtype), input, {width}, mean, scale, gain,
+                                                            shift, {true, false, false}))};
+  };
+  const auto exact = by_libtorch(torch::kFloat64), theirs = by_libtorch(torch::kFloat32);
+  const auto error = [](const torch::Tensor& a, const torch::Tensor& b) { return (a - b).norm().item<double>(); };
+  CHECK(error(y, exact.y) < 1.5 * error(theirs.y, exact.y) + 1e-7 * exact.y.norm().item<double>());
+  CHECK(error(pulled, exact.pulled) <
+        1.5 * error(theirs.pulled, exact.pulled) + 1e-7 * exact.pulled.norm().item<double>());
+}
+
+TEST_CASE("layer norm gives NaN where squares overflow, as LibTorch does, and is exact for denormals",
+          "[closed_form]") {
+  torch::manual_seed(4);
+  const std::int64_t width = GENERATE(2, 16, 40);
+  auto x = torch::randn({6, width});
+  x[0] *= 1e25f;
+  x[1] *= 1e36f;
+  x[2] *= 3e38f;
+  x[3] *= 1e-40f;
+  x[4] = 1e-30f * x[4] + 1;
+  x[5].fill_(-1e-44f);
+  const auto weight = torch::randn({width}), bias = torch::randn({width}), gradient = torch::randn({6, width});
+  auto normal = torch::empty_like(x), y = torch::empty_like(x), pulled = torch::empty_like(x);
+  auto rstd = torch::empty({6});
+
+  creditlib::detail::layer_norm_into(x, weight, bias, 1e-5, normal, rstd, y);
+  creditlib::detail::layer_norm_pullback_into(gradient, weight, normal, rstd, pulled);
+
+  const auto [out, mean, scale] = at::native_layer_norm(x, {width}, weight, bias, 1e-5);
+  const auto pulled_out = std::get<0>(
+      at::native_layer_norm_backward(gradient, x, {width}, mean, scale, weight, bias, {true, false, false}));
+  for (const auto& [ours, theirs] : {std::pair{y, out}, std::pair{pulled, pulled_out}}) {
+    CHECK(ours.slice(0, 0, 3).isnan().all().item<bool>());
+    CHECK(theirs.slice(0, 0, 3).isnan().all().item<bool>());
+    CHECK(at::allclose(ours.slice(0, 3), theirs.slice(0, 3), 1e-5, 1e-3));
+  }
+}
+
 TEST_CASE("GELU and its slope are LibTorch's, and saturate to numbers in the normal range", "[closed_form]") {
   const auto x = torch::linspace(-40, 40, 8005, torch::kFloat32), exact = x.to(torch::kFloat64);
   auto y = torch::empty_like(x), slope = torch::empty_like(x);

@@ -34,6 +34,13 @@ TEST_CASE("float32 factors of any rank have the row norms of their product", "[n
   const FactoredCredit a{exact.left.to(torch::kFloat32), exact.right.to(torch::kFloat32)};
   CHECK(distance(RowRms{}.factored(a).dense().to(torch::kFloat64), unit) < 1e-5);
 
+  // Samples that are scaled, as by a source of one's own.
+  const auto scale = torch::randn({7, 1});
+  for (const double eps : {1e-6, 0.3}) {
+    const auto scaled = RowRms{.eps = eps}(exact.scaled(scale.to(torch::kFloat64)).dense());
+    CHECK(distance(RowRms{.eps = eps}.factored(a.scaled(scale)).dense().to(torch::kFloat64), scaled) < 1e-5);
+  }
+
   // Factors that are not one row after the other in memory.
   const FactoredCredit turned{a.left.t().contiguous().t(), a.right.t().contiguous().t()};
   CHECK(distance(RowRms{}.factored(turned).dense().to(torch::kFloat64), unit) < 1e-5);

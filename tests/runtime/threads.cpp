@@ -64,19 +64,53 @@ TEST_CASE("a step that throws leaves the number of threads as it was", "[runtime
   CHECK(at::get_num_threads() == 2);
 }
 
+namespace {
+
+/// Whether each of LibTorch's threads flushes denormals: in shares of ours, and in its own operators.
+std::vector<bool> each_flushes(int threads) {
+  const Threads these(threads);
+  std::vector<bool> all;
+  std::vector<float> halves(static_cast<std::size_t>(threads));
+  creditlib::detail::in_shares(threads, [&](std::int64_t i) {
+    volatile float least = 1.2e-38f;
+    halves[static_cast<std::size_t>(i)] = least / 2;
+  });
+  for (const float half : halves) all.push_back(half == 0);
+  const auto below = torch::full({threads, 1 << 20}, 1e-30f) * 1e-10f;
+  for (const auto& part : below.unbind()) all.push_back(part.count_nonzero().item<std::int64_t>() == 0);
+  return all;
+}
+
+}  // namespace
+
 TEST_CASE("denormals are flushed on LibTorch's threads too", "[runtime][threads]") {
   const Threads three(3);
-  const auto halves = [] {
-    std::vector<float> found(3);
-    creditlib::detail::in_shares(3, [&](std::int64_t i) {
-      volatile float least = 1.2e-38f;
-      found[static_cast<std::size_t>(i)] = least / 2;
-    });
-    return found;
-  };
-  for (const float half : halves()) CHECK(half > 0);
+  CHECK(each_flushes(3) == std::vector<bool>(6, false));
   if (!creditlib::runtime::flush_denormals()) return;
-  CHECK(halves() == std::vector<float>{0, 0, 0});
+  CHECK(each_flushes(3) == std::vector<bool>(6, true));
   creditlib::runtime::flush_denormals(false);
-  for (const float half : halves()) CHECK(half > 0);
+  CHECK(each_flushes(3) == std::vector<bool>(6, false));
+}
+
+TEST_CASE("denormals are flushed on threads that LibTorch starts later, and on those that wait from before",
+          "[runtime][threads]") {
+  const bool from_before = GENERATE(false, true);
+  std::vector<bool> before, later, fewer, off;
+  bool supported = false;
+  std::thread([&] {  // it has OpenMP threads of its own
+    if (from_before) before = each_flushes(4);
+    const Threads one(1);
+    supported = creditlib::runtime::flush_denormals();
+    CHECK(at::get_num_threads() == 1);
+    later = each_flushes(4);
+    fewer = each_flushes(2);
+    creditlib::runtime::flush_denormals(false);
+    off = each_flushes(4);
+  })
+      .join();
+  if (!supported) return;
+  CHECK(before == std::vector<bool>(from_before ? 8 : 0, false));
+  CHECK(later == std::vector<bool>(8, true));
+  CHECK(fewer == std::vector<bool>(4, true));
+  CHECK(off == std::vector<bool>(8, false));
 }

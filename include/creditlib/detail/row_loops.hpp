@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <torch/types.h>
-
 #include <cstdint>
 #include <cstring>
 
 // Loops are compiled for AVX-512, AVX2 and baseline x86-64, and the version is chosen when the program starts, since
 // user programs are compiled for the baseline. Sanitizers do not support that choice, which is made before they are
-// initialized.
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+// initialized. Tests define the macro as nothing, to test each version.
+#if !defined(CREDITLIB_DETAIL_FOR_EACH_CPU) && defined(__x86_64__) && defined(__gnu_linux__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #if defined(__has_feature)
 #if !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer) && !__has_feature(memory_sanitizer)
 #define CREDITLIB_DETAIL_FOR_EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
@@ -22,9 +21,8 @@
 #define CREDITLIB_DETAIL_FOR_EACH_CPU
 #endif
 
-/// Building blocks of loops over rows of float32.
-namespace creditlib::detail {
-namespace rows {
+/// Building blocks of loops over rows of float32, without LibTorch.
+namespace creditlib::detail::rows {
 
 using Floats = float __attribute__((vector_size(64)));
 using Ints = std::int32_t __attribute__((vector_size(64)));
@@ -55,12 +53,23 @@ CREDITLIB_DETAIL_INLINE void in_lanes(std::int64_t width, const Step& step) {
   if (i < width) step(i, width - i);
 }
 
-}  // namespace rows
-
-inline bool in_rows_of_float(const torch::Tensor& x) {
-  return x.is_cpu() && x.scalar_type() == torch::kFloat32 && x.is_contiguous();
+/// e^x for x <= 0, to 2 ulp; clamped to e^-87 below -87.
+CREDITLIB_DETAIL_INLINE void exp_of_negative(Floats& x) {
+  x = x < -87.0f ? Floats{} - 87.0f : x;
+  const Floats scaled = x * 1.44269504f - 0.5f;
+  const Ints whole = __builtin_convertvector(scaled, Ints);  // toward 0: the nearest integer of x / ln 2
+  const Floats n = __builtin_convertvector(whole, Floats);
+  const Floats r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const Ints power = (whole + 127) << 23;
+  Floats two_to_n;
+  std::memcpy(&two_to_n, &power, sizeof power);
+  x = p * two_to_n;
 }
-inline bool in_rows_or_none(const torch::Tensor& x) { return !x.defined() || in_rows_of_float(x); }
-inline const float* floats_or_null(const torch::Tensor& x) { return x.defined() ? x.data_ptr<float>() : nullptr; }
 
-}  // namespace creditlib::detail
+}  // namespace creditlib::detail::rows

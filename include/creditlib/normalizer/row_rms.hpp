@@ -4,7 +4,11 @@
 #include <torch/types.h>
 
 #include <creditlib/detail/factored_squares.hpp>
+#include <creditlib/detail/float_rows.hpp>
 #include <creditlib/factored_credit.hpp>
+#include <creditlib/normalizer/detail/rms_rows.hpp>
+#include <cstdint>
+#include <vector>
 
 namespace creditlib {
 
@@ -18,6 +22,15 @@ struct RowRms {
   double eps = 1e-6;
 
   torch::Tensor operator()(const torch::Tensor& a) const {
+    if (a.dim() > 1 && a.numel() > 0 && detail::in_rows_of_float(a)) {
+      auto unit = torch::empty_like(a);
+      const auto width = a.numel() / a.size(0);
+      detail::on_rows(a.size(0), a.numel(), [&](std::int64_t first, std::int64_t count) {
+        detail::rows::unit_rms(a.data_ptr<float>() + first * width, count, width, static_cast<float>(eps),
+                               unit.mutable_data_ptr<float>() + first * width);
+      });
+      return unit;
+    }
     if (a.dim() == 2) return a / (a.square().mean(1, /*keepdim=*/true).sqrt_().add_(eps));
     const auto rms = a.flatten(1).square().mean(1).sqrt_().add_(eps);
     std::vector<std::int64_t> per_sample(static_cast<std::size_t>(a.dim()), 1);
@@ -27,7 +40,14 @@ struct RowRms {
 
   /// The same for credit kept as factors: with G = right^T right, ||a_b||^2 = scale_b^2 left_b G left_b^T.
   FactoredCredit factored(const FactoredCredit& a) const {
-    auto rms = detail::factored_squares(a.left, a.right).div_(static_cast<double>(a.right.size(0))).sqrt_();
+    auto squares = detail::factored_squares(a.left, a.right);
+    const auto width = a.right.size(0);
+    if (detail::in_rows_of_float(squares) && detail::in_rows_or_none(a.scale)) {
+      detail::rows::inverse_rms(squares.mutable_data_ptr<float>(), detail::floats_or_null(a.scale), squares.size(0),
+                                width, static_cast<float>(eps));
+      return a.scaled(squares);
+    }
+    auto rms = squares.div_(static_cast<double>(width)).sqrt_();
     if (a.scale.defined()) rms.mul_(a.scale.abs());
     return a.scaled(rms.add_(eps).reciprocal_());
   }

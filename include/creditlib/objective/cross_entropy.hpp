@@ -8,6 +8,7 @@
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/detail/output_positions.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/objective/detail/plain_cross_entropy.hpp>
 #include <cstdint>
 #include <vector>
 
@@ -29,7 +30,7 @@ struct CrossEntropy {
 
   /// Per sample, (B).
   torch::Tensor loss(const torch::Tensor& logits, const torch::Tensor& target) const {
-    if (plain(target)) return at::cross_entropy_loss(logits, target, {}, at::Reduction::None);
+    if (plain(target)) return detail::plain_losses(logits, target);
     const auto wanted = wanted_of(logits, target);
     const auto log_p = classes_last(logits).log_softmax(-1);
     return -(wanted * log_p).flatten(1).sum(1);
@@ -37,11 +38,7 @@ struct CrossEntropy {
 
   /// dloss_i/dlogits, in the logits' shape; softmax(logits) - onehot(target) without options.
   torch::Tensor error(const torch::Tensor& logits, const torch::Tensor& target) const {
-    if (plain(target)) {
-      auto e = logits.softmax(1);
-      const auto column = target.unsqueeze(1);
-      return e.scatter_add_(1, column, torch::full({1, 1}, -1.0, e.options()).expand_as(column));
-    }
+    if (plain(target)) return detail::plain_errors(logits, target);
     const auto wanted = wanted_of(logits, target);
     const auto e = classes_last(logits).softmax(-1) * wanted.sum(-1, /*keepdim=*/true) - wanted;
     return detail::from_classes_last(e, logits.dim());
@@ -49,6 +46,7 @@ struct CrossEntropy {
 
   /// The number of targets whose class has the largest logit, as a scalar tensor: of samples, or of positions.
   torch::Tensor correct(const torch::Tensor& logits, const torch::Tensor& target) const {
+    if (logits.dim() == 2 && plain(target)) return detail::plain_correct(logits, target);
     const auto dimension = detail::class_dimension(logits.dim());
     const auto label = target.is_floating_point() ? target.argmax(dimension) : target;
     return logits.argmax(dimension).eq(label).sum();
@@ -87,10 +85,13 @@ struct CrossEntropy {
                    detail::shape_text(sizes), " int64 on ", logits.device(), ": one class index per ",
                    sizes.size() == 1 ? "sample" : "position", ".");
     }
-    if (!target.is_cpu()) return;
-    const auto wrong = nearest(target, classes).ne(target);
-    if (!wrong.any().item<bool>()) return;
-    const auto label = target.masked_select(wrong)[0].item<std::int64_t>();
+    if (!target.is_cpu() || target.numel() == 0) return;
+    const auto labels = target.contiguous();
+    const auto *first = labels.data_ptr<std::int64_t>(), *end = first + labels.numel();
+    const auto* wrong = std::find_if(
+        first, end, [&](std::int64_t label) { return label != ignore_index && (label < 0 || label >= classes); });
+    if (wrong == end) return;
+    const auto label = *wrong;
     const auto ignored =
         label < 0 ? c10::str("; a target that does not count is ", ignore_index, " (ignore_index)") : "";
     detail::fail("CrossEntropy: a label is ", label, ", expected 0..", classes - 1, " (the model has ", classes,

@@ -214,9 +214,11 @@ class TrainerBase {
 
   StepResult summary(const torch::Tensor& loss, const torch::Tensor& logits, const torch::Tensor& target) const {
     const torch::NoGradGuard no_grad;
-    StepResult result{loss.detach(), torch::zeros({}, logits.options().dtype(torch::kInt64))};
-    if constexpr (CountsCorrect<Objective>) result.correct = objective_->correct(logits.detach(), target);
-    return result;
+    if constexpr (CountsCorrect<Objective>) {
+      return {loss.detach(), objective_->correct(logits.detach(), target)};
+    } else {
+      return {loss.detach(), torch::zeros({}, logits.options().dtype(torch::kInt64))};
+    }
   }
 
   Training<Model> training_;

@@ -72,8 +72,7 @@ class Training {
       if (sizes[d] < 0)
         sizes[d] = of_target < static_cast<std::size_t>(y.dim()) ? y.size(static_cast<std::int64_t>(of_target)) : 1;
     }
-    const std::vector<std::int64_t> ones(sizes.size(), 1);
-    auto logits = torch::zeros(ones, x.options().dtype(dtype_)).expand(sizes);
+    auto logits = zero_.expand(sizes);
     objective.check(logits, y);
     return logits;
   }
@@ -289,6 +288,8 @@ class Training {
   ParameterParts parts_;
   torch::Device device_ = parts_.all[0].device();
   torch::Dtype dtype_ = parts_.all[0].scalar_type();
+  torch::Tensor zero_ =
+      torch::zeros({}, torch::TensorOptions(dtype_).device(device_));  ///< of which logits can be made
   std::unique_ptr<AnyRate> rate_;
   std::unique_ptr<AnyOptimizer> optimizer_;
   std::function<void(std::vector<torch::Tensor>&, const ParameterParts&)> clip_;

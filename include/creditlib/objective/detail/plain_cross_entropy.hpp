@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <creditlib/detail/float_rows.hpp>
+#include <creditlib/objective/detail/cross_entropy_rows.hpp>
+#include <cstdint>
+
+/// Cross-entropy of logits (B, C) with classes (B), int64: for float32 on the CPU in a loop over rows, since LibTorch's
+/// operators take longer to call than such small tensors take to compute; elsewhere by these operators, which refuse what
+/// does not fit.
+namespace creditlib::detail {
+
+/// Whether a loop can compute it.
+inline bool in_rows_with_classes(const torch::Tensor& logits, const torch::Tensor& classes) {
+  if (!in_rows_of_float(logits) || logits.dim() != 2) return false;
+  if (!classes.is_cpu() || classes.scalar_type() != torch::kInt64 || classes.sizes() != logits.sizes().slice(0, 1))
+    return false;
+  const auto labels = classes.contiguous();
+  const auto* first = labels.data_ptr<std::int64_t>();
+  return std::all_of(first, first + labels.numel(),
+                     [width = logits.size(1)](std::int64_t label) { return label >= 0 && label < width; });
+}
+
+/// Of each sample, (B). On the logits' graph if they have one.
+inline torch::Tensor plain_losses(const torch::Tensor& logits, const torch::Tensor& classes) {
+  if (!in_rows_with_classes(logits, classes)) return at::cross_entropy_loss(logits, classes, {}, at::Reduction::None);
+  const auto losses = torch::empty({logits.size(0)}, logits.options());
+  const auto labels = classes.contiguous();
+  const auto width = logits.size(1);
+  on_rows(logits.size(0), logits.numel(), [&](std::int64_t first, std::int64_t count) {
+    rows::cross_entropy(logits.data_ptr<float>() + first * width, labels.data_ptr<std::int64_t>() + first, count, width,
+                        losses.mutable_data_ptr<float>() + first, nullptr);
+  });
+  return losses;
+}
+
+/// softmax - onehot, (B, C).
+inline torch::Tensor plain_errors(const torch::Tensor& logits, const torch::Tensor& classes) {
+  if (!in_rows_with_classes(logits, classes)) {
+    auto errors = logits.softmax(1);
+    const auto column = classes.unsqueeze(1);
+    return errors.scatter_add_(1, column, torch::full({1, 1}, -1.0, errors.options()).expand_as(column));
+  }
+  const auto errors = torch::empty_like(logits);
+  const auto labels = classes.contiguous();
+  const auto width = logits.size(1);
+  on_rows(logits.size(0), logits.numel(), [&](std::int64_t first, std::int64_t count) {
+    rows::cross_entropy(logits.data_ptr<float>() + first * width, labels.data_ptr<std::int64_t>() + first, count, width,
+                        nullptr, errors.mutable_data_ptr<float>() + first * width);
+  });
+  return errors;
+}
+
+/// How many samples have their largest logit at their class, a scalar.
+inline torch::Tensor plain_correct(const torch::Tensor& logits, const torch::Tensor& classes) {
+  if (!in_rows_with_classes(logits, classes)) return logits.argmax(1).eq(classes).sum();
+  auto correct = torch::empty({}, classes.options());
+  const auto labels = classes.contiguous();
+  *correct.mutable_data_ptr<std::int64_t>() =
+      rows::count_correct(logits.data_ptr<float>(), labels.data_ptr<std::int64_t>(), logits.size(0), logits.size(1));
+  return correct;
+}
+
+}  // namespace creditlib::detail
