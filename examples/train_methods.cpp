@@ -44,8 +44,8 @@ struct Settings {
 
 void declare(support::Flags& flags, Settings& s) {
   flags.choice("arch", s.arch, support::arch_names(), support::archs_text());
-  flags.count("num_blocks", s.num_blocks, 0, "L of a residual MLP (0: the network's own)");
-  flags.count("d_hidden", s.d_hidden, 0, "d of a residual MLP (0: the network's own)");
+  flags.count("num_blocks", s.num_blocks, 0, "L of an MLP (0: the network's own)");
+  flags.count("d_hidden", s.d_hidden, 0, "d of an MLP (0: the network's own)");
   flags.record("dataset", s.run.dataset);
   flags.choice("methods", s.methods, registry::method_names(), registry::methods_text());
   flags.add("seeds", s.seeds, "one run of each method per seed");
@@ -215,7 +215,7 @@ void check_bfloat16_pays(const support::Workbench& bench) {
 
 void run_all(Settings s) {
   if ((s.num_blocks > 0 || s.d_hidden > 0) && !support::takes_flat_images(s.arch)) {
-    throw support::UsageError("--num_blocks and --d_hidden are of residual MLPs; --arch " + s.arch + " has its own");
+    throw support::UsageError("--num_blocks and --d_hidden are of MLPs; --arch " + s.arch + " has its own");
   }
   support::check_distinct("--methods", s.methods);
   support::check_distinct("--seeds", s.seeds);

@@ -44,7 +44,7 @@ void take_number(std::vector<std::string>& arguments, const std::string& flag, s
 
 std::vector<std::string> models() {
   auto names = registry::network_names();
-  std::erase_if(names, [](const auto& name) { return registry::facts_of(name).other_sizes; });
+  std::erase_if(names, [](const auto& name) { return !registry::facts_of(name).benchmarked; });
   return names;
 }
 

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <torch/nn/modules/activation.h>
+#include <torch/nn/modules/linear.h>
+
+#include <algorithm>
 #include <creditlib/model/residual_mlp.hpp>
+#include <creditlib/model/sequential_blocks.hpp>
 #include <creditlib/model/small_cnn.hpp>
 #include <creditlib/model/small_resnet.hpp>
 #include <creditlib/model/vit_mini.hpp>
@@ -16,7 +21,7 @@ namespace registry {
 /// What a network is made for.
 struct NetworkSettings {
   std::int64_t classes = 10, channels = 3, side = 32;  ///< of square images
-  std::int64_t width = 0, blocks = 0;                  ///< other than the network's own if > 0; residual MLPs only
+  std::int64_t width = 0, blocks = 0;                  ///< other than the network's own if > 0; MLPs only
   bool without_blocks = false;                         ///< the readout on h_0
 };
 
@@ -27,7 +32,7 @@ struct NetworkFacts {
   /// convolutions and tokens.
   bool mean_over_positions = false;
   bool without_blocks = true;  ///< has a readout that takes h_0 too
-  bool other_sizes = false;    ///< a network of the list with other sizes
+  bool benchmarked = true;     ///< not one that another of the list stands for
 };
 
 /// A network's name, what --help says of it, its facts, and make(NetworkSettings).
@@ -47,13 +52,30 @@ inline auto residual_mlp(const NetworkSettings& s, std::int64_t width, std::int6
       {.input = s.channels * s.side * s.side, .width = width, .classes = s.classes, .blocks = blocks});
 }
 
+/// Hidden layers of tanh units without residual joins, and a linear readout. The first hidden layer is block 0: there is
+/// no embed.
+inline auto mlp(const NetworkSettings& s) {
+  using namespace torch::nn;
+  std::int64_t features = s.channels * s.side * s.side;
+  const std::int64_t width = s.width > 0 ? s.width : 1024;
+  creditlib::SequentialBlocksOptions options{.example = torch::zeros({1, features})};
+  for (std::int64_t l = 0; l < std::max<std::int64_t>(1, s.blocks); ++l) {
+    options.blocks.emplace_back(Linear(features, width), Tanh());
+    features = width;
+  }
+  options.readout = Sequential(Linear(features, s.classes));
+  return creditlib::SequentialBlocks(options);
+}
+
 /// All networks. A new one is a line here, and the files that compile trainers and benchmarks on it:
 /// support/methods_*.cpp, bench/support/stepper_*.cpp.
 inline constexpr auto networks = std::tuple{
     Network{"resmlp", "d=256, L=4", NetworkFacts{.flat_images = true},
             [](const NetworkSettings& s) { return residual_mlp(s, 256, 4); }},
-    Network{"resmlp_d512_L2", "", NetworkFacts{.flat_images = true, .other_sizes = true},
+    Network{"resmlp_d512_L2", "", NetworkFacts{.flat_images = true, .benchmarked = false},
             [](const NetworkSettings& s) { return residual_mlp(s, 512, 2); }},
+    Network{"mlp", "one hidden layer of 1024 tanh units",
+            NetworkFacts{.flat_images = true, .without_blocks = false, .benchmarked = false}, mlp},
     Network{"vit", "", NetworkFacts{.mean_over_positions = true},
             [](const NetworkSettings& s) {
               return creditlib::ViTMini({.width = 128,

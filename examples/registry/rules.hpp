@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <creditlib/credit/credit_point.hpp>
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/direct_kolen_pollack.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/forward_gradient.hpp>
@@ -30,6 +31,7 @@ struct RuleSettings {
   std::int64_t epochs = 100, batch_size = 128;
   /// DFA with one row of feedback per element of a hidden state with positions, not one per channel.
   bool by_element = false;
+  creditlib::DirectKolenPollack dkp = {};
   creditlib::Oracle oracle = {};
   creditlib::Vec vec = {};
   creditlib::ValueNet value_net = {};
@@ -65,6 +67,11 @@ struct Rule {
 inline auto dfa(const RuleSettings& s, creditlib::Signal signal = creditlib::Signal::Error) {
   return creditlib::DFA{.by_element = s.by_element, .signal = signal};
 }
+inline auto dkp(const RuleSettings& s) {
+  auto credit = s.dkp;
+  credit.by_element = s.by_element;
+  return credit;
+}
 inline auto normalized_dfa(const RuleSettings& s) {
   return creditlib::DFA{.by_element = s.by_element, .normalized = true};
 }
@@ -95,6 +102,7 @@ inline constexpr auto rules = std::tuple{
          [](const RuleSettings& s) { return Parts{normalized_dfa(s), creditlib::Always{}, creditlib::Raw{}}; }},
     Rule{"drtp", "direct random target projection",
          [](const RuleSettings& s) { return Parts{dfa(s, creditlib::Signal::Target)}; }},
+    Rule{"dkp", "direct Kolen-Pollack", [](const RuleSettings& s) { return Parts{dkp(s)}; }},
     Rule{"oracle", "the true gradient as credit", [](const RuleSettings& s) { return Parts{s.oracle}; }},
     Rule{"vec", "a net that predicts the gradient", [](const RuleSettings& s) { return Parts{s.vec}; }},
     Rule{"value_net", "the gradient of a net that predicts the loss",

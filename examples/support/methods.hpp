@@ -23,7 +23,7 @@ struct MethodSettings {
 };
 
 /// A network of `arch` for the workbench's data, initialized from LibTorch's global generator, with `width` and
-/// `blocks` other than the arch's if they are > 0 (residual MLPs alone); its weights replaced from `init_from` if that
+/// `blocks` other than the arch's if they are > 0 (MLPs alone); its weights replaced from `init_from` if that
 /// is not empty, and with them what the method has there of its own; with the trainer of `method` on it. Throws
 /// UsageError for a method that the network or the data cannot be trained with.
 Trainer make_trainer(const std::string& arch, const std::string& method, const Workbench& bench,

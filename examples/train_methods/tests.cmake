@@ -5,6 +5,8 @@ creditlib_smoke_test(train_methods NAME train_methods_depth ARGS --dataset digit
                                         --limit-train 128 --num_blocks 6 --d_hidden 32 --output_dir {folder})
 creditlib_smoke_test(train_methods NAME train_methods_at_input ARGS --dataset digits --methods oracle vec value_net state_predictor
                                         --credit_point input --seeds 42 --epochs 1 --limit-train 128 --d_hidden 32 --output_dir {folder})
+creditlib_smoke_test(train_methods NAME train_methods_mlp ARGS --arch mlp --dataset digits --methods dfa sdfa ndfa drtp dkp frozen --seeds 42
+                                        --epochs 1 --limit-train 128 --num_blocks 2 --d_hidden 32 --output_dir {folder})
 # 128 steps, which --threads auto times before.
 creditlib_smoke_test(train_methods NAME train_methods_threads_auto ARGS --dataset digits --methods dfa vec --seeds 42 --epochs 4 --limit-train 1024
                                         --batch_size 32 --threads auto --output_dir {folder})
@@ -26,7 +28,8 @@ creditlib_refusal_test(train_methods NAME half_an_epoch SAYS "1.5 is not a whole
 creditlib_refusal_test(train_methods NAME clip_that_is_no_number SAYS "nan is not a number >= 0" ARGS --clip nan)
 creditlib_refusal_test(train_methods NAME half_a_thread SAYS "1.5 is neither auto nor a whole number" ARGS --threads 1.5)
 creditlib_refusal_test(train_methods NAME no_such_method SAYS "bpp not in .*state_predictor" ARGS --methods bpp)
-creditlib_refusal_test(train_methods NAME blocks_of_a_vit SAYS "--num_blocks and --d_hidden are of residual MLPs" ARGS --arch vit --num_blocks 2)
+creditlib_refusal_test(train_methods NAME blocks_of_a_vit SAYS "--num_blocks and --d_hidden are of MLPs" ARGS --arch vit --num_blocks 2)
+creditlib_refusal_test(train_methods NAME mlp_without_blocks SAYS "shallow is the readout on h_0" ARGS --arch mlp --dataset digits --methods shallow)
 creditlib_refusal_test(train_methods NAME seed_named_twice SAYS "--seeds names 42 twice" ARGS --seeds 42 42)
 # 042 is 42, not octal 34; 08 and +8 are 8.
 creditlib_refusal_test(train_methods NAME seed_with_a_leading_zero SAYS "--seeds names 42 twice" ARGS --seeds 042 42)

@@ -21,6 +21,8 @@
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/credit_point.hpp>
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/direct_feedback.hpp>
+#include <creditlib/credit/direct_kolen_pollack.hpp>
 #include <creditlib/credit/drtp.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/direct_kolen_pollack.hpp>
 #include <creditlib/credit/drtp.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
@@ -47,6 +48,14 @@ struct NormalizedDFA {
   template <class Model>
   DFA::State bind(Model& model, const BindContext& context) const {
     return DFA{.normalized = true}.bind(model, context);
+  }
+};
+
+/// From random matrices: those of zeros give no credit at first, whatever the seed.
+struct RandomDirectKolenPollack {
+  template <class Model>
+  DirectKolenPollack::State bind(Model& model, const BindContext& context) const {
+    return DirectKolenPollack{.lr = 1e-2, .start = FeedbackStart::Random}.bind(model, context);
   }
 };
 
@@ -111,6 +120,7 @@ using Rules = std::tuple<                //
     SignDFA,                             //
     NormalizedDFA,                       //
     DRTP,                                //
+    RandomDirectKolenPollack,            //
     FA,                                  //
     ForwardGradient,                     //
     Oracle,                              //
@@ -143,6 +153,8 @@ inline constexpr bool draws<ShortEquilibriumPropagation<centered>> = false;
 /// Whether a rule learns.
 template <class Rule>
 inline constexpr bool learns = false;
+template <>
+inline constexpr bool learns<RandomDirectKolenPollack> = true;
 template <>
 inline constexpr bool learns<SmallVec> = true;
 template <>
