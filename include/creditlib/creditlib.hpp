@@ -26,7 +26,9 @@
 #include <creditlib/credit/drtp.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/forward_dfa.hpp>
 #include <creditlib/credit/forward_gradient.hpp>
+#include <creditlib/credit/grape.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/signal.hpp>

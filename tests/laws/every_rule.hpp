@@ -6,7 +6,9 @@
 #include <creditlib/credit/drtp.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/forward_dfa.hpp>
 #include <creditlib/credit/forward_gradient.hpp>
+#include <creditlib/credit/grape.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/state_predictor.hpp>
@@ -56,6 +58,13 @@ struct RandomDirectKolenPollack {
   template <class Model>
   DirectKolenPollack::State bind(Model& model, const BindContext& context) const {
     return DirectKolenPollack{.lr = 1e-2, .start = FeedbackStart::Random}.bind(model, context);
+  }
+};
+
+struct RandomForwardDFA {
+  template <class Model>
+  ForwardDFA::State bind(Model& model, const BindContext& context) const {
+    return ForwardDFA{.lr = 1e-2, .start = FeedbackStart::Random}.bind(model, context);
   }
 };
 
@@ -121,6 +130,8 @@ using Rules = std::tuple<                //
     NormalizedDFA,                       //
     DRTP,                                //
     RandomDirectKolenPollack,            //
+    RandomForwardDFA,                    //
+    GrAPE,                               //
     FA,                                  //
     ForwardGradient,                     //
     Oracle,                              //
@@ -155,6 +166,10 @@ template <class Rule>
 inline constexpr bool learns = false;
 template <>
 inline constexpr bool learns<RandomDirectKolenPollack> = true;
+template <>
+inline constexpr bool learns<RandomForwardDFA> = true;
+template <>
+inline constexpr bool learns<GrAPE> = true;
 template <>
 inline constexpr bool learns<SmallVec> = true;
 template <>
