@@ -9,7 +9,9 @@
 #include <creditlib/credit/direct_kolen_pollack.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/forward_dfa.hpp>
 #include <creditlib/credit/forward_gradient.hpp>
+#include <creditlib/credit/grape.hpp>
 #include <creditlib/credit/kolen_pollack.hpp>
 #include <creditlib/credit/layer_fa.hpp>
 #include <creditlib/credit/local_error_signals.hpp>
@@ -41,6 +43,8 @@ struct RuleSettings {
   /// DFA with one row of feedback per element of a hidden state with positions, not one per channel.
   bool by_element = false;
   creditlib::DirectKolenPollack dkp = {};
+  creditlib::ForwardDFA fdfa = {};
+  creditlib::GrAPE grape = {};
   creditlib::Oracle oracle = {};
   creditlib::Vec vec = {};
   creditlib::ValueNet value_net = {};
@@ -80,8 +84,9 @@ struct Rule {
 inline auto dfa(const RuleSettings& s, creditlib::Signal signal = creditlib::Signal::Error) {
   return creditlib::DFA{.by_element = s.by_element, .signal = signal};
 }
-inline auto dkp(const RuleSettings& s) {
-  auto credit = s.dkp;
+/// Direct feedback that learns, with DFA's rows.
+template <class Credit>
+Credit with_rows_of_dfa(const RuleSettings& s, Credit credit) {
   credit.by_element = s.by_element;
   return credit;
 }
@@ -127,7 +132,11 @@ inline constexpr auto rules = std::tuple{
          [](const RuleSettings& s) { return Parts{normalized_dfa(s), creditlib::Always{}, creditlib::Raw{}}; }},
     Rule{"drtp", "direct random target projection",
          [](const RuleSettings& s) { return Parts{dfa(s, creditlib::Signal::Target)}; }},
-    Rule{"dkp", "direct Kolen-Pollack", [](const RuleSettings& s) { return Parts{dkp(s)}; }},
+    Rule{"dkp", "direct Kolen-Pollack", [](const RuleSettings& s) { return Parts{with_rows_of_dfa(s, s.dkp)}; }},
+    Rule{"fdfa", "forward direct feedback alignment",
+         [](const RuleSettings& s) { return Parts{with_rows_of_dfa(s, s.fdfa)}; }},
+    Rule{"grape", "direct feedback turned toward the Jacobian",
+         [](const RuleSettings& s) { return Parts{with_rows_of_dfa(s, s.grape)}; }},
     Rule{"vec", "a net that predicts the gradient", [](const RuleSettings& s) { return Parts{s.vec}; }},
     Rule{"value_net", "the gradient of a net that predicts the loss",
          [](const RuleSettings& s) { return after_warmup(s, s.value_net); }},

@@ -28,7 +28,9 @@
 #include <creditlib/credit/drtp.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/forward_dfa.hpp>
 #include <creditlib/credit/forward_gradient.hpp>
+#include <creditlib/credit/grape.hpp>
 #include <creditlib/credit/head_input.hpp>
 #include <creditlib/credit/kolen_pollack.hpp>
 #include <creditlib/credit/layer_fa.hpp>

@@ -8,7 +8,9 @@
 #include <creditlib/credit/drtp.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/forward_dfa.hpp>
 #include <creditlib/credit/forward_gradient.hpp>
+#include <creditlib/credit/grape.hpp>
 #include <creditlib/credit/kolen_pollack.hpp>
 #include <creditlib/credit/layer_fa.hpp>
 #include <creditlib/credit/local_error_signals.hpp>
@@ -65,6 +67,13 @@ struct RandomDirectKolenPollack {
   template <class Model>
   DirectKolenPollack::State bind(Model& model, const BindContext& context) const {
     return DirectKolenPollack{.lr = 1e-2, .start = FeedbackStart::Random}.bind(model, context);
+  }
+};
+
+struct RandomForwardDFA {
+  template <class Model>
+  ForwardDFA::State bind(Model& model, const BindContext& context) const {
+    return ForwardDFA{.lr = 1e-2, .start = FeedbackStart::Random}.bind(model, context);
   }
 };
 
@@ -162,6 +171,8 @@ using Rules = std::tuple<                //
     NormalizedDFA,                       //
     DRTP,                                //
     RandomDirectKolenPollack,            //
+    RandomForwardDFA,                    //
+    GrAPE,                               //
     FA,                                  //
     LayerFA,                             //
     Signs<Magnitude::Uniform>,           //
@@ -216,6 +227,10 @@ template <class Rule>
 inline constexpr bool learns = false;
 template <>
 inline constexpr bool learns<RandomDirectKolenPollack> = true;
+template <>
+inline constexpr bool learns<RandomForwardDFA> = true;
+template <>
+inline constexpr bool learns<GrAPE> = true;
 template <>
 inline constexpr bool learns<SmallVec> = true;
 template <>
