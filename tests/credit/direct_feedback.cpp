@@ -170,8 +170,7 @@ TEST_CASE("over one hidden layer DirectKolenPollack is Kolen-Pollack: B and W co
   const auto feedback_decay = GENERATE(2.0, 0.5);
   auto model = one_hidden_layer();
   const auto W = model->readout_parameters()[0];
-  LocalTrainer trainer(model,
-                       DirectKolenPollack{.lr = lr, .decay = feedback_decay, .start = FeedbackStart::Random},
+  LocalTrainer trainer(model, DirectKolenPollack{.lr = lr, .decay = feedback_decay, .start = FeedbackStart::Random},
                        {.lr = lr, .weight_decay = decay}, rate::Constant{});
   const auto& B = trainer.state().feedback[1];
   const auto apart = [&] { return (B.t() - W).norm().item<double>(); };
@@ -268,7 +267,9 @@ TEST_CASE("while a network trains DirectKolenPollack comes to follow its gradien
 }
 
 TEST_CASE("DirectKolenPollack says what is wrong with its options", "[credit]") {
-  const auto message = [](const DirectKolenPollack& rule) { return error_of([&] { LocalTrainer(small_model(), rule); }); };
+  const auto message = [](const DirectKolenPollack& rule) {
+    return error_of([&] { LocalTrainer(small_model(), rule); });
+  };
 
   CHECK(says(message({.lr = -1}), {"DirectKolenPollack: lr is -1, expected a finite number >= 0."}));
   CHECK(says(message({.decay = NAN}), {"DirectKolenPollack: decay is nan"}));
