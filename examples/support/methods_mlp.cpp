@@ -5,6 +5,7 @@
 
 namespace support {
 
-template Trainer rule_trainer(const std::string&, creditlib::SequentialBlocks, const MethodSettings&, bool);
+template Trainer rule_trainer(const std::string&, creditlib::SequentialBlocks, const MethodSettings&, bool,
+                              const creditlib::CrossEntropy&);
 
 }  // namespace support
