@@ -60,7 +60,7 @@ inline auto mlp(const NetworkSettings& s) {
   const std::int64_t width = s.width > 0 ? s.width : 1024;
   creditlib::SequentialBlocksOptions options{.example = torch::zeros({1, features})};
   for (std::int64_t l = 0; l < std::max<std::int64_t>(1, s.blocks); ++l) {
-    options.blocks.emplace_back(Linear(features, width), Tanh());
+    options.blocks.push_back(Sequential(Linear(features, width), Tanh()));
     features = width;
   }
   options.readout = Sequential(Linear(features, s.classes));
