@@ -30,12 +30,12 @@ namespace {
 SequentialBlocks linear_network(bool residual) {
   using namespace torch::nn;
   torch::manual_seed(3);
-  return lively(SequentialBlocks(SequentialBlocksOptions{
-                    .embed = Sequential(Linear(6, 5)),
-                    .blocks = {Sequential(Linear(5, 9), Linear(9, 5)), Sequential(Linear(5, 5)), Sequential(Linear(5, 5))},
-                    .readout = Sequential(Linear(5, small_classes)),
-                    .residual = residual,
-                    .example = torch::zeros({1, 6})}),
+  return lively(SequentialBlocks(SequentialBlocksOptions{.embed = Sequential(Linear(6, 5)),
+                                                         .blocks = {Sequential(Linear(5, 9), Linear(9, 5)),
+                                                                    Sequential(Linear(5, 5)), Sequential(Linear(5, 5))},
+                                                         .readout = Sequential(Linear(5, small_classes)),
+                                                         .residual = residual,
+                                                         .example = torch::zeros({1, 6})}),
                 torch::kFloat64);
 }
 
@@ -262,7 +262,8 @@ TEST_CASE("24 steps of ForwardDFA have the numbers of a PyTorch program that run
       CHECK(distance(reference.at("init." + entry.key()), reference.at("final." + entry.key())) > 1e-2);
     }
   }
-  CHECK(distance(model->named_buffers()["blocks.0.1.running_var"], reference.at("final.blocks.0.1.running_var")) < 1e-12);
+  CHECK(distance(model->named_buffers()["blocks.0.1.running_var"], reference.at("final.blocks.0.1.running_var")) <
+        1e-12);
   for (const std::size_t l : {1U, 2U}) {
     CHECK(distance(trainer.state().feedback[l], reference.at("final.feedback." + std::to_string(l))) < 1e-11);
   }

@@ -65,7 +65,9 @@ TEST_CASE("GrAPE's turn is a step down 1 minus the mean cosine of columns", "[cr
   const auto stepped = B.detach() - lr * torch::autograd::grad({loss}, {B})[0];
 
   const auto turned = B.detach().clone();
-  GrAPE::Learner{.lr = lr}.bind({}, context(torch::kFloat64)).turn({turned, torch::Tensor()}, {estimate, torch::Tensor()});
+  GrAPE::Learner{.lr = lr}
+      .bind({}, context(torch::kFloat64))
+      .turn({turned, torch::Tensor()}, {estimate, torch::Tensor()});
   CHECK(distance(turned, stepped / column_norms(stepped)) < 1e-14);
 
   const auto alone = B.detach().clone();

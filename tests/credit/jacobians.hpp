@@ -39,7 +39,8 @@ std::vector<torch::Tensor> along_all_directions(Model& model, const Trace& trace
 /// The mean of dlogits/dh_l, transposed, in the shape of B_l: over samples and, where a row of B_l is of a feature, over
 /// its positions and the logits', of the same positions alone if they are the same ones. By autograd, class by class.
 template <class Model>
-std::vector<torch::Tensor> mean_jacobians(Model& model, const Trace& trace, const std::vector<torch::Tensor>& feedback) {
+std::vector<torch::Tensor> mean_jacobians(Model& model, const Trace& trace,
+                                          const std::vector<torch::Tensor>& feedback) {
   const detail::OutputRows outputs(trace.error);
   std::vector<torch::Tensor> means(feedback.size());
   for (std::size_t l = 0; l < feedback.size(); ++l) {

@@ -32,8 +32,8 @@ namespace creditlib {
 struct ForwardDFA {
   using Normalizer = Raw;
 
-  double lr = 1e-4;                         ///< of the matrices; the trainer's rate policy does not apply to them
-  Optimizer optimizer = Optimizer::AdamW;   ///< of the matrices, without weight decay and momentum
+  double lr = 1e-4;                        ///< of the matrices; the trainer's rate policy does not apply to them
+  Optimizer optimizer = Optimizer::AdamW;  ///< of the matrices, without weight decay and momentum
   FeedbackStart start = FeedbackStart::Zeros;
   /// B_0..B_L, each (size of h_l, C), to start from, as in DFA; `start` is then not used.
   std::vector<torch::Tensor> feedback = {};

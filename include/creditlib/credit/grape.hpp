@@ -72,9 +72,9 @@ struct GrAPE {
   template <class Model>
   State bind(Model& model, const BindContext& context) const {
     detail::expect::not_negative("GrAPE", "lr", lr);
-    auto matrices = detail::direct_matrices(
-        Learner::rule, model, context, feedback, by_element,
-        [&](torch::IntArrayRef sizes) { return detail::random_unit_columns(context, sizes); });
+    auto matrices =
+        detail::direct_matrices(Learner::rule, model, context, feedback, by_element,
+                                [&](torch::IntArrayRef sizes) { return detail::random_unit_columns(context, sizes); });
     if (!feedback.empty()) {
       for (auto& B : matrices) {
         if (B.defined()) B = with_unit_columns(B);
