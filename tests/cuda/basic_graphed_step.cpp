@@ -3,6 +3,8 @@
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/forward_dfa.hpp>
+#include <creditlib/credit/forward_gradient.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/vec.hpp>
@@ -77,6 +79,7 @@ template <class Credit>
 using TrainerOf = LocalTrainer<ResidualMLP, Credit>;
 static_assert(cuda::Graphable<BackpropTrainer<ResidualMLP>> && cuda::Graphable<TrainerOf<DFA>> &&
               cuda::Graphable<TrainerOf<Oracle>>);
+static_assert(!cuda::Graphable<TrainerOf<ForwardGradient>> && !cuda::Graphable<TrainerOf<ForwardDFA>>);
 static_assert(!cuda::Graphable<TrainerOf<Vec>> && !cuda::Graphable<TrainerOf<EquilibriumPropagation>>);
 static_assert(cuda::Graphable<LocalTrainer<ResidualMLP, Mix<DFA, FA>, SwitchAt>> &&
               !cuda::Graphable<LocalTrainer<ResidualMLP, Mix<DFA, Vec>, SwitchAt>>);
