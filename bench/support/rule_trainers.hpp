@@ -76,8 +76,10 @@ Stepper stepper_on(Model model, const Settings& s, bool mean_over_positions) {
       trainer = BackpropTrainer(model, options, MarkedCrossEntropy{});
     } else {
       auto credit = measured(parts.credit);
-      if constexpr (requires { credit.lr; }) {  // a rule that learns
-        if (!s.nets_learn()) credit.lr = 0;
+      if constexpr (creditlib::detail::Learns<CreditState<decltype(credit), Model>, Model>) {
+        if constexpr (requires { credit.lr; }) {
+          if (!s.nets_learn()) credit.lr = 0;
+        }
         trainer = local(MarkedSource<decltype(credit)>{credit}, marked(parts.normalizer));
       } else {
         trainer = local(credit, marked(parts.normalizer));
