@@ -147,6 +147,16 @@ TEST_CASE("every way to write a Sequential is a stage", "[model][stage]") {
   CHECK(torch::equal(SequentialBlocks(options)->block(0, h), doubled->forward(h)));
 }
 
+TEST_CASE("blocks take a stage of several layers in place, as a vector of Sequentials does", "[model][stage]") {
+  SequentialBlocksOptions options{.example = torch::zeros({1, 5})};
+  options.blocks.emplace_back(torch::nn::Linear(5, 6), torch::nn::Tanh());
+  options.readout = torch::nn::Sequential(torch::nn::Linear(6, 3));
+  SequentialBlocks model(options);
+
+  CHECK(options.blocks[0]->size() == 2);
+  CHECK(model->forward(torch::zeros({2, 5})).sizes() == torch::IntArrayRef({2, 3}));
+}
+
 TEST_CASE("single layers have a closed form as a Sequential of them has", "[model][stage]") {
   torch::manual_seed(3);
   SequentialBlocks model({.embed = nn::Linear(6, 5),

@@ -35,6 +35,12 @@ class Stage : public torch::nn::Sequential {
   Stage(std::nullptr_t) : Sequential(nullptr) {}
   Stage(std::initializer_list<torch::nn::NamedAnyModule> layers) : Sequential(layers) {}
 
+  /// Of several layers, as torch::nn::Sequential takes them: `blocks.emplace_back(Linear(64, 32), GELU())`.
+  template <class First, class Second, class... Rest>
+    requires(detail::HeldModule<std::remove_cvref_t<First>> && detail::HeldModule<std::remove_cvref_t<Second>>)
+  Stage(First&& first, Second&& second, Rest&&... rest)
+      : Sequential(std::forward<First>(first), std::forward<Second>(second), std::forward<Rest>(rest)...) {}
+
   /// Of one module.
   Stage(torch::nn::AnyModule module) : is_of_one_module_(true) {
     if (module.is_empty()) {
