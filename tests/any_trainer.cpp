@@ -173,5 +173,5 @@ TEST_CASE("every rule and control of the registry has a name of its own", "[regi
   }
   for (const auto& control : registry::controls) CHECK(registry::with_rule(control.rule, [](const auto&) {}));
   CHECK_FALSE(registry::with_rule("bpp", [](const auto&) {}));
-  CHECK(registry::methods_text().find("bp, fa, dfa, sdfa, ") == 0);
+  CHECK(registry::methods_text().find("bp, fa, dfa, oracle, ") == 0);
 }
