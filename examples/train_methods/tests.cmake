@@ -10,6 +10,9 @@ creditlib_smoke_test(train_methods NAME train_methods_mlp ARGS --arch mlp --data
 # 128 steps, which --threads auto times before.
 creditlib_smoke_test(train_methods NAME train_methods_threads_auto ARGS --dataset digits --methods dfa vec --seeds 42 --epochs 4 --limit-train 1024
                                         --batch_size 32 --threads auto --output_dir {folder})
+creditlib_smoke_test(train_methods NAME train_methods_all ARGS --dataset digits --methods all --seeds 42 --epochs 1 --limit-train 64 --batch-size 32
+                                        --num_blocks 2 --d_hidden 32 --output_dir {folder})
+creditlib_refusal_test(train_methods NAME all_and_another SAYS "all stands for every rule" ARGS --dataset digits --methods all dfa)
 foreach(arch vit resnet)
   creditlib_smoke_test(train_methods NAME train_methods_${arch} ARGS --arch ${arch} --dataset digits --methods bp fa dfa vec value_net
                                           state_predictor ep local_error_signals mono_forward decoupled_greedy
