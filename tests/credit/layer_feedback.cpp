@@ -412,6 +412,9 @@ TEST_CASE("Exchanged storages come back, whatever happens, and refuse what does 
   REQUIRE(says(error_of([&] { refused(w, torch::zeros({3, 4}, torch::kFloat64)); }), {"float64"}));
   REQUIRE(says(error_of([&] { refused(w, torch::zeros({6, 4}).narrow(0, 0, 3)); }), {"clone()"}));
   REQUIRE(says(error_of([&] { refused(w, w); }), {"shares its storage"}));
+  const auto row = w[0];  // is to be left as it is, but lies in w
+  REQUIRE(says(error_of([&] { creditlib::detail::ExchangedStorages({{w, row}, {b, {}}}); }), {"shares its storage"}));
+  REQUIRE(says(error_of([&] { creditlib::detail::ExchangedStorages({{row, w}, {{}, b}}); }), {"shares its storage"}));
   REQUIRE(says(error_of([&] { (creditlib::detail::ExchangedStorages({{w, w.clone()}, {b, b}})); }),
                {"shares its storage"}));
   REQUIRE(says(error_of([&] { (creditlib::detail::ExchangedStorages({{w}, {}})); }), {"gave 0 tensors, expected 1"}));

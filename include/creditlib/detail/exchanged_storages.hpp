@@ -7,6 +7,7 @@
 #include <creditlib/error.hpp>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,22 +32,23 @@ class ExchangedStorages {
  public:
   explicit ExchangedStorages(const Transport& transport) {
     check_count(transport);
-    std::map<const void*, std::size_t> owner;  // of each storage: 2 i for parameter i, 2 i + 1 for its feedback
-    for (std::size_t i = 0; i < transport.parameters.size(); ++i) {
-      const auto &parameter = transport.parameters[i], &feedback = transport.feedback[i];
-      const auto claimed = owner.emplace(storage_of(parameter), 2 * i);
-      const bool again = !claimed.second && parameter.is_same(transport.parameters[claimed.first->second / 2]);
-      if (again) {
-        check_same(transport, claimed.first->second / 2, i);
+    std::map<const void*, std::size_t> owner;  // of each parameter's storage
+    std::set<const void*> exchanged;
+    const auto& parameters = transport.parameters;
+    for (std::size_t i = 0; i < parameters.size(); ++i) owner.emplace(storage_of(parameters[i]), i);
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      const auto& feedback = transport.feedback[i];
+      const auto first = owner.at(storage_of(parameters[i]));
+      if (first != i && parameters[i].is_same(parameters[first])) {
+        check_same(transport, first, i);
         continue;
       }
+      // A parameter that shares the storage of one that is replaced would be replaced too.
+      if (first != i && (feedback.defined() || transport.feedback[first].defined())) refuse_shared(i);
       if (!feedback.defined()) continue;
-      check_pair(i, parameter, feedback);
-      if (!claimed.second || !owner.emplace(storage_of(feedback), 2 * i + 1).second) {
-        fail("transport: parameter ", i, " or its feedback shares its storage with another parameter or feedback ",
-             "tensor, so they cannot be exchanged; give each a storage of its own with clone().");
-      }
-      pairs_.emplace_back(parameter.storage(), feedback.storage());
+      check_pair(i, parameters[i], feedback);
+      if (owner.contains(storage_of(feedback)) || !exchanged.insert(storage_of(feedback)).second) refuse_shared(i);
+      pairs_.emplace_back(parameters[i].storage(), feedback.storage());
     }
     exchange();
   }
@@ -56,6 +58,12 @@ class ExchangedStorages {
 
  private:
   static const void* storage_of(const torch::Tensor& tensor) { return tensor.storage().unsafeGetStorageImpl(); }
+
+  [[noreturn]] static void refuse_shared(std::size_t i) {
+    fail("transport: parameter ", i,
+         " or its feedback shares its storage with another parameter or feedback tensor, so ",
+         "they cannot be exchanged; give each a storage of its own with clone().");
+  }
 
   static void check_count(const Transport& transport) {
     if (transport.feedback.size() == transport.parameters.size()) return;
