@@ -227,3 +227,12 @@ TEST_CASE("LocalErrorSignals refuses what it has no loss for", "[credit][local_e
       error_of([&] { regression.step(x, torch::randn({x.size(0), small_classes})); }),
       {"LocalErrorSignals: beta > 0 needs a class label for each sample, int64, but the target is (7, 4) float32"}));
 }
+
+TEST_CASE("similarities of samples without a class are refused", "[credit]") {
+  const auto batch = batch_for(Kind::plain);
+  auto y = batch.y.clone();
+  y[2] = -100;
+  LocalTrainer trainer(stages(Kind::plain), LocalErrorSignals{});
+  CHECK(says(error_of([&] { trainer.step(batch.x, y); }),
+             {"LocalErrorSignals: beta > 0", "a label is -100", "beta = 0"}));
+}

@@ -60,6 +60,10 @@ struct PredSimHead {
   /// Row b of the squared differences, their mean: the mean over b is the mean square of the matrix.
   torch::Tensor similarity_loss(PredSimNet& net, const torch::Tensor& h, const Trace& trace) const {
     const auto labels = labels_of("LocalErrorSignals: beta > 0", trace);
+    if (labels.is_cpu() && labels.lt(0).any().item<bool>()) {
+      fail("LocalErrorSignals: beta > 0 compares all samples by their class, but a label is ",
+           labels.min().item<std::int64_t>(), "; leave out samples that do not count (ignore_index), or use beta = 0.");
+    }
     const auto wanted = similarities(at::one_hot(labels, trace.logits.size(1)).to(h.scalar_type()));
     const auto found = similarities(compared_by(net->projection->forward(h), net->layout));
     return (found - wanted).square().mean(1);
