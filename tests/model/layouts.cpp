@@ -195,3 +195,13 @@ TEST_CASE("a stage that mixes samples is named", "[model][layout]") {
   SequentialBlocks right(with(true));
   CHECK(right->hidden_shape(2) == std::vector<std::int64_t>{5, 6});
 }
+
+TEST_CASE("a stage that mixes samples is refused behind a layer norm too", "[model]") {
+  using namespace torch::nn;
+  const auto mixing = [] {
+    SequentialBlocks({.blocks = {Sequential(LayerNorm(LayerNormOptions({8})), TransformerEncoderLayer(8, 2))},
+                      .readout = Sequential(Linear(8, 3)),
+                      .example = torch::zeros({1, 5, 8})});
+  };
+  CHECK(error_of(mixing).find("samples") != std::string::npos);
+}

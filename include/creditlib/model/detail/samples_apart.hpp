@@ -17,7 +17,9 @@ template <class Network>
 void check_samples_apart(Network& network, const torch::Tensor& example, const std::string& whose,
                          const StageNames& names) {
   const auto one = example.narrow(0, 0, 1);
-  const auto other = one.is_floating_point() ? one + 1 : one.eq(0).to(one.scalar_type());
+  // Another direction, not a shift alone, which a layer norm would take away.
+  const auto other = one.is_floating_point() ? one + at::arange(one.numel(), one.options()).cos().view(one.sizes()) + 1
+                                             : one.eq(0).to(one.scalar_type());
   auto alone = one, first_of_two = at::cat({one, other});
   const auto same = [](const torch::Tensor& one_run, const torch::Tensor& another) {
     return one_run.sizes() == another.sizes() &&
