@@ -173,8 +173,8 @@ at::Tensor on_cpu(const at::Tensor& t) {
 /// A new tensor of the device with the numbers of a CPU's.
 at::Tensor moved_here(const at::Tensor& t) {
   if (!t.defined()) return t;
-  const at::Tensor made = at::detail::empty_strided_generic(t.sizes(), t.strides(), &memory(), c10::DispatchKeySet(key),
-                                                            t.scalar_type());
+  const at::Tensor made =
+      at::detail::empty_strided_generic(t.sizes(), t.strides(), &memory(), c10::DispatchKeySet(key), t.scalar_type());
   on_cpu(made).copy_(t);
   return made;
 }
@@ -210,9 +210,9 @@ c10::IValue mapped(const c10::IValue& value, const Map& map) {
 
 /// Whether the size of an operator's result, or what it does, depends on numbers that the host must see first.
 bool reads_on_host(const std::string& name) {
-  static const std::set<std::string> those{"aten::nonzero",    "aten::masked_select",      "aten::equal",
-                                           "aten::_unique2",   "aten::unique_dim",         "aten::unique_consecutive",
-                                           "aten::bincount",   "aten::repeat_interleave",  "aten::histc"};
+  static const std::set<std::string> those{"aten::nonzero",  "aten::masked_select",     "aten::equal",
+                                           "aten::_unique2", "aten::unique_dim",        "aten::unique_consecutive",
+                                           "aten::bincount", "aten::repeat_interleave", "aten::histc"};
   return those.count(name) > 0 || name.starts_with("aten::_linalg_");
 }
 
@@ -355,12 +355,13 @@ std::int64_t attention_choice(const at::Tensor&, const at::Tensor&, const at::Te
 using Attention = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::SymInt, at::Tensor,
                              at::Tensor, at::Tensor>;
 Attention attention(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& value,
-                    const std::optional<at::Tensor>& mask, double dropout, bool causal, bool, std::optional<double> scale) {
+                    const std::optional<at::Tensor>& mask, double dropout, bool causal, bool,
+                    std::optional<double> scale) {
   note_launch("aten::scaled_dot_product_attention");
   const auto of_cpu = mask ? std::optional(on_cpu(*mask)) : mask;
-  const auto [output, sums] = at::_scaled_dot_product_flash_attention_for_cpu(on_cpu(query), on_cpu(keys), on_cpu(value),
-                                                                              dropout, causal, of_cpu, scale);
-  return {moved_here(output), moved_here(sums), {},  {}, query.sym_size(2), keys.sym_size(2), {}, {}, {}};
+  const auto [output, sums] = at::_scaled_dot_product_flash_attention_for_cpu(
+      on_cpu(query), on_cpu(keys), on_cpu(value), dropout, causal, of_cpu, scale);
+  return {moved_here(output), moved_here(sums), {}, {}, query.sym_size(2), keys.sym_size(2), {}, {}, {}};
 }
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attention_backward(
     const at::Tensor& gradient, const at::Tensor& query, const at::Tensor& keys, const at::Tensor& value,
@@ -370,8 +371,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attention_backward(
   note_launch("aten::scaled_dot_product_attention_backward");
   const auto of_cpu = mask.defined() ? std::optional(on_cpu(mask)) : std::nullopt;
   const auto [to_query, to_keys, to_value] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-      on_cpu(gradient), on_cpu(query), on_cpu(keys), on_cpu(value), on_cpu(output), on_cpu(sums), dropout, causal, of_cpu,
-      scale);
+      on_cpu(gradient), on_cpu(query), on_cpu(keys), on_cpu(value), on_cpu(output), on_cpu(sums), dropout, causal,
+      of_cpu, scale);
   return {moved_here(to_query), moved_here(to_keys), moved_here(to_value), {}};
 }
 

@@ -24,8 +24,8 @@ torch::Device device();
 
 /// What was done on the device since the last clear().
 struct Log {
-  std::map<std::string, int> launches;   ///< by operator: those that CUDA has a kernel for, and copies
-  std::vector<std::string> host_reads;   ///< what makes the host wait for the device
+  std::map<std::string, int> launches;  ///< by operator: those that CUDA has a kernel for, and copies
+  std::vector<std::string> host_reads;  ///< what makes the host wait for the device
   int total() const;
 };
 Log log();

@@ -18,7 +18,8 @@ TEST_CASE("operators on the fake device give the CPU's numbers, and are written 
   const auto y = torch::gelu(here.mm(there.t())).sum(1) * 2;
   const auto log = fake_device::log();
 
-  CHECK(log.launches == std::map<std::string, int>{{"aten::mm", 1}, {"aten::gelu", 1}, {"aten::sum", 1}, {"aten::mul", 1}});
+  CHECK(log.launches ==
+        std::map<std::string, int>{{"aten::mm", 1}, {"aten::gelu", 1}, {"aten::sum", 1}, {"aten::mul", 1}});
   CHECK(log.total() == 4);
   CHECK(log.host_reads.empty());
   CHECK(torch::allclose(y.cpu(), torch::gelu(x.mm(w.t())).sum(1) * 2));
