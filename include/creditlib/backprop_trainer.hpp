@@ -70,8 +70,8 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   }
   std::vector<torch::Tensor> raw_credits(const torch::Tensor& x, const torch::Tensor& y) { return credits(x, y); }
 
-  /// The gradients that a step on this batch would apply (clipped), in the order of the model's parameters(). Nothing
-  /// is changed.
+  /// The gradients that a step on this batch would apply (clipped), in the order of distinct_parameters(*model);
+  /// undefined for a parameter that is frozen or that no gradient reaches. Nothing is changed.
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
     return previewed(x, y, [&] {
       const auto& by_formula = passes_.by_formula();

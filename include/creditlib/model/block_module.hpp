@@ -18,6 +18,7 @@
 #include <creditlib/model/detail/samples_apart.hpp>
 #include <creditlib/model/model_holder.hpp>
 #include <creditlib/network/shape.hpp>
+#include <creditlib/parameter_parts.hpp>
 #include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/untouched.hpp>
@@ -123,6 +124,9 @@ class BlockModule : public torch::nn::Module {
     return self().readout(h);
   }
 
+  /// All parameters, each once, where LibTorch's lists one that several layers share several times: what an optimizer
+  /// updates, in the order of a trainer's gradients(). named_parameters() is LibTorch's and names all places.
+  std::vector<torch::Tensor> parameters(bool recurse = true) const { return distinct_parameters(*this, recurse); }
   // The parameters of each part, in the order of registration.
   std::vector<torch::Tensor> embed_parameters() const { return parameters_of(embed_part_); }
   std::vector<torch::Tensor> block_parameters(std::int64_t l) const {

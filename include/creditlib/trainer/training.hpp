@@ -77,7 +77,7 @@ class Training {
     return logits;
   }
 
-  /// The model's parameters in the order of its parameters().
+  /// The model's parameters in the order of distinct_parameters.
   const std::vector<torch::Tensor>& parameters() const { return parts_.all; }
 
   /// The model's buffers: running statistics, which a forward pass in train mode changes.
