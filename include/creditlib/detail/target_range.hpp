@@ -69,4 +69,12 @@ void refuse_out_of_range(const Objective& objective, const torch::Tensor& logits
   if (finding.wrong.defined() && finding.wrong.template item<bool>()) throw Error(range_error(objective, finding));
 }
 
+/// Throws Error for a target that the objective cannot take: one that its check refuses and, on a device too, which this
+/// waits for, one with a value out of range.
+template <class Objective>
+void check_target(const Objective& objective, const torch::Tensor& logits, const torch::Tensor& target) {
+  objective.check(logits, target);
+  refuse_out_of_range(objective, logits, target);
+}
+
 }  // namespace creditlib::detail

@@ -68,7 +68,7 @@ std::vector<torch::Tensor> parameter_gradients(Model& model, const torch::Tensor
     const torch::AutoGradMode grad(true);
     const scope::Untouched untouched(*model, x.device());
     const torch::Tensor logits = model->forward(x);
-    detail::refuse_out_of_range(objective, logits, y);
+    detail::check_target(objective, logits, y);
     return detail::gradients_of({objective.loss(logits, y).mean()}, {{}}, detail::parameter_parts(model).all);
   });
 }

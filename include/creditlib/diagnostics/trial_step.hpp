@@ -42,7 +42,7 @@ double mean_loss(Model& model, const torch::Tensor& x, const torch::Tensor& y, c
     const torch::NoGradGuard no_grad;
     const scope::Untouched untouched(*model, x.device());
     const torch::Tensor logits = model->forward(x);
-    detail::refuse_out_of_range(objective, logits, y);
+    detail::check_target(objective, logits, y);
     return objective.loss(logits, y).to(torch::kFloat64).mean().template item<double>();
   });
 }

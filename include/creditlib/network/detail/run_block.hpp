@@ -15,37 +15,41 @@
 /// Runs parts of a network and checks what they return.
 namespace creditlib::detail {
 
-/// Runs one part of a network. Two common mistakes that LibTorch refuses in its own words get a sentence with the cure:
-/// BatchNorm in train mode with one value per channel, and an in-place change of a leaf (`in_place`). `name` makes the
-/// part's name.
+/// Runs one part of a network on h. An exception of LibTorch's gets a sentence with the cure if it is one of two common
+/// mistakes: BatchNorm in train mode with one value per channel, and an in-place change of a leaf (`in_place`). Otherwise
+/// it becomes an Error that names the part, `name()`, and what it was given.
 template <class Run, class Name, class InPlace>
-torch::Tensor run_part(const Run& run, const Name& name, const InPlace& in_place) {
-  try {
-    return run();
-  } catch (const c10::Error& error) {
-    const std::string said = error.what_without_backtrace();
-    if (said.find("in-place operation") != std::string::npos) in_place();
-    if (said.find("Expected more than 1 value per channel when training") != std::string::npos) {
-      fail(name(),
-           ": BatchNorm in train mode needs more than one value per channel, but this batch gives it one; use a larger "
-           "batch (a short last batch is left out with drop_last), or put the model in eval mode.");
+torch::Tensor run_part(const torch::Tensor& h, const Run& run, const Name& name, const InPlace& in_place) {
+  const auto with_cures = [&]() -> torch::Tensor {
+    try {
+      return run();
+    } catch (const c10::Error& error) {
+      const std::string said = error.what_without_backtrace();
+      if (said.find("in-place operation") != std::string::npos) in_place();
+      if (said.find("Expected more than 1 value per channel when training") != std::string::npos) {
+        fail(name(),
+             ": BatchNorm in train mode needs more than one value per channel, but this batch gives it one; use a "
+             "larger batch (a short last batch is left out with drop_last), or put the model in eval mode.");
+      }
+      throw;
     }
-    throw;
-  }
+  };
+  return translated(with_cures, [&] { return c10::str(name(), " cannot take ", tensor_text(h), ": "); });
 }
 inline constexpr auto nothing_in_place = [] {};
 
 /// h_0 from the batch.
 template <BlockModel Model>
 torch::Tensor embedded(Model& model, const torch::Tensor& x) {
-  try {
-    return run_part([&]() -> torch::Tensor { return model->embed(x); }, [] { return "The embed"; }, nothing_in_place);
-  } catch (const c10::Error& error) {
-    if (x.dim() != 1 || is_out_of_memory(error)) throw;
-    fail("The batch x is ", tensor_text(x), ", which the model does not take; samples are in dimension 0, so for one ",
-         "sample use x.unsqueeze(0). (", error.what_without_backtrace(), ")");
-  }
+  const auto run = [&]() -> torch::Tensor { return model->embed(x); };
+  if (x.dim() != 1) return run_part(x, run, [] { return "The embed"; }, nothing_in_place);
+  return translated(run, [&] {
+    return c10::str("The batch x is ", tensor_text(x), ", which the model does not take; samples are in dimension 0, ",
+                    "so for one sample use x.unsqueeze(0): ");
+  });
 }
+
+inline std::string block_name(std::int64_t l) { return "Block " + std::to_string(l); }
 
 /// f_l from h_l. Throws Error if the block modifies h in place.
 template <BlockModel Model>
@@ -55,8 +59,8 @@ torch::Tensor branch_of(Model& model, std::int64_t l, const torch::Tensor& h) {
          " that credit is for; make its first layer out-of-place (inplace(false)).");
   };
   const auto version = h._version();
-  const auto f = run_part([&]() -> torch::Tensor { return model->block(l, h); },
-                          [&] { return "Block " + std::to_string(l); }, in_place);
+  const auto f =
+      run_part(h, [&]() -> torch::Tensor { return model->block(l, h); }, [&] { return block_name(l); }, in_place);
   if (h._version() != version) in_place();
   return f;
 }
@@ -64,14 +68,23 @@ torch::Tensor branch_of(Model& model, std::int64_t l, const torch::Tensor& h) {
 /// The logits from h_L.
 template <BlockModel Model>
 torch::Tensor logits_of(Model& model, const torch::Tensor& h) {
-  return run_part([&]() -> torch::Tensor { return model->readout(h); }, [] { return "The readout"; }, nothing_in_place);
+  return run_part(
+      h, [&]() -> torch::Tensor { return model->readout(h); }, [] { return "The readout"; }, nothing_in_place);
 }
 
-/// h_{l+1} from h_l and f_l; throws Error if the model's join modifies one of them in place.
+/// h_{l+1} from h_l and f_l.
+template <BlockModel Model>
+torch::Tensor join_of(Model& model, std::int64_t l, const torch::Tensor& h, const torch::Tensor& f) {
+  return run_part(
+      f, [&]() -> torch::Tensor { return model->join(l, h, f); },
+      [&] { return c10::str("The join of block ", l, ", of h_", l, " ", tensor_text(h), ","); }, nothing_in_place);
+}
+
+/// The same; throws Error if the model's join modifies one of them in place.
 template <BlockModel Model>
 torch::Tensor joined(Model& model, std::int64_t l, const torch::Tensor& h, const torch::Tensor& f) {
   const auto before = h._version() + f._version();
-  torch::Tensor next = model->join(l, h, f);
+  torch::Tensor next = join_of(model, l, h, f);
   if (h._version() + f._version() != before)
     fail("join changes the hidden state h_", l, " or the block's output f_", l, " in place; return a new tensor.");
   return next;
@@ -83,12 +96,20 @@ inline bool fits(torch::IntArrayRef sizes, const std::vector<std::int64_t>& expe
                     [](std::int64_t size, std::int64_t wanted) { return wanted < 0 || size == wanted; });
 }
 
+/// What a model needs to take batches of several sizes.
+inline constexpr const char* any_positions_cure =
+    "for sequences of any length or images of any size make it with .any_positions = true, or call "
+    "set_any_positions() in the constructor of a BlockModule";
+
 inline void check_hidden(const char* whose, std::size_t l, const torch::Tensor& h, std::vector<std::int64_t> shape,
                          std::int64_t batch) {
   shape.insert(shape.begin(), batch);
   if (h.defined() && fits(h.sizes(), shape)) return;
+  const bool other_positions =
+      h.defined() && h.dim() > 2 && shape.size() == static_cast<std::size_t>(h.dim()) && h.size(0) == batch;
+  const auto cure = other_positions ? c10::str("; ", any_positions_cure) : std::string();
   fail(whose, l, " is ", h.defined() ? shape_text(h.sizes()) : "undefined", ", expected ", shape_text(shape),
-       ": hidden_shape(", l, ") for each sample of the batch.");
+       ": hidden_shape(", l, ") for each sample of the batch", cure, ".");
 }
 
 /// `shape` is that of the logits for one sample.
