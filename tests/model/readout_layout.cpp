@@ -38,8 +38,7 @@ SequentialBlocksOptions over_time(Stage readout, std::int64_t steps = steps_and_
 
 /// A head whose class nobody knows.
 struct HeadImpl : torch::nn::Module {
-  explicit HeadImpl(bool transposes_)
-      : transposes(transposes_), layer(register_module("layer", head_over_time())) {}
+  explicit HeadImpl(bool transposes_) : transposes(transposes_), layer(register_module("layer", head_over_time())) {}
   torch::Tensor forward(const torch::Tensor& h) { return transposes ? layer(h).transpose(1, 2) : layer(h); }
   bool transposes;
   Conv1d layer;
@@ -76,8 +75,7 @@ TEST_CASE("logits (B, C, T) of a Conv1d are not taken for (B, N, C)", "[model][l
 
 TEST_CASE("the cure for logits (B, C, T) has PyTorch's gradients", "[model][layout]") {
   torch::manual_seed(1);
-  const auto x = torch::randn({5, 2, steps_and_classes}),
-             y = torch::randint(steps_and_classes, {5, steps_and_classes});
+  const auto x = torch::randn({5, 2, steps_and_classes}), y = torch::randint(steps_and_classes, {5, steps_and_classes});
   const auto check = [&](auto model) {
     CHECK(model->logits_shape() == std::vector<std::int64_t>{4, 4});
     const auto loss = at::cross_entropy_loss(model->forward(x).transpose(1, 2), y);
