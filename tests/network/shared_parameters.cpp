@@ -54,6 +54,23 @@ struct TiedNetImpl : BlockModule<TiedNetImpl> {
 };
 using TiedNet = ModelHolder<TiedNetImpl>;
 
+/// The same for token ids, with the embedding's weight registered in both parts.
+struct TiedTokensImpl : BlockModule<TiedTokensImpl> {
+  TiedTokensImpl() {
+    ids = register_embed("ids", torch::nn::Embedding(6, 5));
+    register_block(Sequential(Linear(5, 5), Tanh()));
+    head = register_readout("head", ids->weight);
+    set_any_positions();
+    find_shapes(torch::zeros({1, 3}, torch::kInt64));
+  }
+  torch::Tensor embed(const torch::Tensor& x) { return ids(x); }
+  torch::Tensor join(std::int64_t, const torch::Tensor& h, const torch::Tensor& f) { return h + f; }
+  torch::Tensor readout(const torch::Tensor& h) { return h.matmul(head.t()); }
+  torch::nn::Embedding ids = nullptr;
+  torch::Tensor head;
+};
+using TiedTokens = ModelHolder<TiedTokensImpl>;
+
 Batch six_classes() { return {torch::randn({7, 6}, torch::kFloat64), torch::randint(6, {7})}; }
 
 /// The parameters once each, as trainers have them.
@@ -207,4 +224,20 @@ TEST_CASE("trial steps move a shared parameter once", "[network][shared][diagnos
   }
   CHECK(same(model->parameters(), before));
   CHECK(diagnostics::norm_matched_step(model, update, x, y, x, y, 1e-3).ratio.value == Approx(1));
+}
+
+TEST_CASE("a readout of the embed's matrix has the sum of both gradients, and stays tied", "[network][shared]") {
+  torch::manual_seed(3);
+  TiedTokens model;
+  model->to(torch::kFloat64);
+  const auto x = torch::randint(6, {7, 4}), y = torch::randint(6, {7, 4});
+  const auto loss = at::cross_entropy_loss(model->forward(x).transpose(1, 2), y);
+  const auto expected = torch::autograd::grad({loss}, model->parameters());
+  REQUIRE(expected.size() == 3);
+  CHECK(distance(BackpropTrainer(model, {}).gradients(x, y), expected) < 1e-12);
+  CHECK(distance(LocalTrainer(model, Oracle{}, {}, Raw{}).gradients(x, y), expected) < 1e-12);
+  const auto copy = model->clone();
+  LocalTrainer(copy, DFA{}, {}).step(x, y);
+  CHECK(copy->head.is_same(copy->ids->weight));
+  CHECK_FALSE(torch::equal(copy->head, model->head));
 }

@@ -195,8 +195,9 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
 /// - The stages are shared, not copied. Parameters: embed.*, blocks.<l>.*, readout.*, with a number for each layer of a
 ///   Sequential (blocks.0.2.weight), without one for a single module (blocks.0.weight). A layer may stand in several
 ///   places; its gradient is then the sum of those of its places.
-/// - Throws Error if there are no blocks or no readout, a stage is empty, the stages do not fit together on the
-///   example, a stage mixes samples, or .layout is needed.
+/// - Throws Error if there are no blocks or no readout, a stage is empty or has an LSTM, GRU or RNN outside of a
+///   Recurrent, the stages do not fit together on the example, a stage mixes samples, .layout is needed, or the logits
+///   are (B, C, N) or (B, H, W, C).
 using SequentialBlocks = ModelHolder<SequentialBlocksImpl>;
 
 }  // namespace creditlib
