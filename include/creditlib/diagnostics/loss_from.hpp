@@ -38,8 +38,7 @@ class LossFrom {
       const scope::RestoredGlobalGenerators generators(device_);
       const scope::Untouched untouched(*model_, device_);
       const auto add = [&](const torch::Tensor& h) {
-        detail::check_hidden("The model's h_", hidden_.size(), h,
-                             model_->hidden_shape(static_cast<std::int64_t>(hidden_.size())), x.size(0));
+        detail::check_hidden(model_, static_cast<std::int64_t>(hidden_.size()), h, x.size(0));
         hidden_.push_back(h);
         drawn_.push_back(generator_states());
       };

@@ -43,7 +43,7 @@ void check_expected(const Objective& objective, const torch::Tensor& logits, con
     const bool has_positions = y.dim() + 1 >= logits.dim();
     if (!fixed || !has_positions || y.numel() == positions || y.numel() == logits.numel()) throw;
     fail(error.what(), " The model gives logits of ", shape_text(shape),
-         " per sample, as for the example that it was made with. If x has another number of positions than that, ",
+         " per sample, as for the example that it was made with. If x has another number of positions, ",
          any_positions_cure, ".");
   }
 }

@@ -96,20 +96,33 @@ inline bool fits(torch::IntArrayRef sizes, const std::vector<std::int64_t>& expe
                     [](std::int64_t size, std::int64_t wanted) { return wanted < 0 || size == wanted; });
 }
 
-/// What a model needs to take batches of several sizes.
+/// What lets a model take batches of several sizes.
 inline constexpr const char* any_positions_cure =
-    "for sequences of any length or images of any size make it with .any_positions = true, or call "
-    "set_any_positions() in the constructor of a BlockModule";
+    "make the model with .any_positions = true (a BlockModule of your own calls set_any_positions())";
 
-inline void check_hidden(const char* whose, std::size_t l, const torch::Tensor& h, std::vector<std::int64_t> shape,
-                         std::int64_t batch) {
-  shape.insert(shape.begin(), batch);
-  if (h.defined() && fits(h.sizes(), shape)) return;
-  const bool other_positions =
-      h.defined() && h.dim() > 2 && shape.size() == static_cast<std::size_t>(h.dim()) && h.size(0) == batch;
-  const auto cure = other_positions ? c10::str("; ", any_positions_cure) : std::string();
-  fail(whose, l, " is ", h.defined() ? shape_text(h.sizes()) : "undefined", ", expected ", shape_text(shape),
+[[noreturn]] inline void refuse_samples(const char* whose, std::int64_t l, const torch::Tensor& h,
+                                        const std::vector<std::int64_t>& expected, const std::string& cure = {}) {
+  fail(whose, l, " is ", h.defined() ? shape_text(h.sizes()) : "undefined", ", expected ", shape_text(expected),
        ": hidden_shape(", l, ") for each sample of the batch", cure, ".");
+}
+
+/// The sizes of h_l for a batch.
+template <BlockModel Model>
+std::vector<std::int64_t> hidden_sizes(Model& model, std::int64_t l, std::int64_t batch) {
+  auto sizes = model->hidden_shape(l);
+  sizes.insert(sizes.begin(), batch);
+  return sizes;
+}
+
+/// Throws Error unless the model's h_l is as the model says.
+template <BlockModel Model>
+void check_hidden(Model& model, std::int64_t l, const torch::Tensor& h, std::int64_t batch) {
+  const auto expected = hidden_sizes(model, l, batch);
+  if (h.defined() && fits(h.sizes(), expected)) return;
+  const bool positions = h.defined() && h.sizes().size() == expected.size() && expected.size() > 2;
+  refuse_samples(
+      "The model's h_", l, h, expected,
+      positions ? c10::str("; for sequences of any length or images of any size, ", any_positions_cure) : "");
 }
 
 /// `shape` is that of the logits for one sample.
@@ -138,8 +151,11 @@ void check_local_inputs(Model& model, const std::vector<torch::Tensor>& states, 
   if (states.size() != expected) {
     fail("local_inputs gave ", states.size(), " states, expected ", expected, ": one for each of h_0..h_L.");
   }
-  for (std::size_t l = 0; l < states.size(); ++l) {
-    check_hidden("The local_inputs' h'_", l, states[l], model->hidden_shape(static_cast<std::int64_t>(l)), batch);
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    const auto l = static_cast<std::int64_t>(i);
+    const auto expected = hidden_sizes(model, l, batch);
+    if (states[i].defined() && fits(states[i].sizes(), expected)) continue;
+    refuse_samples("The local_inputs' h'_", l, states[i], expected);
   }
 }
 

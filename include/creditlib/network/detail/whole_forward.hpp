@@ -25,7 +25,7 @@ WholePass forward_whole(Model& model, const torch::Tensor& x, bool from_h0, cons
   const torch::AutoGradMode grad(true);
   const auto blocks = static_cast<std::int64_t>(model->blocks());
   const auto checked = [&](const torch::Tensor& h, std::int64_t l) -> const torch::Tensor& {
-    check_hidden("The model's h_", static_cast<std::size_t>(l), h, model->hidden_shape(l), x.size(0));
+    check_hidden(model, l, h, x.size(0));
     return h;
   };
   WholePass pass;
