@@ -24,7 +24,8 @@ namespace creditlib {
 /// PenalizedInnerProduct. step, backward, end_step, observe, end_epoch, report, norms, save, load, model, options, epoch,
 /// steps, rate and path are those of every trainer (trainer/base.hpp).
 ///
-/// Throws Error for every failure, before the parameters change; for a label out of range on a device as LocalTrainer.
+/// Throws Error for every failure, before the parameters change; for a label out of range on a device, and for hidden
+/// states that are not of hidden_shape, as LocalTrainer.
 template <class Model, class Objective = CrossEntropy>
 class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Objective>, Model, Objective> {
   static_assert(detail::all_of({detail::model_is_sound<Model>(), detail::objective_is_sound<Objective>()}),

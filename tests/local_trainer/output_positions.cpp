@@ -261,7 +261,7 @@ TEST_CASE("token ids that block 0 reads stay as they are, and what they do not h
     LocalTrainer trainer(model, EquilibriumPropagation{.beta = 1e-4, .steps = 400, .rate = 0.2, .centered = centered});
     const auto credits = trainer.credits(x, y), exact = BackpropTrainer(model, {}).credits(x, y);
     CHECK_FALSE(credits[0].defined());
-    for (std::size_t l : {1, 2}) CHECK(distance(credits[l], exact[l]) < 1e-3 * exact[l].norm().item<double>());
+    for (const std::size_t l : {1U, 2U}) CHECK(distance(credits[l], exact[l]) < 1e-3 * exact[l].norm().item<double>());
     trainer.step(x, y);
     CHECK(trainer.state().relative_nudge[0].item<double>() == 0);
     CHECK(trainer.state().relative_nudge[1].item<double>() > 0);

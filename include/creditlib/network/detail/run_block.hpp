@@ -153,9 +153,9 @@ void check_local_inputs(Model& model, const std::vector<torch::Tensor>& states, 
   }
   for (std::size_t i = 0; i < states.size(); ++i) {
     const auto l = static_cast<std::int64_t>(i);
-    const auto expected = hidden_sizes(model, l, batch);
-    if (states[i].defined() && fits(states[i].sizes(), expected)) continue;
-    refuse_samples("The local_inputs' h'_", l, states[i], expected);
+    const auto sizes = hidden_sizes(model, l, batch);
+    if (states[i].defined() && fits(states[i].sizes(), sizes)) continue;
+    refuse_samples("The local_inputs' h'_", l, states[i], sizes);
   }
 }
 
