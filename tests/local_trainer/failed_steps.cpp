@@ -3,8 +3,10 @@
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/local_trainer.hpp>
+#include <creditlib/model/block_module.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/model/sequential_blocks.hpp>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -117,5 +119,49 @@ TEST_CASE("one sample without its batch dimension is refused with the cure", "[e
                                  .example = torch::zeros({1, 1, 6})});
   for (const auto& said : refusals(model, torch::randn({6}), y)) {
     CHECK(says(said, {"The batch x is (6) float32 on cpu", "x.unsqueeze(0)"}));
+  }
+}
+
+TEST_CASE("what LibTorch refuses in a part of the network names the part and what it was given", "[errors]") {
+  const auto y = torch::zeros({6}, torch::kInt64);
+  // A layer that takes its example alone, as a shape that depends on the data would do.
+  const auto strict = [](bool strict_now) {
+    return nn::Functional([strict_now](const torch::Tensor& h) {
+      TORCH_CHECK(!strict_now || h.size(0) < 3, "nothing but one or two samples");
+      return h.clone();
+    });
+  };
+  const auto refused_in = [&](int part, const std::string& named) {
+    const auto plain = [&](int at, int in, int out) { return nn::Sequential(strict(at == part), nn::Linear(in, out)); };
+    auto model = SequentialBlocks({.embed = plain(0, 6, 5),
+                                   .blocks = {plain(1, 5, 5), plain(2, 5, 5)},
+                                   .readout = plain(3, 5, 3),
+                                   .example = torch::zeros({1, 6})});
+    for (const auto& said : refusals(model, torch::randn({6, 6}), y)) {
+      CHECK(says(said, {named + " cannot take (6, " + (part == 0 ? "6" : "5") + ") float32 on cpu: nothing but one"}));
+    }
+  };
+  refused_in(0, "The embed");
+  refused_in(1, "Block 0");
+  refused_in(2, "Block 1");
+  refused_in(3, "The readout");
+}
+
+TEST_CASE("a join that LibTorch refuses is named", "[errors]") {
+  struct NarrowingImpl : BlockModule<NarrowingImpl> {
+    NarrowingImpl() {
+      register_block(nn::Linear(5, 5));
+      head = register_readout("head", nn::Linear(5, 3));
+      find_shapes(torch::zeros({1, 5}));
+    }
+    torch::Tensor join(std::int64_t, const torch::Tensor& h, const torch::Tensor& f) {
+      return h + (h.size(0) > 2 ? f.narrow(1, 0, 4) : f);
+    }
+    torch::Tensor readout(const torch::Tensor& h) { return head(h); }
+    nn::Linear head = nullptr;
+  };
+  for (const auto& said :
+       refusals(std::make_shared<NarrowingImpl>(), torch::randn({6, 5}), torch::zeros({6}, torch::kInt64))) {
+    CHECK(says(said, {"The join of block 0", "(6, 5) float32", "must match the size"}));
   }
 }

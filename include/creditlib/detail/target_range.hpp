@@ -77,4 +77,14 @@ void refuse_out_of_range(const Objective& objective, const torch::Tensor& logits
   if (finding.defined() && finding.wrong()) throw Error(range_error(objective, finding));
 }
 
+/// Throws Error for a target that the objective cannot take: one that its check refuses and, on a device too, which this
+/// waits for, one with a value out of range. A target of floating point may be of another dtype than the logits, which
+/// a measurement may compute in float64.
+template <class Objective>
+void check_target(const Objective& objective, const torch::Tensor& logits, const torch::Tensor& target) {
+  const bool converted = target.defined() && target.is_floating_point();
+  objective.check(logits, converted ? target.to(logits.scalar_type()) : target);
+  refuse_out_of_range(objective, logits, target);
+}
+
 }  // namespace creditlib::detail
