@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# cmake -D PROGRAM=…/weight_transport -D FOLDER=… -P figures.cmake: feedback that learns turns to the weights, and random feedback stays; without
-# decay the rules leave back-propagation alone.
+# cmake -D PROGRAM=…/weight_transport -D FOLDER=… -P figures.cmake: feedback that learns turns to the weights, or weights to
+# feedback, and feedback that nothing reads does neither.
 
 file(REMOVE_RECURSE "${FOLDER}")
 execute_process(COMMAND "${PROGRAM}" --dataset digits --seeds 42 --epochs 20 --width 32 --batch-size 32 --lr 0.2 --threads 1 --quiet --output_dir
