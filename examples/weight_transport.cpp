@@ -57,7 +57,7 @@ void declare(support::Flags& flags, Settings& s) {
 
 /// Images with pixels of 0 to 1, not normalized further.
 data::Splits loaded(const Settings& s) {
-  const std::string folder = !s.data_dir.empty()       ? s.data_dir
+  const std::string folder = !s.data_dir.empty()     ? s.data_dir
                              : s.dataset == "digits" ? CREDITLIB_DATA_DIR "/digits"
                                                      : "data";
   auto splits = data::load(s.dataset, folder);
@@ -113,11 +113,11 @@ Json trained(const std::string& method, std::int64_t seed, const Settings& s, co
   const support::TrainingPlan plan{
       .title = fmt::format("{}, seed {}", method, seed),
       .quiet = s.quiet,
-      .checkpoint = {.path = std::filesystem::path(s.output_dir) /
-                             fmt::format("checkpoint_{}_{}_s{}.pt", s.dataset, method, seed),
-                     .settings = settings,
-                     .record = &angles,
-                     .retrain = s.retrain}};
+      .checkpoint = {
+          .path = std::filesystem::path(s.output_dir) / fmt::format("checkpoint_{}_{}_s{}.pt", s.dataset, method, seed),
+          .settings = settings,
+          .record = &angles,
+          .retrain = s.retrain}};
   Json entry;
   support::train(made.trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     angles.push_back(angles_of(made, measured_on).json());
@@ -194,7 +194,8 @@ void run(Settings s) {
 
 int main(int argc, char** argv) {
   return support::run_with_flags<Settings>(
-      "Trains a network of one hidden layer by back-propagation, feedback alignment, Kolen and Pollack's rule, a weight "
+      "Trains a network of one hidden layer by back-propagation, feedback alignment, Kolen and Pollack's rule, a "
+      "weight "
       "mirror and the weights' signs, and measures the angle between weights and feedback.",
       "weight_transport", argc, argv, declare, run);
 }
