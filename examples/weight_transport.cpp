@@ -195,7 +195,6 @@ void run(Settings s) {
 int main(int argc, char** argv) {
   return support::run_with_flags<Settings>(
       "Trains a network of one hidden layer by back-propagation, feedback alignment, Kolen and Pollack's rule, a "
-      "weight "
-      "mirror and the weights' signs, and measures the angle between weights and feedback.",
+      "weight mirror and the weights' signs, and measures the angle between weights and feedback.",
       "weight_transport", argc, argv, declare, run);
 }
