@@ -7,6 +7,11 @@ creditlib_smoke_test(train_methods NAME train_methods_at_input ARGS --dataset di
                                         --credit_point input --seeds 42 --epochs 1 --limit-train 128 --d_hidden 32 --output_dir {folder})
 creditlib_smoke_test(train_methods NAME train_methods_mlp ARGS --arch mlp --dataset digits --methods dfa sdfa ndfa drtp dkp frozen --seeds 42
                                         --epochs 1 --limit-train 128 --num_blocks 2 --d_hidden 32 --output_dir {folder})
+creditlib_smoke_test(train_methods NAME train_methods_lenet ARGS --arch lenet --dataset digits --methods bp layer_fa dfa usf brsf frsf --seeds 42
+                                        --epochs 1 --limit-train 64 --output_dir {folder})
+creditlib_smoke_test(train_methods NAME train_methods_local_error_signals ARGS --arch mlp --dataset digits --methods les_pred les_sim
+                                        local_error_signals --seeds 42 --epochs 1 --limit-train 128 --num_blocks 2 --d_hidden 32
+                                        --output_dir {folder})
 # 128 steps, which --threads auto times before.
 creditlib_smoke_test(train_methods NAME train_methods_threads_auto ARGS --dataset digits --methods dfa vec --seeds 42 --epochs 4 --limit-train 1024
                                         --batch_size 32 --threads auto --output_dir {folder})
