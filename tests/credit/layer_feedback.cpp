@@ -14,6 +14,7 @@
 #include <creditlib/model/transformer_lm.hpp>
 #include <creditlib/model/vit_mini.hpp>
 #include <creditlib/normalizer/raw.hpp>
+#include <creditlib/schedule/blend.hpp>
 #include <creditlib/schedule/switch_at.hpp>
 
 #include "../models.hpp"
@@ -362,6 +363,23 @@ TEST_CASE("In a mix the source with transport alone is transported") {
   REQUIRE(same(gradients(Mix{LayerFA{}, DFA{}}, TrainerOptions{}, SwitchAt{.epoch = 1}, Raw{}), layer_fa));
 }
 
+TEST_CASE("In a mix any weight of the source with transport takes the gradients inside blocks through its feedback") {
+  const auto batch = batch_for(Kind::residual_mlp, torch::kFloat64);
+  const auto trainer_of = [&](double alpha) {
+    return LocalTrainer(residual_mlp(torch::kFloat64), Mix{DFA{}, LayerFA{}}, {}, Blend{.alpha = alpha});
+  };
+  auto without = trainer_of(0), with = trainer_of(1e-12);
+  REQUIRE(distance(with.credits(batch.x, batch.y), without.credits(batch.x, batch.y)) < 1e-4);
+  const auto names = without.model()->named_parameters().keys();
+  const auto through_weights = without.gradients(batch.x, batch.y), through_feedback = with.gradients(batch.x, batch.y);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    INFO(names[i]);
+    const auto far = distance(through_feedback[i], through_weights[i]);
+    const bool below_a_weight = names[i].find("w1") != std::string::npos || names[i].find("ln") != std::string::npos;
+    CHECK(below_a_weight == (far > 1e-2));
+  }
+}
+
 TEST_CASE("A weight that two layers share has its feedback once") {
   using namespace torch::nn;
   Linear shared(6, 6);
@@ -398,6 +416,18 @@ TEST_CASE("Feedback that does not fit is refused before the first step") {
   REQUIRE(says(error_of([&] { trainer_of({feedback[0]}); }), {"LayerFA: 1 feedback matrices were given, expected"}));
   feedback[0] = torch::zeros({2, 2});
   REQUIRE(says(error_of([&] { trainer_of(feedback); }), {"LayerFA: feedback 0 is (2, 2), expected"}));
+  const auto message = [&](const torch::Tensor& given) {
+    auto all = copies_of(model);
+    all[0] = given;
+    return error_of([&] { trainer_of(all); });
+  };
+  const auto right = copies_of(model)[0];
+  REQUIRE(says(message(right.to_sparse()), {"LayerFA: feedback 0 is sparse", "to_dense()"}));
+  REQUIRE(says(message(right.to(torch::kMeta)), {"LayerFA: feedback 0 is on meta", "has no numbers"}));
+  auto wrong = right.clone();
+  wrong.view(-1)[1] = NAN;
+  REQUIRE(says(message(wrong), {"LayerFA: feedback 0 has numbers that are NaN or infinite", "finite"}));
+  REQUIRE(says(message(torch::full_like(right, 1e300, torch::kFloat64)), {"infinite in float32"}));
 
   auto mlp = residual_mlp();
   REQUIRE(says(error_of([&] { LocalTrainer(mlp, LayerFA{}, {.precision = MatmulPrecision::BFloat16}, Raw{}); }),
@@ -442,6 +472,8 @@ TEST_CASE("Exchanged storages come back, whatever happens, and refuse what does 
       says(error_of([&] { refused(w, torch::zeros({4, 3})); }), {"is (4, 3) float32 on cpu, expected (3, 4) float32"}));
   REQUIRE(says(error_of([&] { refused(w, torch::zeros({3, 4}, torch::kFloat64)); }), {"float64"}));
   REQUIRE(says(error_of([&] { refused(w, torch::zeros({6, 4}).narrow(0, 0, 3)); }), {"clone()"}));
+  REQUIRE(says(error_of([&] { refused(w, b.to_sparse()); }), {"feedback for parameter 0 is sparse", "to_dense()"}));
+  REQUIRE(says(error_of([&] { refused(w, b.to(torch::kMeta)); }), {"float32 on meta, expected"}));
   REQUIRE(says(error_of([&] { refused(w, w); }), {"shares its storage"}));
   const auto row = w[0];  // is to be left as it is, but lies in w
   REQUIRE(says(error_of([&] { creditlib::detail::ExchangedStorages({{w, row}, {b, {}}}); }), {"shares its storage"}));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/direct_kolen_pollack.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/block_module.hpp>
@@ -41,6 +42,22 @@ SequentialBlocks with_batch_norm_below(const nn::Sequential& failing) {
                            .example = torch::zeros({1, 6})});
 }
 
+/// A layer for whose backward pass there is not enough memory, if it is told so.
+struct ShortOnTheWayDownImpl : nn::Module {
+  torch::Tensor forward(const torch::Tensor& h) {
+    auto f = linear(h);
+    if (f.requires_grad()) {
+      f.register_hook([](const torch::Tensor& gradient) {
+        TORCH_CHECK_WITH(OutOfMemoryError, !is_short, "CUDA out of memory. Tried to allocate 2.00 GiB.");
+        return gradient;
+      });
+    }
+    return f;
+  }
+  nn::Linear linear = register_module("linear", nn::Linear(5, 5));
+  static inline bool is_short = false;
+};
+
 /// What a step says, by back-propagation and by two local rules; it must change nothing.
 template <class Model>
 std::vector<std::string> refusals(Model model, const torch::Tensor& x, const torch::Tensor& y) {
@@ -79,6 +96,27 @@ TEST_CASE("a step that fails leaves parameters and running statistics as they we
     CHECK(says(said(LocalTrainer(model, DFA{})), {"Block 1 changes its input in place", "inplace(false)"}));
     CHECK(says(said(LocalTrainer(model, Oracle{})), {"Block 1 changes its input in place", "inplace(false)"}));
   }
+}
+
+TEST_CASE("what a source has learned in a step that fails later stays, and a new step learns again", "[errors]") {
+  SequentialBlocks model({.blocks = {nn::Sequential(nn::Linear(6, 5)), std::make_shared<ShortOnTheWayDownImpl>()},
+                          .readout = nn::Sequential(nn::Linear(5, 3)),
+                          .example = torch::zeros({1, 6})});
+  LocalTrainer trainer(model, DirectKolenPollack{});
+  const auto& feedback = trainer.state().feedback;
+  const auto x = torch::randn({4, 6}), y = torch::tensor({0, 1, 2, 0}, torch::kInt64);
+  const auto parameters = values(*model);
+
+  ShortOnTheWayDownImpl::is_short = true;
+  CHECK_THROWS_AS(trainer.step(x, y), c10::OutOfMemoryError);
+  ShortOnTheWayDownImpl::is_short = false;
+
+  CHECK(trainer.steps() == 0);
+  CHECK(same_values(parameters, values(*model)));
+  const auto learned = feedback[2].clone();
+  CHECK(learned.abs().min().item<double>() > 0);  // from zeros
+  trainer.step(x, y);
+  CHECK_FALSE(torch::equal(feedback[2], learned));
 }
 
 TEST_CASE("running statistics move in a step that succeeds", "[errors]") {
