@@ -5,7 +5,7 @@ from reporting.style import PALETTE, WIDTH, figure, wrapped
 
 UNITS = {"cost": (1, "ms per step"), "memory": (1e6, "MB")}
 TITLES = {"cost": "Time per training step", "memory": "Memory of a step"}
-HATCHES = ["", "////", "....", "xxxx"]
+HATCHES = ["", "//", "..", "xx"]
 
 
 def draw(theme, groups, table):
@@ -35,10 +35,10 @@ def draw(theme, groups, table):
                     panel.barh(y, width, left=left, height=0.68, color=PALETTE[index], hatch=HATCHES[index % 4],
                                edgecolor=theme.paper, linewidth=0.6, label=name if y == 0 else None)
                     left += width
-            panel.text(left + 0.01 * most, y, f"{left:.3g}", va="center", fontsize=9)
+            panel.text(left + 0.01 * most, y, f"{left:.3g}" if left < 1000 else f"{left:,.0f}", va="center", fontsize=9)
         panel.set_yticks(range(len(bars)), [label for label, _ in bars])
         panel.set_ylim(len(bars) - 0.4, -0.6)
-        panel.set_xlim(0, most * 1.1)
+        panel.set_xlim(0, most * 1.13)
         panel.set_xlabel(axis)
         panel.grid(axis="y", visible=False)
         panel.set_title(f"{TITLES[table]}{f', {title}' if title else ''}")

@@ -58,7 +58,7 @@ def thresholds(axes, theme, what, points, fired):
         axes.set_ylim(min(low, REFERENCE) / 4, high * 3)
         axes.axhline(REFERENCE, **line)
         axes.text(0.01, REFERENCE * 1.15, "D2 fires if the last point is below 1e-7", transform=axes.get_yaxis_transform(),
-                  va="bottom", **note)
+                      va="bottom", bbox=back, **note)
     else:
         axes.set_ylim(low / 3, max(high, low * GROWTH) * 6)
         start = max((y for l, y in points if l == 0), default=high)
@@ -90,13 +90,15 @@ def norms_over_time(theme, groups, what):
         if what == "hidden_norms" and past[0][0] == 0 and ys[0] == ys[0]:
             limits.setdefault(GROWTH * ys[0], []).append(style["color"])
     line = {"linestyle": (0, (2, 2)), "linewidth": 1.1}
-    note = {"color": theme.ink, "fontsize": 8.5, "style": "italic", "va": "bottom", "transform": axes.get_yaxis_transform()}
+    note = {"color": theme.ink, "fontsize": 8.5, "style": "italic", "va": "bottom", "transform": axes.get_yaxis_transform(),
+            "bbox": {"facecolor": theme.paper, "edgecolor": "none", "alpha": 0.65, "pad": 1}}
     if what == "gradient_norms":
         axes.axhline(REFERENCE, color=theme.warn, **line)
         axes.text(0.01, REFERENCE * 1.1, "D2 fires below 1e-7", **note)
     elif limits:
         for limit in limits:
             axes.axhline(limit, color=theme.warn, **line)
+        axes.set_ylim(top=max(axes.get_ylim()[1], 4 * max(limits)))
         axes.text(0.01, max(limits) * 1.1, "D1 since init fires above 50 times the start", **note)
     last = {"hidden_norms": "Norm of the last hidden state", "gradient_norms": "Norm of the true gradient at the last hidden state"}
     axes.set_title(last[what])
@@ -190,13 +192,17 @@ def heat_over_time(theme, groups, what="gamma"):
     for place, group in enumerate(chosen):
         panel, past = axes[place // columns][place % columns], group.history_of(what)
         xs = [x for x, _ in past]
-        middles = [(a + b) / 2 for a, b in zip(xs, xs[1:])]
-        edges = [2 * xs[0] - middles[0], *middles, 2 * xs[-1] - middles[-1]]
+        if len(xs) > 12:
+            middles = [(a + b) / 2 for a, b in zip(xs, xs[1:])]
+            edges = [2 * xs[0] - middles[0], *middles, 2 * xs[-1] - middles[-1]]
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        else:  # a column each, however far apart they are
+            edges = range(len(xs) + 1)
+            panel.set_xticks([column + 0.5 for column in range(len(xs))], xs)
         cells = [[values[l] for _, values in past] for l in range(len(past[0][1]))]
         shown = panel.pcolormesh(edges, range(len(cells) + 1), cells, cmap=colors(theme), vmin=-limit, vmax=limit)
         step = max(1, -(-len(cells) // 8))
         panel.set_yticks([l + 0.5 for l in range(0, len(cells), step)], range(0, len(cells), step))
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         panel.set_title(group.label if len(group.label) < 42 else group.label[:40] + "...", fontsize=9.5)
         panel.set_xlabel(group.runs[0].x)
         panel.set_ylabel("block")

@@ -28,8 +28,9 @@ def draw(theme, groups, measure, title=None):
     for index, group in chosen:
         style, curve = line_style(index, theme), group.curve(measure)
         xs, means = [x for x, *_ in curve], [mean for _, mean, _ in curve]
-        marker = "o" if len(curve) <= 12 else None
-        axes.plot(xs, means, marker=marker, markersize=4, **style)
+        if len(curve) == 1:  # a baseline, or a rule that does not learn
+            axes.axhline(means[0], linewidth=1.2, **style)
+        axes.plot(xs, means, marker="o" if 1 < len(curve) <= 12 else None, markersize=4, **style)
         low = [mean - (deviation or 0) if deviation is not None else math.nan for _, mean, deviation in curve]
         high = [mean + (deviation or 0) if deviation is not None else math.nan for _, mean, deviation in curve]
         if any(value == value for value in low):
@@ -44,7 +45,8 @@ def draw(theme, groups, measure, title=None):
 
 
 def dress(axes, groups, measure, title, values):
-    axes.set_title(title or MEASURES[measure][0].capitalize())
+    name = MEASURES[measure][0]
+    axes.set_title(title or name[0].upper() + name[1:])
     axes.set_xlabel(next(run.x for group in groups for run in group.runs if run.curves.get(measure)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.01)

@@ -27,7 +27,7 @@ def plan(groups):
     for measure, (title, _) in MEASURES.items():
         section = "Loss" if "loss" in measure or "bits" in measure else "Accuracy"
         section = {"test_rmse": "Error", "costate_cosine": "Alignment", "dl_held": "Updates"}.get(measure, section)
-        caption = f"{title.capitalize()} over training. {BAND if several else ''}"
+        caption = f"{title[0].upper()}{title[1:]} over training. {BAND if several else ''}"
         yield measure, section, caption, lambda theme, m=measure: curves.draw(theme, groups, m)
     yield ("gamma_over_time", "Alignment", "Gamma is the mean cosine between a block's credit and the true gradient at its output: 1 is "
            "back-propagation's, 0 is none. Block 0 is the first.", lambda theme: blocks.heat_over_time(theme, groups))

@@ -123,7 +123,8 @@ def groups_of(runs):
     for run in runs:
         programs_of.setdefault(run.method, set()).add(run.program)
         for key in ALWAYS:
-            everywhere.setdefault(key, set()).add(shown(run.settings.get(key, "")))
+            if run.settings.get(key):
+                everywhere.setdefault(key, set()).add(shown(run.settings[key]))
     differing = {}
     for run in runs:
         of_method = differing.setdefault((run.program, run.method), {})
@@ -133,7 +134,7 @@ def groups_of(runs):
     groups = {}
     for run in runs:
         said = [f"{key} {shown(run.settings[key])}" for key, values in differing[run.program, run.method].items()
-                if key in run.settings and (len(values) > 1 or key in ALWAYS and len(everywhere[key]) > 1)]
+                if key in run.settings and (len(values) > 1 or key in ALWAYS and len(everywhere.get(key, [])) > 1)]
         program = f" ({run.program})" if len(programs_of[run.method]) > 1 else ""
         groups.setdefault((run.panel, ", ".join([run.method + program, *said])), []).append(run)
     return [Group(label, members, panel) for panel, label, members in apart(groups)]

@@ -41,7 +41,7 @@ def settings(theme):
         "grid.color": theme.faint, "grid.linewidth": 0.8, "axes.grid": True, "axes.axisbelow": True,
         "axes.spines.top": False, "axes.spines.right": False, "font.size": 10, "axes.titlesize": 11,
         "axes.titlelocation": "left", "axes.titleweight": "bold", "font.family": "DejaVu Sans", "lines.linewidth": 1.8,
-        "svg.fonttype": "path", "svg.hashsalt": "creditlib", "figure.dpi": 96, "axes.formatter.useoffset": False,
+        "svg.fonttype": "path", "svg.hashsalt": "creditlib", "figure.dpi": 96, "hatch.linewidth": 0.5, "axes.formatter.useoffset": False,
     }
 
 
@@ -83,6 +83,8 @@ def label_lines(axes, lines, theme):
 
     lines: (label, (x, y) of the end in the axes' data, style)
     """
+    axes.set_xlim(axes.get_xlim())  # what is drawn outside must not change them
+    axes.set_ylim(axes.get_ylim())
     box = axes.get_window_extent(axes.figure.canvas.get_renderer())
     per_line = 0.17 * axes.figure.dpi / box.height  # of the axes' height
     to_axes = axes.transData + axes.transAxes.inverted()
