@@ -5,7 +5,6 @@ import math
 
 from matplotlib.ticker import MaxNLocator
 
-from reporting.source import number
 from reporting.style import figure, line_style, wrapped
 
 
@@ -20,8 +19,7 @@ def checks_over_epochs(theme, groups):
     for index, group, runs in audited(groups):
         for run in runs:
             for check in run.audit["checks"]:
-                points = [(entry.get("epoch", 0), number((entry.get("values") or {}).get(check.get("name"))))
-                          for entry in run.audit["epochs"]]
+                points = run.audit["values"][check["name"]]
                 if sum(y == y for _, y in points) > 1:
                     found.setdefault(check["name"], (check, []))[1].append((index, group.label, run, points))
     if not found:
@@ -32,17 +30,17 @@ def checks_over_epochs(theme, groups):
     for place, (name, (check, lines)) in enumerate(found.items()):
         panel = axes[place // 2][place % 2]
         ys = [y for *_, points in lines for _, y in points if y == y]
-        limit = number(check.get("threshold"))
+        limit = check["threshold"]
         if min([*ys, limit]) > 0 and max([*ys, limit]) > 20 * min([*ys, limit]):
             panel.set_yscale("log")
         for index, _, _, points in lines:
             panel.plot(*zip(*points), marker="o", markersize=3, **line_style(index, theme))
         if limit == limit:
             panel.axhline(limit, color=theme.warn, linestyle=(0, (2, 2)), linewidth=1.1)
-            panel.annotate(f"fires {check.get('fires', '?')} {limit:g}", (0.99, limit), xycoords=panel.get_yaxis_transform(),
+            panel.annotate(f"fires {check['fires']} {limit:g}", (0.99, limit), xycoords=panel.get_yaxis_transform(),
                            xytext=(0, 2), textcoords="offset points", ha="right", va="bottom", fontsize=8.5, style="italic")
         panel.set_title(f"{name}", fontsize=10)
-        panel.set_ylabel(wrapped(str(check.get("meaning", "")), 30), fontsize=8)
+        panel.set_ylabel(wrapped(check["meaning"], 30), fontsize=8)
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.margins(y=0.15)
@@ -64,36 +62,41 @@ MEANINGS = {
     "D2 without scale": "gradient times hidden state is {value}, below {threshold}: the reference gradient has vanished, whatever its scale",
     "D2 in float64": "float32 and float64 gradients agree only to a cosine of {value} (limit {threshold}): the reference gradient is rounding noise",
     "stability": "gradients of different batches have a mean cosine of {value} (limit {threshold}): they are nearly the same whatever the batch",
-    "D3": "the rule is {value} points above frozen blocks (limit {threshold}): training the blocks with it is worth nothing",
-    "D3 against the best": "the rule is {value} points above the best baseline (limit {threshold}): training the blocks with it is worth nothing",
+    "D3": "the rule is {points} frozen blocks, and has to be {threshold} above: training the blocks with it is worth nothing",
+    "D3 against the best": "the rule is {points} the best baseline, and has to be {threshold} above: training the blocks with it is worth nothing",
 }
 
 
 def shown(value):
-    return "undefined" if not math.isfinite(value) else f"{value:.3g}"
+    if not math.isfinite(value):
+        return "undefined"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{float(f'{value:.3g}'):,.0f}"
+
+
+def points(value):
+    return f"{shown(abs(value))} points {'below' if value < 0 else 'above'}"
 
 
 def verdicts(groups):
     """[(label, passed or None, sentences)] of the audited groups."""
     found = []
     for _, group, runs in audited(groups):
-        verdict = runs[0].audit["verdict"]
-        verdict = verdict if isinstance(verdict, dict) else {}
-        passed, fired = verdict.get("passed"), verdict.get("fired") or []
-        sentences = []
-        for name in fired:
-            checks = [check for run in runs for check in run.audit["checks"] if check.get("name") == name and check.get("fired")]
-            depth = [check for check in runs[0].audit["depth_utility"].values() if isinstance(check, dict) and check.get("name") == name]
-            check = (checks or depth or [{}])[0]
-            words = MEANINGS.get(name, check.get("meaning", "") + ": {value}, limit {threshold}")
-            first = [run.audit["first_fired"].get(name) for run in runs if run.audit["first_fired"].get(name)]
+        verdict, sentences = runs[0].audit["verdict"], []
+        for name in verdict["fired"]:
+            checks = [check for run in runs for check in run.audit["checks"] if check["name"] == name and check["fired"]]
+            checks += [check for check in runs[0].audit["depth"] if check["name"] == name]
+            first = [run.audit["first_fired"][name] for run in runs if name in run.audit["first_fired"]]
             when = f"; first in epoch {min(first)}" if first else ""
-            sentences.append(f"{name}: " + words.format(value=shown(number(check.get("value"))),
-                                                        threshold=shown(number(check.get("threshold")))) + when + ".")
-        missing = verdict.get("not_measured") or []
+            if not checks:
+                sentences.append(f"{name} fired{when}.")
+                continue
+            value, limit = checks[0]["value"], checks[0]["threshold"]
+            words = MEANINGS.get(name, checks[0]["meaning"].replace("{", "{{").replace("}", "}}") + ": {value}, limit {threshold}")
+            sentences.append(f"{name}: {words.format(value=shown(value), points=points(value), threshold=shown(limit))}{when}.")
+        missing, passed = verdict["not_measured"], verdict["passed"]
         if missing:
             sentences.append(f"Not measured: {', '.join(missing)}.")
-        if passed and not sentences:
+        if passed is True and not sentences:
             sentences.append("No check fired: the rule's accuracy and alignment can be taken at face value.")
         found.append((group.label, passed, sentences))
     return found

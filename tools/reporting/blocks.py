@@ -6,7 +6,7 @@ import math
 from matplotlib import colormaps
 from matplotlib.ticker import MaxNLocator
 
-from reporting.style import MOST_LINES, WIDTH, figure, height_for, label_lines, line_style, pyplot, right_margin, wrapped
+from reporting.style import MOST_LINES, WIDTH, figure, height_for, label_lines, line_style, right_margin, wrapped
 
 GROWTH = 50  # D1 fires above this growth from a hidden state to the next; since init, above this growth of a state
 REFERENCE = 1e-7  # D2 fires if the reference gradient at the last hidden state has a norm below this
@@ -214,6 +214,3 @@ def heat_over_time(theme, groups, what="gamma"):
     scale(drawn, theme, shown)
     return drawn
 
-
-def close(drawn):
-    pyplot.close(drawn)

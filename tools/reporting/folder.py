@@ -26,10 +26,10 @@ def write(folder, page, pictures):
             for theme, content in picture.png.items():
                 store(scratch / PICTURES / f"{picture.name}_{theme}.png", content)
         store(scratch / PAGE, page.encode())
-        earlier = folder / PICTURES
-        if earlier.exists():
-            earlier.rename(scratch / "earlier")
-        (scratch / PICTURES).rename(earlier)
+        if (folder / PICTURES).exists():
+            (folder / PICTURES).rename(scratch / "earlier")
+        if any((scratch / PICTURES).iterdir()):
+            (scratch / PICTURES).rename(folder / PICTURES)
         os.replace(scratch / PAGE, folder / PAGE)
     except OSError as error:
         if scratch is not None and (scratch / "earlier").exists():  # the earlier pictures stay with the earlier page

@@ -79,7 +79,7 @@ def items(words):
 
 
 def verdict(label, passed, sentences):
-    said = {True: '<span class=good>PASS</span>', False: '<span class=bad>FAIL</span>'}.get(passed, "no verdict")
+    said = {True: '<span class=good>PASS</span>', False: '<span class=bad>FAIL</span>'}.get(passed if isinstance(passed, bool) else None, "no verdict")
     return f"<p><b>{escape(label)}</b>: {said}</p>{items(sentences)}"
 
 

@@ -47,23 +47,30 @@ def plan(groups):
     yield "memory", "Cost", "Megabytes that a step holds at its peak.", lambda theme: bars.draw(theme, groups, "memory")
 
 
-def draw(groups, dpi=200):
+def draw(groups, png=True):
     """(pictures, notes)."""
     pictures, notes = [], []
     if len(groups) > MOST_LINES:
         notes.append(f"There are {len(groups)} kinds of run; the pictures with lines show the first {MOST_LINES}, the table shows all.")
     for name, section, caption, make in plan(groups):
-        svg, png = {}, {}
+        svg, bitmap = {}, {}
         for theme in THEMES:
             with pyplot.rc_context(settings(theme)):
-                drawn = make(theme)
-                if drawn is None:
+                try:
+                    drawn = make(theme)
+                    if drawn is None:
+                        break
+                    svg[theme.name] = as_svg(drawn)
+                    if png:
+                        bitmap[theme.name] = as_png(drawn)
+                except (ArithmeticError, ValueError) as error:  # numbers that no axis can show
+                    notes.append(f"The picture {name} cannot be drawn: {error}.")
+                    svg = {}
                     break
-                svg[theme.name] = as_svg(drawn)
-                png[theme.name] = as_png(drawn, dpi)
-                pyplot.close(drawn)
+                finally:
+                    pyplot.close("all")
         if svg:
-            pictures.append(Picture(name, section, caption.strip(), svg, png))
+            pictures.append(Picture(name, section, caption.strip(), svg, bitmap))
     return pictures, notes
 
 
@@ -73,7 +80,7 @@ def as_svg(drawn):
     return out.getvalue()
 
 
-def as_png(drawn, dpi):
+def as_png(drawn):
     out = io.BytesIO()
-    drawn.savefig(out, format="png", dpi=dpi, metadata={"Software": None})
+    drawn.savefig(out, format="png", dpi=200, metadata={"Software": None})
     return out.getvalue()

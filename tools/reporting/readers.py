@@ -27,7 +27,7 @@ def read(path, name):
         raise Unreadable(f"is not a results file of a program of creditlib; its keys are {keys or 'none'}.")
     try:
         runs = list(read_runs(source, program, content))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise Unreadable(f"looks like results of {program}, but is not built like them ({error}).") from None
     if not runs:
         raise Unreadable(f"has no runs of {program} yet." if not source.notes else
@@ -259,20 +259,33 @@ def toy_lq(source, program, content):
                   states={key: source.numbers(f"{method}: {key}", values) for key, values in found.items()})
 
 
+def check_of(check):
+    """A check with words and numbers where they have to be."""
+    return {"name": str(check.get("name")), "meaning": str(check.get("meaning", "")), "fires": str(check.get("fires", "?")),
+            "value": number(check.get("value")), "threshold": number(check.get("threshold")), "fired": check.get("fired") is True}
+
+
 @reader("audit", lambda c: "verdict" in c and isinstance(c.get("runs"), list))
 def audit(source, program, content):
-    config = config_of(source, content)
-    for entry in content["runs"]:
-        seed = entry.get("seed")
-        epochs = [e for e in entry.get("epochs") or [] if isinstance(e, dict)]
-        last = epochs[-1].get("epoch") if epochs else config.get("epochs", 1)
-        yield Run(source.name, program, config.get("method", "?"), seed, config,
+    config, given = config_of(source, content), source.section("", content, "verdict")
+    depth = content["depth_utility"] if isinstance(content.get("depth_utility"), dict) else {}
+    verdict = {"passed": given.get("passed"), "fired": source.listed("verdict.fired", given.get("fired"), str),
+               "not_measured": source.listed("verdict.not_measured", given.get("not_measured"), str)}
+    for entry in source.listed("runs", content["runs"]):
+        where = f"seed {entry.get('seed')}: "
+        epochs = [e for e in source.listed(f"{where}epochs", entry.get("epochs")) if isinstance(e.get("epoch"), int)]
+        checks = [check_of(check) for check in source.listed(f"{where}checks", entry.get("checks"))]
+        first = {name: epoch for name, epoch in source.section(where, entry, "first_fired").items() if isinstance(epoch, int)}
+        values = {check["name"]: [(e["epoch"], number(e["values"].get(check["name"]))) for e in epochs
+                                  if isinstance(e.get("values"), dict)] for check in checks}
+        last = epochs[-1]["epoch"] if epochs else config.get("epochs", 1)
+        yield Run(source.name, program, config.get("method", "?"), entry.get("seed"), config,
                   curves={"test_acc": [(last, number(entry.get("test_acc")))]},
-                  audit={"checks": entry.get("checks") or [], "epochs": epochs, "first_fired": entry.get("first_fired") or {},
-                         "verdict": content["verdict"], "depth_utility": content.get("depth_utility") or {}})
-    controls = content.get("controls") if isinstance(content.get("controls"), dict) else {}
-    for name, entries in {**controls, "random labels": content.get("random_labels") or []}.items():
-        for entry in entries:
+                  audit={"checks": checks, "values": values, "first_fired": first, "verdict": verdict,
+                         "depth": [check_of(check) for check in depth.values() if isinstance(check, dict) and "name" in check]})
+    controls = content["controls"] if isinstance(content.get("controls"), dict) else {}
+    for name, entries in {**controls, "random labels": content.get("random_labels")}.items():
+        for entry in source.listed(name, entries):
             yield Run(source.name, program, f"{name} (control)", entry.get("seed"), config,
                       curves={"test_acc": [(config.get("epochs", 1), number(entry.get("test_acc")))]},
                       states=states(source, f"{name}: ", entry))

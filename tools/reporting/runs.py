@@ -40,6 +40,14 @@ class Run:
     words: list = field(default_factory=list)  # what the program itself concludes
     audit: dict | None = None
 
+    def __post_init__(self):
+        """Raises ValueError for what is of another kind than it has to be."""
+        for key, kind, expected in (("method", str, "text"), ("seed", (int, type(None)), "a whole number"), ("settings", dict, "an object")):
+            if not isinstance(getattr(self, key), kind):
+                raise ValueError(f"{key} is {getattr(self, key)!r}, expected {expected}")
+        if self.epochs and not all(isinstance(count, int) for count in self.epochs):
+            raise ValueError(f"epochs is {self.epochs[1]!r}, expected a whole number")
+
     @property
     def name(self):
         return self.method if self.seed is None else f"{self.method}, seed {self.seed}"

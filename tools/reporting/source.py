@@ -30,6 +30,17 @@ class Source:
         self.note(f"{where}{key} {found}.")
         return kind()
 
+    def listed(self, where, value, kind=dict):
+        """The entries of a list that are of this kind; the others are noted."""
+        if value is None:
+            return []
+        entries = [entry for entry in value if isinstance(entry, kind)] if isinstance(value, list) else []
+        if not isinstance(value, list):
+            self.note(f"{where} is {kind_of(value)}, expected a list; it is left out.")
+        elif len(entries) < len(value):
+            self.note(f"{where} has {len(value) - len(entries)} entries that are not {kind_of(kind())}; they are left out.")
+        return entries
+
     def numbers(self, where, value):
         """A list of floats; what is no finite number is nan, and noted."""
         if value is None:
@@ -80,7 +91,8 @@ def load(path):
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        cut = "it ends early" if error.pos >= len(text.rstrip()) else error.msg
+        ends = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
+        cut = "it ends early" if ends else error.msg
         raise Unreadable(f"is damaged: {cut}, in line {error.lineno}, column {error.colno}.") from None
     except RecursionError:
         raise Unreadable("is damaged: it is nested too deeply.") from None
