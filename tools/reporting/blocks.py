@@ -12,13 +12,13 @@ GROWTH = 50  # D1 fires above this growth from a hidden state to the next; since
 REFERENCE = 1e-7  # D2 fires if the reference gradient at the last hidden state has a norm below this
 
 
-def norms(theme, groups, what, title=None):
+def norms(theme, groups, what, title=None, width=WIDTH):
     """Norms of the hidden states or gradients at the end of training, by hidden state."""
     chosen = [(i, group) for i, group in enumerate(groups) if any(m > 0 for m, _ in group.states_of(what))][:MOST_LINES]
     if not chosen:
         return None
     labels = [group.label for _, group in chosen]
-    drawn, axes = figure(height_for(labels, 4.0))
+    drawn, axes = figure(height_for(labels, least=2.9 if width < WIDTH else 4.0), width=width)
     axes = axes[0][0]
     axes.set_yscale("log")
     lines, points, fired = [], [], []
@@ -43,7 +43,7 @@ def norms(theme, groups, what, title=None):
     axes.set_title(title or {"hidden_norms": "Norms of the hidden states, end of training",
                              "gradient_norms": "Norms of the true gradient, end of training"}[what])
     axes.set_ylabel({"hidden_norms": "median |h|", "gradient_norms": "median |dloss/dh|, mean over a batch"}[what])
-    drawn.subplots_adjust(left=0.115, right=right_margin(labels), top=0.91, bottom=0.55 / drawn.get_figheight())
+    drawn.subplots_adjust(left=0.87 / width, right=right_margin(labels, width), top=1 - 0.34 / drawn.get_figheight(), bottom=0.55 / drawn.get_figheight())
     label_lines(axes, lines, theme)
     return drawn
 
@@ -106,7 +106,7 @@ def norms_over_time(theme, groups, what):
     axes.set_ylabel({"hidden_norms": "median |h$_L$|", "gradient_norms": "median |dloss/dh$_L$|"}[what])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.01)
-    drawn.subplots_adjust(left=0.115, right=right_margin(labels), top=0.91, bottom=0.55 / drawn.get_figheight())
+    drawn.subplots_adjust(left=0.115, right=right_margin(labels), top=1 - 0.34 / drawn.get_figheight(), bottom=0.55 / drawn.get_figheight())
     label_lines(axes, lines, theme)
     return drawn
 

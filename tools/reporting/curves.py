@@ -6,7 +6,7 @@ import math
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from reporting.runs import MEASURES
-from reporting.style import MOST_LINES, figure, height_for, label_lines, line_style, right_margin
+from reporting.style import MOST_LINES, WIDTH, figure, height_for, label_lines, line_style, right_margin
 
 ACCURACIES = {"test_acc", "train_acc", "snapshot_acc"}
 
@@ -15,14 +15,14 @@ def with_curve(groups, measure):
     return [(i, group) for i, group in enumerate(groups) if any(len(run.curves.get(measure, [])) for run in group.runs)]
 
 
-def draw(theme, groups, measure, title=None):
+def draw(theme, groups, measure, title=None, width=WIDTH):
     """None if no group has this measure at two places at least."""
     chosen = with_curve(groups, measure)
     if not any(len(group.curve(measure)) > 1 for _, group in chosen):
         return None
     chosen = chosen[:MOST_LINES]
     labels = [group.label for _, group in chosen]
-    drawn, axes = figure(height_for(labels))
+    drawn, axes = figure(height_for(labels, least=2.9 if width < WIDTH else 3.7), width=width)
     axes = axes[0][0]
     lines, values = [], []
     for index, group in chosen:
@@ -39,7 +39,7 @@ def draw(theme, groups, measure, title=None):
         values += [mean for _, mean in finite]
         lines.append((group.label, finite[-1] if finite else (math.nan, math.nan), style))
     dress(axes, groups, measure, title, values)
-    drawn.subplots_adjust(left=0.095, right=right_margin(labels), top=0.91, bottom=0.55 / drawn.get_figheight())
+    drawn.subplots_adjust(left=0.72 / width, right=right_margin(labels, width), top=1 - 0.34 / drawn.get_figheight(), bottom=0.55 / drawn.get_figheight())
     label_lines(axes, lines, theme)
     return drawn
 
@@ -51,7 +51,7 @@ def dress(axes, groups, measure, title, values):
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.01)
     if measure in ACCURACIES:
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if max(values, default=1) - min(values, default=0) > 0.05 else None))
         axes.set_ylim(bottom=max(0, axes.get_ylim()[0]) if min(values, default=0) > 0.35 else 0)
     elif values and min(values) > 0 and max(values) > 30 * min(values):
         axes.set_yscale("log")

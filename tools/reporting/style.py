@@ -89,6 +89,11 @@ def label_lines(axes, lines, theme):
     per_line = 0.17 * axes.figure.dpi / box.height  # of the axes' height
     to_axes = axes.transData + axes.transAxes.inverted()
     wanted = []
+
+    def at(inches):
+        """Right of the axes, in their coordinates."""
+        return 1 + inches * axes.figure.dpi / box.width
+
     for label, end, style in lines:
         text = wrapped(label)
         x, y = to_axes.transform(end) if end[1] == end[1] else (1, 0)
@@ -98,9 +103,9 @@ def label_lines(axes, lines, theme):
         mark = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 2.2}
         if len(lines) <= MOST_CONNECTED:
             axes.plot([x, 1], [y, y], transform=axes.transAxes, color=style["color"], linewidth=0.7, alpha=0.7)
-            axes.plot([1, 1.015], [y, position], transform=axes.transAxes, color=theme.soft, linewidth=0.7, clip_on=False)
-        axes.plot([1.015, 1.055], [position, position], transform=axes.transAxes, clip_on=False, **mark)
-        axes.text(1.067, position, text, transform=axes.transAxes, va="center", fontsize=9.5, linespacing=1.1)
+            axes.plot([1, at(0.08)], [y, position], transform=axes.transAxes, color=theme.soft, linewidth=0.7, clip_on=False)
+        axes.plot([at(0.08), at(0.28)], [position, position], transform=axes.transAxes, clip_on=False, **mark)
+        axes.text(at(0.35), position, text, transform=axes.transAxes, va="center", fontsize=9.5, linespacing=1.1)
 
 
 def spread(wanted):
@@ -127,7 +132,7 @@ def spread(wanted):
     return places
 
 
-def right_margin(labels):
+def right_margin(labels, width=WIDTH):
     """The part of the figure's width that the axes may fill, with labels at its right."""
     longest = max((len(line) for label in labels for line in wrapped(label).split("\n")), default=0)
-    return 1 - (longest * 0.079 + 0.62) / WIDTH
+    return 1 - (longest * 0.079 + 0.45) / width
