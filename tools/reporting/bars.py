@@ -4,7 +4,7 @@
 from reporting.style import PALETTE, WIDTH, figure, wrapped
 
 UNITS = {"cost": (1, "ms per step"), "memory": (1e6, "MB")}
-TITLES = {"cost": "Time per training step", "memory": "Memory of a step"}
+TITLES = {"cost": "Time per training step", "memory": "Memory"}
 HATCHES = ["", "//", "..", "xx"]
 
 

@@ -44,7 +44,7 @@ def plan(groups):
            lambda theme: audits.checks_over_epochs(theme, groups))
     yield ("cost", "Cost", "Milliseconds per training step, mean over seeds. Times compare only if they were taken on one machine.",
            lambda theme: bars.draw(theme, groups, "cost"))
-    yield "memory", "Cost", "Megabytes that a step holds at its peak.", lambda theme: bars.draw(theme, groups, "memory")
+    yield "memory", "Cost", "Megabytes at the peak: of a step in a benchmark, of the whole process in a sweep.", lambda theme: bars.draw(theme, groups, "memory")
 
 
 def draw(groups, png=True):
