@@ -74,15 +74,15 @@ class Pool:
 
     def stop(self, number, _):
         """The programs finish their step and write their results; asked twice, they are killed."""
-        forwarded = signal.SIGKILL if self.stopped_by else signal.SIGINT
-        if not self.stopped_by:
-            print("sweep: stopping; running cells finish their step (Ctrl-C again ends them at once)", flush=True)
-        self.stopped_by = number
+        again, self.stopped_by = self.stopped_by is not None, number  # first of all: the next signal may come in here
+        forwarded = signal.SIGKILL if again else signal.SIGINT
         for identifier in list(self.running):
             try:
                 os.kill(identifier, forwarded)
             except ProcessLookupError:
                 pass
+        if not again:
+            print("sweep: stopping; running cells finish their step (Ctrl-C again ends them at once)", flush=True)
 
     def start(self, cell):
         folder = self.folder(cell)
