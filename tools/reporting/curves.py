@@ -52,6 +52,7 @@ def dress(axes, groups, measure, title, values):
     axes.margins(x=0.01)
     if measure in ACCURACIES:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if max(values, default=1) - min(values, default=0) > 0.05 else None))
-        axes.set_ylim(bottom=max(0, axes.get_ylim()[0]) if min(values, default=0) > 0.35 else 0)
+        low, high = axes.get_ylim()
+        axes.set_ylim(*((max(0, low), high) if min(values, default=0) > 0.35 else (0, high + 0.05 * high)))
     elif values and min(values) > 0 and max(values) > 30 * min(values):
         axes.set_yscale("log")

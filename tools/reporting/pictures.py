@@ -5,6 +5,7 @@ import io
 from dataclasses import dataclass
 
 from reporting import audits, bars, blocks, curves
+from reporting import settings as varied_settings
 from reporting.runs import MEASURES
 from reporting.style import MOST_LINES, THEMES, pyplot, settings
 
@@ -24,6 +25,8 @@ class Picture:
 def plan(groups):
     """(name, section, caption, function of a theme) of every picture that there could be."""
     several = any(len(group.runs) > 1 for group in groups)
+    yield ("over_setting", "Over a setting", f"The outcome over the setting that varies most; its values stand evenly. {BAND if several else ''}",
+           lambda theme: varied_settings.draw(theme, groups))
     for measure, (title, _) in MEASURES.items():
         section = "Loss" if "loss" in measure or "bits" in measure else "Accuracy"
         section = {"test_rmse": "Error", "costate_cosine": "Alignment", "dl_held": "Updates"}.get(measure, section)
