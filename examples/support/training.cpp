@@ -12,6 +12,7 @@
 #include <creditlib/diagnostics/alignment.hpp>
 #include <creditlib/diagnostics/finite.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/runtime/tf32.hpp>
 #include <creditlib/scope/eval_mode.hpp>
 #include <cstdio>
 #include <fstream>
@@ -240,8 +241,14 @@ nlohmann::ordered_json transitions_json(const TrainingLog& log) {
 }
 
 nlohmann::ordered_json environment(const std::string& device) {
-  return {{"commit", CREDITLIB_COMMIT},       {"libtorch", TORCH_VERSION}, {"processor", processor()},
-          {"threads", at::get_num_threads()}, {"matmul", matmul_in_use()}, {"device", device}};
+  nlohmann::ordered_json environment{{"commit", CREDITLIB_COMMIT}, {"libtorch", TORCH_VERSION},
+                                     {"processor", processor()},   {"threads", at::get_num_threads()},
+                                     {"matmul", matmul_in_use()},  {"device", device}};
+  if (device != "cpu") {
+    const auto tf32 = creditlib::runtime::tf32_in_use();
+    environment["tf32"] = {{"convolutions", tf32.convolutions}, {"products", tf32.products}};
+  }
+  return environment;
 }
 
 }  // namespace support

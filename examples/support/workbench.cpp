@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <creditlib/data/load.hpp>
+#include <creditlib/runtime/tf32.hpp>
 
 #include "support/matmul.hpp"
 #include "support/program.hpp"
@@ -51,6 +52,7 @@ void add_run_flags(Flags& flags, RunFlags& run) {
   flags.add("prefetch", run.prefetch, "on the CPU, make the next batch on a thread of its own: the same batches",
             apart);
   flags.add("cuda_graph", run.cuda_graph, "on CUDA, run training steps in CUDA graphs", apart);
+  flags.add("tf32", run.tf32, "on CUDA, let products and convolutions of float32 round to TF32 (10 bits)", apart);
   flags.add("any_size", run.any_size, "take CIFAR files of any whole number of records", apart);
   flags.add("allow_nonfinite", run.allow_nonfinite, "go on when the loss is NaN or infinite", apart);
   flags.add("quiet", run.quiet, "no progress, only the outcome", apart);
@@ -59,6 +61,9 @@ void add_run_flags(Flags& flags, RunFlags& run) {
 Workbench::Workbench(const RunFlags& flags) : flags_(flags), device_(chosen_device(flags.device, flags.gpu)) {
   if (flags.cuda_graph && device_ == "cpu")
     throw UsageError("--cuda-graph is of CUDA devices, and this run is on the CPU: leave it out, or use --device cuda");
+  if (flags.tf32 && device_ == "cpu")
+    throw UsageError("--tf32 is of CUDA devices, and this run is on the CPU: leave it out, or use --device cuda");
+  creditlib::runtime::use_tf32(flags.tf32);
   set_threads(flags.threads, flags.prefetch);
   set_matmul(flags.matmul, flags.quiet);
   const std::string folder = !flags.data_dir.empty()     ? flags.data_dir

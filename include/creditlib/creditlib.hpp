@@ -130,6 +130,7 @@
 #include <creditlib/runtime/denormals.hpp>
 #include <creditlib/runtime/matmul.hpp>
 #include <creditlib/runtime/memory.hpp>
+#include <creditlib/runtime/tf32.hpp>
 #include <creditlib/runtime/threads.hpp>
 #include <creditlib/schedule/always.hpp>
 #include <creditlib/schedule/anchor.hpp>
