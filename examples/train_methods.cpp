@@ -280,10 +280,10 @@ void run_all(Settings s) {
           entry["by_epoch"] = by_epoch(kept, entry["diagnostics"], epoch);
         }
         kept = std::move(entry);
-        Json all = results;
-        all["config"] = settings;
-        all["environment"] = support::environment(bench.device());
-        file.write(all);
+        Json whole = results;
+        whole["config"] = settings;
+        whole["environment"] = support::environment(bench.device());
+        file.write(whole);
       });
     }
   }

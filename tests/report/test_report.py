@@ -239,6 +239,27 @@ class Drawing(InFolder):
         self.assertIn("first in epoch 4", page)
         self.assertEqual([path.name for path in (self.folder / "out").iterdir()], ["report.html"])
 
+    def test_figures_of_every_epoch_are_drawn_over_epochs(self):
+        content = results()
+        content["42"]["dfa"]["by_epoch"] = [{"epoch": epoch, "gamma_block_output": [0.1, 0.2], "hidden_norms_per_layer": [1, 2, 3],
+                                             "bp_grad_norms_per_layer": [1, 2, None]} for epoch in (1, 2)]
+        self.file("in.json", content)
+        self.assertEqual(self.report("-o", "out", "--no-png", "in.json").returncode, 0)
+        page = (self.folder / "out/report.html").read_text()
+        for name in ("gamma_over_time", "hidden_norms_over_time"):
+            self.assertIn(f'<figure id="{name}">', page)
+
+    def test_the_outcome_is_drawn_over_a_setting_with_three_values(self):
+        for blocks in (2, 4, 12):
+            content = results(test_acc=[0.1, blocks / 100])
+            content["config"]["num_blocks"] = blocks
+            self.file(f"in/L{blocks}/r.json", content)
+        self.assertEqual(self.report("-o", "out", "--no-png", "in").returncode, 0)
+        page = (self.folder / "out/report.html").read_text()
+        self.assertIn('<figure id="over_setting">', page)
+        rows = re.findall(r"<td>(dfa, num_blocks \d+)</td>", page)
+        self.assertEqual(rows, ["dfa, num_blocks 2", "dfa, num_blocks 4", "dfa, num_blocks 12"])
+
     def test_what_cannot_be_read_is_named_and_the_rest_is_drawn(self):
         self.file("in/good.json", results())
         self.file("in/empty.json", "")

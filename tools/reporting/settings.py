@@ -61,7 +61,9 @@ def draw(theme, groups):
     axes.set_title(f"{name[0].upper()}{name[1:]} over {key}")
     if measure in ACCURACIES:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
+        low, high = axes.get_ylim()
+        if min((mean for _, (_, mean), _ in ends if mean == mean), default=0) < 0.35 or high - low < 0.05:
+            axes.set_ylim(0, 1.08 * high)
     drawn.subplots_adjust(left=0.72 / WIDTH, right=right_margin(list(lines)), top=1 - 0.34 / drawn.get_figheight(),
                           bottom=0.55 / drawn.get_figheight())
     label_lines(axes, ends, theme)
