@@ -10,7 +10,6 @@
 #include <chrono>
 #include <cmath>
 #include <creditlib/diagnostics/alignment.hpp>
-#include <creditlib/diagnostics/finite.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/runtime/tf32.hpp>
 #include <creditlib/scope/eval_mode.hpp>
@@ -20,6 +19,7 @@
 #include <numeric>
 
 #include "creditlib_commit.hpp"
+#include "support/epoch_sums.hpp"
 #include "support/figures.hpp"
 #include "support/live_line.hpp"
 #include "support/matmul.hpp"
@@ -190,26 +190,25 @@ void train(Trainer& trainer, creditlib::data::Batches& batches, creditlib::data:
                                plan.title, plan.quiet);
   while (trainer.epoch() < epochs) {
     const std::int64_t epoch = trainer.epoch();
-    auto loss = torch::zeros({}, batches.dataset().images.options().dtype(torch::kFloat64));
-    auto correct = torch::zeros({}, loss.options());
-    creditlib::diagnostics::FiniteLosses losses;
+    EpochSums sums(steps, batches.dataset().images.device());
     torch::Tensor last;
     const auto start = Clock::now();
     std::int64_t in_epoch = 0;
     for (const auto& [x, y] : batches) {
       const auto result = trainer.step(x, plan.random_labels ? drawn(y) : y);
-      loss += result.loss * x.size(0);
-      correct += result.correct;
-      losses.observe(result.loss, trainer.steps() - 1);
+      sums.add(result, x.size(0));
       last = x;
-      if (on_cpu && !plan.allow_nonfinite && losses.first()) fail_not_finite(trainer, x, plan, *losses.first(), steps);
+      if (on_cpu && !plan.allow_nonfinite && !std::isfinite(result.loss.item<double>()))
+        fail_not_finite(trainer, x, plan, trainer.steps() - 1, steps);
       progress.step(epoch, ++in_epoch, log, trainer.rate());
       if (interrupted()) throw Interrupted();
     }
-    log.train_loss.push_back(loss.item<double>() / images);
-    log.train_acc.push_back(correct.item<double>() / images);
+    const auto outcome = sums.outcome();
+    log.train_loss.push_back(outcome.loss / images);
+    log.train_acc.push_back(outcome.correct / images);
     log.ms_per_step.push_back(1e3 * seconds_since(start) / static_cast<double>(steps));
-    if (!plan.allow_nonfinite && losses.first()) fail_not_finite(trainer, last, plan, *losses.first(), steps);
+    if (!plan.allow_nonfinite && outcome.first_not_finite)
+      fail_not_finite(trainer, last, plan, epoch * steps + *outcome.first_not_finite, steps);
     log.test_acc.push_back(accuracy(trainer, test));
     progress.epoch(epoch, log, trainer.rate());
     after_epoch(log, epoch + 1);

@@ -49,7 +49,10 @@ class FakeDevice {
     std::function<void()> action_;
   };
 
+  using Lane = FakeDevice;
+
   explicit FakeDevice(Trainer& trainer) : trainer_(&trainer), folder_(std::make_shared<TemporaryFolder>()) {}
+  Lane lane() const { return *this; }
 
   template <class Action>
   auto eagerly(const Action& action) {

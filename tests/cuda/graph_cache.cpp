@@ -24,8 +24,13 @@ class Steps {
 
   std::string step(char kind, std::vector<std::uint64_t> constants = {1}) {
     return cache.step(
-        kind, constants, [&] { return failing_eager ? throw Error("no step") : std::string("eager"); },
-        [&] {
+        kind, constants, [&] { return ++lanes; },
+        [&](int lane) {
+          lane_of_last = lane;
+          return failing_eager ? throw Error("no step") : std::string("eager");
+        },
+        [&](int lane) {
+          lane_of_last = lane;
           if (failing_capture) throw Error("no graph");
           return std::make_unique<FakeGraph>(FakeGraph{++captured});
         },
@@ -37,8 +42,8 @@ class Steps {
     return words;
   }
 
-  creditlib::detail::GraphCache<char, FakeGraph> cache;
-  int captured = 0;
+  creditlib::detail::GraphCache<char, FakeGraph, int> cache;
+  int captured = 0, lanes = 0, lane_of_last = 0;
   bool failing_eager = false, failing_capture = false, failing_replay = false;
 };
 
@@ -79,6 +84,23 @@ TEST_CASE("kinds that take turns without end, more than there is room for, run e
 
   CHECK(steps.steps("abcabcabcabcabc").find_first_of("123456789") == std::string::npos);
   CHECK(steps.cache.captures() == 0);
+}
+
+TEST_CASE("each kind warms up and is captured on a lane of its own, and no more lanes are made than graphs are kept",
+          "[cuda]") {
+  Steps steps({.warm_up = 1});
+
+  steps.steps("aa");
+  CHECK(steps.lane_of_last == 1);
+  steps.steps("bb");
+  CHECK(steps.lane_of_last == 2);
+  steps.steps("cc");  // in the place of a
+  CHECK(steps.lane_of_last == 1);
+  steps.step('b', {2});
+  CHECK(steps.lane_of_last == 2);
+  steps.step('b', {2});
+  CHECK(steps.lane_of_last == 2);
+  CHECK(steps.lanes == 2);
 }
 
 TEST_CASE("one graph is kept where one is asked for", "[cuda]") {

@@ -25,11 +25,11 @@ namespace creditlib::cuda {
 /// - Cost: a second copy of a step's temporaries, in a private memory pool.
 /// - Throws Error if the model is not on CUDA, or if a step waits for the device or draws random numbers on the host.
 template <class Trainer>
-class GraphedStep : public detail::BasicGraphedStep<Trainer, detail::CapturingStream> {
+class GraphedStep : public detail::BasicGraphedStep<Trainer, detail::CapturingDevice> {
  public:
   explicit GraphedStep(Trainer& trainer, const GraphOptions& options = {})
-      : detail::BasicGraphedStep<Trainer, detail::CapturingStream>(
-            trainer, detail::translated([&] { return detail::CapturingStream(detail::cuda_device(trainer)); }),
+      : detail::BasicGraphedStep<Trainer, detail::CapturingDevice>(
+            trainer, detail::translated([&] { return detail::CapturingDevice(detail::cuda_device(trainer)); }),
             options) {}
 };
 

@@ -39,7 +39,8 @@ namespace creditlib::data {
 ///   unchanged, and on CUDA no batch waits for a copy.
 /// - For evaluation turn off shuffle and augment; then nothing is drawn.
 /// - An epoch's iterator moves and is not copied. Each batch is new memory. On the CPU its images are picked, cropped,
-///   flipped and normalized in one pass.
+///   flipped and normalized in one pass. On other devices up to 16 batches (and 32 MiB) are made at once, with as many
+///   kernels as one, and a batch is a view of them.
 class Batches {
  public:
   class Iterator;
@@ -136,9 +137,11 @@ class Batches {
   /// On CUDA a batch is queued without waiting, so another thread gains nothing.
   bool prefetches() const { return options_.prefetch && device().is_cpu(); }
 
-  Batch batch(const detail::ImageDraws& epoch, std::int64_t index) const {
+  /// The batch of this number in the epoch; with the `batches` that follow, as one tensor.
+  Batch batch(const detail::ImageDraws& epoch, std::int64_t index, std::int64_t batches = 1) const {
     return detail::translated([&] {
-      const auto first = index * options_.batch_size, count = std::min(options_.batch_size, size() - first);
+      const auto first = index * options_.batch_size;
+      const auto count = std::min(batches * options_.batch_size, size() - first);
       const auto slice = [&](const torch::Tensor& all) { return all.defined() ? all.narrow(0, first, count) : all; };
       const detail::ImageDraws draws{slice(epoch.index), slice(epoch.dy), slice(epoch.dx), slice(epoch.flip)};
       return std::visit([&](const auto& rows) { return rows.batch(draws); }, rows_);
@@ -183,6 +186,7 @@ class Batches::Iterator {
 
   void make() {
     if (*this == std::default_sentinel) return;
+    if (!batches_->device().is_cpu()) return take_from_several();
     batch_ = next_.valid() ? next_.get() : batches_->batch(draws_, index_);
     if (!batches_->prefetches() || index_ + 1 == batches_->batches_per_epoch()) return;
     next_ = batches_->worker_->start([batches = batches_, draws = draws_, next = index_ + 1] {
@@ -191,10 +195,29 @@ class Batches::Iterator {
     });
   }
 
+  /// On a device: batch_ as a part of several that are made at once.
+  void take_from_several() {
+    const auto batch_size = batches_->options_.batch_size;
+    if (index_ == first_of_next_) {
+      several_ = batches_->batch(draws_, index_, at_once_);
+      first_ = index_;
+      first_of_next_ = index_ + at_once_;
+      if (index_ == 0) {  // the first batch alone says how large they are
+        constexpr std::size_t most = std::size_t{32} << 20U;
+        at_once_ = static_cast<std::int64_t>(
+            std::clamp<std::size_t>(most / std::max<std::size_t>(several_.input.nbytes(), 1), 1, 16));
+      }
+    }
+    const auto first = (index_ - first_) * batch_size, count = std::min(batch_size, several_.input.size(0) - first);
+    batch_ = {several_.input.narrow(0, first, count), several_.target.narrow(0, first, count)};
+  }
+
   const Batches* batches_;
   detail::ImageDraws draws_;
   std::int64_t index_ = 0;
   Batch batch_;
+  Batch several_;  ///< batches first_ to first_of_next_ - 1, on a device
+  std::int64_t first_ = 0, first_of_next_ = 0, at_once_ = 1;
   std::future<Batch> next_;  ///< the batch after batch_, if prefetched
 };
 

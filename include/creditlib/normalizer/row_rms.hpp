@@ -19,6 +19,9 @@ namespace creditlib {
 /// eps is absolute: credit with an RMS far below eps is no longer normalized but scaled by 1/eps. A rule defined on
 /// gradients of the batch mean under some eps needs eps * B here: credit is per sample, so B times as large.
 struct RowRms {
+  /// The credits of several states may be given as the samples of one tensor.
+  static constexpr bool samples_of_all_states = true;
+
   double eps = 1e-6;
 
   torch::Tensor operator()(const torch::Tensor& a) const {
@@ -31,11 +34,12 @@ struct RowRms {
       });
       return unit;
     }
-    if (a.dim() == 2) return a / (a.square().mean(1, /*keepdim=*/true).sqrt_().add_(eps));
-    const auto rms = a.flatten(1).square().mean(1).sqrt_().add_(eps);
     std::vector<std::int64_t> per_sample(static_cast<std::size_t>(a.dim()), 1);
-    per_sample[0] = a.size(0);
-    return a / rms.view(per_sample);
+    if (!per_sample.empty()) per_sample[0] = a.size(0);
+    const auto flat = a.flatten(1);
+    const auto root_of_width = std::sqrt(static_cast<double>(flat.size(1)));
+    const auto norm = at::linalg_vector_norm(flat, 2, {1}, /*keepdim=*/true);
+    return a / (norm / root_of_width).add_(eps).view(per_sample);
   }
 
   /// The same for credit kept as factors: with G = right^T right, ||a_b||^2 = scale_b^2 left_b G left_b^T.

@@ -31,6 +31,7 @@ struct CrossEntropy {
   /// Per sample, (B).
   torch::Tensor loss(const torch::Tensor& logits, const torch::Tensor& target) const {
     if (plain(target)) return detail::plain_losses(logits, target);
+    if (one_class_each(target)) return detail::losses_of_counted(logits, target, ignore_index, !sum_over_positions);
     const auto wanted = wanted_of(logits, target);
     const auto log_p = classes_last(logits).log_softmax(-1);
     return -(wanted * log_p).flatten(1).sum(1);
@@ -39,6 +40,7 @@ struct CrossEntropy {
   /// dloss_i/dlogits, in the logits' shape; softmax(logits) - onehot(target) without options.
   torch::Tensor error(const torch::Tensor& logits, const torch::Tensor& target) const {
     if (plain(target)) return detail::plain_errors(logits, target);
+    if (one_class_each(target)) return detail::errors_of_counted(logits, target, ignore_index, !sum_over_positions);
     const auto wanted = wanted_of(logits, target);
     const auto e = classes_last(logits).softmax(-1) * wanted.sum(-1, /*keepdim=*/true) - wanted;
     return detail::from_classes_last(e, logits.dim());
@@ -113,11 +115,13 @@ struct CrossEntropy {
  private:
   static torch::Tensor classes_last(const torch::Tensor& t) { return detail::classes_last(t); }
 
-  /// One class index per sample, all of which count, and no options. On other devices than the CPU nobody looks, which
-  /// would wait for them.
+  /// One class index per sample, and no options for them.
+  bool one_class_each(const torch::Tensor& target) const {
+    return label_smoothing == 0 && !weight.defined() && target.dim() == 1 && !target.is_floating_point();
+  }
+  /// The same, where all of them count. On other devices than the CPU nobody looks, which would wait for them.
   bool plain(const torch::Tensor& target) const {
-    if (label_smoothing != 0 || weight.defined() || target.dim() != 1 || target.is_floating_point()) return false;
-    if (!target.is_cpu()) return false;
+    if (!one_class_each(target) || !target.is_cpu()) return false;
     const auto labels = target.contiguous();
     const auto* first = labels.data_ptr<std::int64_t>();
     return std::find(first, first + labels.numel(), ignore_index) == first + labels.numel();

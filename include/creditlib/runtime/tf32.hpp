@@ -17,8 +17,6 @@ inline void use_tf32(bool on) {
 struct Tf32InUse {
   bool convolutions, products;
 };
-inline Tf32InUse tf32_in_use() {
-  return {at::globalContext().allowTF32CuDNN(), at::globalContext().allowTF32CuBLAS()};
-}
+inline Tf32InUse tf32_in_use() { return {at::globalContext().allowTF32CuDNN(), at::globalContext().allowTF32CuBLAS()}; }
 
 }  // namespace creditlib::runtime

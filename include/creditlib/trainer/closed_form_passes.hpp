@@ -38,7 +38,11 @@ template <BlockModel Model>
 std::optional<closed_form::Network> chosen_closed_form(Model& model, const TrainerOptions& options,
                                                        const std::vector<torch::Tensor>& parameters) {
   std::optional<closed_form::Network> network;
-  if (options.path != Path::Generic) network = closed_form::of(model);
+  // Elsewhere than on the CPU autograd takes fewer kernels; what it does not offer is by formula there too.
+  const bool wants_formula = options.path == Path::ClosedForm || options.memory == Memory::Constant ||
+                             options.precision == MatmulPrecision::BFloat16;
+  const bool by_autograd = options.path == Path::Generic || (!parameters.front().is_cpu() && !wants_formula);
+  if (!by_autograd) network = closed_form::of(model);
   if (network) ClosedFormCheck(*network, parameters, model->blocks(), model->classes());
   if (options.path == Path::ClosedForm && !network) {
     fail(

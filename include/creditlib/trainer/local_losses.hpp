@@ -49,6 +49,7 @@ class LocalLosses {
 
   std::vector<torch::Tensor> normalized(std::vector<torch::Tensor> credits) const {
     const torch::NoGradGuard no_grad;
+    if (normalized_at_once(credits)) return credits;
     for (auto& a : credits) {
       if (a.defined()) a = (*normalizer_)(a).detach();
     }
@@ -76,6 +77,7 @@ class LocalLosses {
       if (!credit.factors.empty()) return from_factors(credit.factors, only_factors);
     }
     const auto& credits = credit.dense;
+    if (auto from = scaled_at_once(credits, branch)) return std::move(*from);
     OutputGradients from;
     if (credits[0].defined()) from.embed.dense = embed_loss().output_gradient(hidden[0], credits[0]);
     for (std::size_t l = 0; l < branch.size(); ++l) {
@@ -85,6 +87,60 @@ class LocalLosses {
   }
 
  private:
+  // ---- On a device: one kernel for all states instead of one for each ----
+
+  /// Normalizes credits of the same shape as the samples of one tensor, if the normalizer lets that be done and they are
+  /// not on the CPU; whether it has.
+  bool normalized_at_once(std::vector<torch::Tensor>& credits) const {
+    if constexpr (requires { requires Normalizer::samples_of_all_states; }) {
+      std::vector<torch::Tensor*> given;
+      for (auto& a : credits) {
+        if (a.defined()) given.push_back(&a);
+      }
+      if (given.size() < 2 || given[0]->is_cpu()) return false;
+      std::vector<torch::Tensor> parts;
+      for (const auto* a : given) {
+        if (a->sizes() != given[0]->sizes() || a->scalar_type() != given[0]->scalar_type()) return false;
+        parts.push_back(*a);
+      }
+      const auto normalized = (*normalizer_)(at::cat(parts)).detach().chunk(static_cast<std::int64_t>(given.size()));
+      for (std::size_t i = 0; i < given.size(); ++i) *given[i] = normalized[i];
+      return true;
+    } else {
+      return false;
+    }
+  }
+
+  /// The gradients of a local loss that scales each state's credit, if the credits are not on the CPU.
+  std::optional<OutputGradients> scaled_at_once(const std::vector<torch::Tensor>& credits,
+                                                const std::vector<torch::Tensor>& branch) const {
+    if constexpr (HasMultipleOfCredit<LocalLoss>) {
+      if (branch.empty() || branch[0].is_cpu()) return std::nullopt;
+      std::vector<torch::Tensor> scaled;
+      std::vector<at::Scalar> multiples;
+      if (credits[0].defined()) {
+        const auto multiple = embed_loss().multiple_of_credit(credits[0].sizes());
+        if (!multiple) return std::nullopt;
+        scaled.push_back(credits[0]);
+        multiples.emplace_back(*multiple);
+      }
+      for (std::size_t l = 0; l < branch.size(); ++l) {
+        const auto multiple = multiple_of_credit(branch[l].sizes().vec());
+        if (!multiple || credits[l + 1].sizes() != branch[l].sizes()) return std::nullopt;
+        scaled.push_back(credits[l + 1]);
+        multiples.emplace_back(*multiple);
+      }
+      scaled = at::_foreach_mul(scaled, multiples);
+      OutputGradients from;
+      std::size_t next = 0;
+      if (credits[0].defined()) from.embed.dense = scaled[next++];
+      while (next < scaled.size()) from.blocks.push_back({scaled[next++], {}});
+      return from;
+    } else {
+      return std::nullopt;
+    }
+  }
+
   OutputGradients from_factors(const std::vector<FactoredCredit>& credits, bool only_factors) const {
     const auto sizes = [](const FactoredCredit& a) { return std::vector{a.left.size(0), a.right.size(0)}; };
     const auto gradient = [&](const FactoredCredit& a, double multiple) -> OutputGradient {

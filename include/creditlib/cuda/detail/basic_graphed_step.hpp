@@ -17,9 +17,10 @@
 
 namespace creditlib::detail {
 
-/// cuda::GraphedStep without CUDA. Device has a type Graph with replay(), `eagerly(action)`, which runs the action and
-/// returns its result, and `capture(action)`, which returns a std::unique_ptr<Graph> whose replay() repeats what the
-/// action would have done on the device; capturing itself runs none of it.
+/// cuda::GraphedStep without CUDA. Device has a type Graph with replay(), and a type Lane, which lane() makes: each batch
+/// shape has one. A lane has `eagerly(action)`, which runs the action and returns its result, and `capture(action)`, which
+/// returns a std::unique_ptr<Graph> whose replay() repeats what the action would have done on the device; capturing itself
+/// runs none of it.
 template <class Trainer, class Device>
 class BasicGraphedStep {
   using Requirements = std::bool_constant<TrainersCredit<Trainer>::graphable()>;  // fails to compile with the reason
@@ -41,7 +42,8 @@ class BasicGraphedStep {
       }
       if (!x.defined() || !y.defined()) return TrainerAccess::step(*trainer_, x, y);  // which throws the right error
       return cache_.step(
-          BatchKind(x, y), constants_.of(*trainer_), [&] { return eager(x, y); }, [&] { return captured(x, y); },
+          BatchKind(x, y), constants_.of(*trainer_), [&] { return device_.lane(); },
+          [&](Lane& lane) { return eager(lane, x, y); }, [&](Lane& lane) { return captured(lane, x, y); },
           [&](Captured& step) { return replayed(step, x, y); });
     });
     TrainerAccess::observe(*trainer_, x, y);
@@ -52,6 +54,8 @@ class BasicGraphedStep {
   std::int64_t captures() const { return cache_.captures(); }
 
  private:
+  using Lane = typename Device::Lane;
+
   struct BatchKind {
     BatchKind(const torch::Tensor& x, const torch::Tensor& y)
         : x_sizes(x.sizes().vec()),
@@ -77,19 +81,24 @@ class BasicGraphedStep {
     std::unique_ptr<typename Device::Graph> graph;
   };
 
-  StepResult eager(const torch::Tensor& x, const torch::Tensor& y) {
-    return device_.eagerly([&] {
-      auto result = TrainerAccess::step(*trainer_, x, y);
+  StepResult eager(Lane& lane, const torch::Tensor& x, const torch::Tensor& y) {
+    auto result = lane.eagerly([&] {
+      auto own = TrainerAccess::step(*trainer_, x, y);
       TrainerAccess::watch_target(*trainer_);
-      return result;
+      return own;
     });
+    loss_ = result.loss.options();
+    correct_ = result.correct.options();
+    return result;
   }
 
-  std::unique_ptr<Captured> captured(const torch::Tensor& x, const torch::Tensor& y) {
+  std::unique_ptr<Captured> captured(Lane& lane, const torch::Tensor& x, const torch::Tensor& y) {
     auto owned = std::make_unique<Captured>();
     auto* const step = owned.get();
     step->x = x.detach().clone();
     step->y = y.detach().clone();
+    // Graphs share the memory of their temporaries, so what a step returns is kept elsewhere.
+    step->result = {torch::empty({}, loss_), torch::empty({}, correct_)};
     const auto progress = TrainerAccess::progress(*trainer_);
     const auto gradients = present_gradients();
     const auto as_before = [&] {
@@ -100,8 +109,10 @@ class BasicGraphedStep {
     const HostDraws draws(TrainerAccess::generators(*trainer_));
     TrainerAccess::forget_buffers(*trainer_);  // the eager steps' buffers may be freed while the graph lives
     try {
-      step->graph = device_.capture([this, step] {
-        step->result = TrainerAccess::step(*trainer_, step->x, step->y);
+      step->graph = lane.capture([this, step] {
+        const auto of_step = TrainerAccess::step(*trainer_, step->x, step->y);
+        step->result.loss.copy_(of_step.loss);
+        step->result.correct.copy_(of_step.correct);
         step->finding = TrainerAccess::finding(*trainer_);
       });
       draws.refuse();
@@ -167,7 +178,8 @@ class BasicGraphedStep {
   Trainer* trainer_;
   Device device_;
   StepConstants constants_;
-  GraphCache<BatchKind, Captured> cache_;
+  GraphCache<BatchKind, Captured, Lane> cache_;
+  torch::TensorOptions loss_, correct_;  ///< of what steps return
 };
 
 }  // namespace creditlib::detail

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <ATen/core/CachingHostAllocator.h>
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/core/Event.h>
 #include <c10/cuda/CUDACachingAllocator.h>
@@ -17,11 +18,14 @@
 
 namespace creditlib::detail {
 
-/// Runs and captures steps on its own stream; all graphs that exist at the same time share a private memory pool.
+/// Runs and captures steps on its own stream. cuBLAS has a workspace for each stream, which newer LibTorch frees with a
+/// graph that was captured there, so no two graphs are captured on one.
 class CapturingStream {
-  using Pool = std::shared_ptr<at::cuda::MempoolId_t>;
-
  public:
+  using Pool = std::shared_ptr<at::cuda::MempoolId_t>;
+  /// The pool of the graphs that exist, among lanes.
+  using SharedPool = std::shared_ptr<std::weak_ptr<at::cuda::MempoolId_t>>;
+
   class Graph {
    public:
     explicit Graph(Pool pool) : pool_(std::move(pool)), graph_(std::make_unique<at::cuda::CUDAGraph>()) {}
@@ -39,6 +43,7 @@ class CapturingStream {
       } catch (const std::exception&) {
         try {
           c10::cuda::CUDACachingAllocator::endAllocateToPool(device, *pool_);
+          at::getHostAllocator(at::kCUDA)->end_allocate_to_pool(*pool_);
         } catch (const std::exception&) {
         }
         static_cast<void>(graph_.release());  // LibTorch's allocators may have kept a pointer to it
@@ -49,8 +54,8 @@ class CapturingStream {
     std::unique_ptr<at::cuda::CUDAGraph> graph_;
   };
 
-  explicit CapturingStream(torch::Device device)
-      : stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())) {}
+  CapturingStream(torch::Device device, SharedPool pool)
+      : stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())), pool_(std::move(pool)) {}
 
   template <class Action>
   auto eagerly(const Action& action) {
@@ -116,15 +121,30 @@ class CapturingStream {
 
   /// The pool of the existing graphs, or a new one.
   Pool pool() {
-    auto pool = pool_.lock();
-    if (!pool) pool_ = pool = std::make_shared<at::cuda::MempoolId_t>(at::cuda::graph_pool_handle());
+    auto pool = pool_->lock();
+    if (!pool) *pool_ = pool = std::make_shared<at::cuda::MempoolId_t>(at::cuda::graph_pool_handle());
     return pool;
   }
 
   static std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
   c10::cuda::CUDAStream stream_;
-  std::weak_ptr<at::cuda::MempoolId_t> pool_;
+  SharedPool pool_;
+};
+
+/// A device as cuda::GraphedStep uses it: a stream for each batch shape, and a private memory pool that all graphs share
+/// that exist at the same time.
+class CapturingDevice {
+ public:
+  using Graph = CapturingStream::Graph;
+  using Lane = CapturingStream;
+
+  explicit CapturingDevice(torch::Device device) : device_(device) {}
+  Lane lane() const { return {device_, pool_}; }
+
+ private:
+  torch::Device device_;
+  CapturingStream::SharedPool pool_ = std::make_shared<CapturingStream::SharedPool::element_type>();
 };
 
 /// The device of a trainer's model. Throws Error unless it is a CUDA device.

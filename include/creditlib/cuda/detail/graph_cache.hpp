@@ -15,8 +15,11 @@ namespace creditlib::detail {
 ///
 /// Steps of the same kind (batch shape) are alike. The first `warm_up` of them run eagerly, then one is captured and
 /// replayed, and all later ones are replays. Each step is given the values that a graph treats as constants; if they
-/// change, all graphs are discarded and every kind starts anew.
-template <class Kind, class Graph>
+/// change, all graphs are discarded and every kind warms up anew.
+///
+/// Each kind has a Lane of its own, on which its eager steps and its capture run; a kind that is given up for another
+/// leaves it to that one.
+template <class Kind, class Graph, class Lane>
 class GraphCache {
  public:
   explicit GraphCache(const cuda::GraphOptions& options) : options_(options) {
@@ -24,25 +27,38 @@ class GraphCache {
     expect::at_least("GraphOptions", "graphs", options.graphs, 1);
   }
 
-  /// Performs one step by exactly one of `eager()` and `replay(Graph&)`, which return the same type. Before the first
-  /// replay of a kind `capture()` returns the std::unique_ptr<Graph>. If one of them throws, the step does not count.
-  template <class Eager, class Capture, class Replay>
-  auto step(const Kind& kind, const std::vector<std::uint64_t>& constants, const Eager& eager, const Capture& capture,
-            const Replay& replay) {
+  /// Performs one step by exactly one of `eager(Lane&)` and `replay(Graph&)`, which return the same type. Before the
+  /// first replay of a kind `capture(Lane&)` returns the std::unique_ptr<Graph>, and before its first step `lane()` its
+  /// Lane. If one of them throws, the step does not count.
+  template <class NewLane, class Eager, class Capture, class Replay>
+  auto step(const Kind& kind, const std::vector<std::uint64_t>& constants, const NewLane& lane, const Eager& eager,
+            const Capture& capture, const Replay& replay) {
     if (constants != constants_) {
-      known_.clear();
+      for (auto& known : known_) {
+        known.graph.reset();
+        known.warmed_up = 0;
+      }
       constants_ = constants;
     }
     auto found = std::find_if(known_.begin(), known_.end(), [&](const Known& known) { return known.kind == kind; });
-    if (found == known_.end() || found->warmed_up < options_.warm_up) {
-      auto result = eager();
-      auto& known = found == known_.end() ? remember(kind) : *found;
-      ++known.warmed_up;
-      known.last_used = ++steps_;
+    if (found == known_.end()) {
+      const bool full = known_.size() == static_cast<std::size_t>(options_.graphs);
+      Known met{kind, full ? oldest()->lane : lane()};
+      auto result = eager(met.lane);
+      met.warmed_up = 1;
+      met.last_used = ++steps_;
+      if (full) known_.erase(oldest());
+      known_.push_back(std::move(met));
+      return result;
+    }
+    if (found->warmed_up < options_.warm_up) {
+      auto result = eager(found->lane);
+      ++found->warmed_up;
+      found->last_used = ++steps_;
       return result;
     }
     if (!found->graph) {
-      found->graph = capture();
+      found->graph = capture(found->lane);
       ++captures_;
     }
     auto result = replay(*found->graph);
@@ -59,18 +75,15 @@ class GraphCache {
  private:
   struct Known {
     Kind kind;
+    Lane lane;
     std::int64_t warmed_up = 0;
     std::int64_t last_used = 0;
     std::unique_ptr<Graph> graph = nullptr;
   };
 
-  Known& remember(const Kind& kind) {
-    if (known_.size() == static_cast<std::size_t>(options_.graphs)) {
-      known_.erase(std::min_element(known_.begin(), known_.end(),
-                                    [](const Known& a, const Known& b) { return a.last_used < b.last_used; }));
-    }
-    known_.push_back({kind});
-    return known_.back();
+  auto oldest() {
+    return std::min_element(known_.begin(), known_.end(),
+                            [](const Known& a, const Known& b) { return a.last_used < b.last_used; });
   }
 
   cuda::GraphOptions options_;

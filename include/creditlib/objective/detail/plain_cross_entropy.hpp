@@ -54,6 +54,33 @@ inline torch::Tensor plain_errors(const torch::Tensor& logits, const torch::Tens
   return errors;
 }
 
+// ---- The same if some samples do not count: by operators that take few kernels on a device ----
+
+/// B over the number of samples that count, a scalar of the logits' dtype.
+inline torch::Tensor share_of_counted(const torch::Tensor& logits, const torch::Tensor& classes,
+                                      std::int64_t ignore_index) {
+  const auto dtype = at::isReducedFloatingType(logits.scalar_type()) ? torch::kFloat32 : logits.scalar_type();
+  const auto counted = classes.ne(ignore_index).sum(dtype).clamp_min_(1);  // nothing counts: 0 / 1
+  return (at::scalar_tensor(classes.size(0), dtype) / counted).to(logits.scalar_type());
+}
+
+inline torch::Tensor losses_of_counted(const torch::Tensor& logits, const torch::Tensor& classes,
+                                       std::int64_t ignore_index, bool divided) {
+  const auto losses = at::nll_loss_nd(logits.log_softmax(1), classes, {}, at::Reduction::None, ignore_index);
+  return divided ? losses * share_of_counted(logits, classes, ignore_index) : losses;
+}
+
+inline torch::Tensor errors_of_counted(const torch::Tensor& logits, const torch::Tensor& classes,
+                                       std::int64_t ignore_index, bool divided) {
+  const torch::NoGradGuard no_grad;
+  const auto log_p = logits.log_softmax(1);
+  const auto each = divided ? share_of_counted(logits, classes, ignore_index).expand_as(classes)
+                            : torch::ones_like(classes, logits.options());
+  const auto none = torch::empty({}, logits.options());  // the total weight, which is not read without a mean
+  const auto of_log_p = at::nll_loss_backward(each, log_p, classes, {}, at::Reduction::None, ignore_index, none);
+  return at::_log_softmax_backward_data(of_log_p, log_p, 1, logits.scalar_type());
+}
+
 /// How many samples have their largest logit at their class, a scalar.
 inline torch::Tensor plain_correct(const torch::Tensor& logits, const torch::Tensor& classes) {
   if (!in_rows_with_classes(logits, classes)) return logits.argmax(1).eq(classes).sum();

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <torch/types.h>
+
+namespace creditlib::detail {
+
+/// Numbers of the host on a device, in this dtype. The copy is queued behind the device's work, for which nobody waits;
+/// CUDA needs pinned memory for that.
+inline torch::Tensor sent_to(torch::Device device, torch::Dtype dtype, const torch::Tensor& host) {
+  const auto cast = host.to(dtype);
+  if (device.is_cpu()) return cast;
+  return (device.is_cuda() ? cast.pin_memory() : cast).to(device, /*non_blocking=*/true);
+}
+
+}  // namespace creditlib::detail
