@@ -4,7 +4,8 @@
 
 set(method vec) # has nets, optimisers and a generator of its own
 set(file results_digits.json)
-set(settings --dataset digits --seeds 42 --limit-train 256 --batch-size 32 --num_blocks 2 --d_hidden 64 --threads 1 --matmul mkl)
+set(settings --dataset digits --seeds 42 --limit-train 256 --batch-size 32 --num_blocks 2 --d_hidden 64 --threads 1 --matmul mkl
+             --record_epochs)
 set(epochs 60)
 
 file(REMOVE_RECURSE "${FOLDER}")
@@ -16,7 +17,7 @@ include("${CMAKE_CURRENT_LIST_DIR}/../support/resumed_run.cmake")
 function(results variable run)
   file(READ "${FOLDER}/${run}/${file}" text)
   set(figures "")
-  foreach(key log diagnostics transitions steps finished)
+  foreach(key log diagnostics by_epoch transitions steps finished)
     string(JSON value GET "${text}" 42 ${method} ${key})
     string(APPEND figures "${key} ${value}\n")
   endforeach()
@@ -24,6 +25,12 @@ function(results variable run)
 endfunction()
 
 run(0 "test accuracy" --epochs ${epochs} --methods ${method} --output_dir "${FOLDER}/whole")
+
+file(READ "${FOLDER}/whole/${file}" text)
+string(JSON recorded LENGTH "${text}" 42 ${method} by_epoch)
+if(NOT recorded EQUAL epochs)
+  message(FATAL_ERROR "--record_epochs has recorded ${recorded} of ${epochs} epochs")
+endif()
 
 stop_with(checkpoint_digits_${method}_s42.pt --epochs ${epochs} --methods ${method})
 
