@@ -183,8 +183,8 @@ class Table {
 
   int run() {
     std::printf("one large product of float32: %.1f GFLOP/s\n", peak_ / 1e9);
-    std::printf("%-22s %-14s %-16s %-6s %6s %10s %11s %8s %9s %9s %8s\n", "rule", "model", "path", "mode", "batch", "ms",
-                "images/s", "kernels", "MiB peak", "MiB act.", "of peak");
+    std::printf("%-22s %-14s %-16s %-6s %6s %10s %11s %8s %9s %9s %8s\n", "rule", "model", "path", "mode", "batch",
+                "ms", "images/s", "kernels", "MiB peak", "MiB act.", "of peak");
     for (const auto& model : options_.models) {
       for (const auto batch : options_.batches) {
         for (const auto& rule : options_.rules) {
@@ -254,8 +254,8 @@ class Table {
     std::fflush(stdout);
     rows_.push_back(row);
     if (options_.json) {
-      creditlib::io::write_json(
-          *options_.json, {{"settings", described_}, {"product_flop_per_second", peak_}, {"rows", rows_}});
+      creditlib::io::write_json(*options_.json,
+                                {{"settings", described_}, {"product_flop_per_second", peak_}, {"rows", rows_}});
     }
   }
 
@@ -275,7 +275,8 @@ int main(int argc, char** argv) {
       return 0;
     }
     // Under ctest programs of bench/ are given Google Benchmark's flag for short runs: one small row.
-    const bool brief = std::erase_if(arguments, [](const auto& a) { return a.rfind("--benchmark_min_time", 0) == 0; }) > 0;
+    const bool brief =
+        std::erase_if(arguments, [](const auto& a) { return a.rfind("--benchmark_min_time", 0) == 0; }) > 0;
     auto options = options_of(arguments);
     if (brief) {
       options.rules = {"bp", "dfa"};

@@ -18,8 +18,8 @@ namespace registry {
 struct Graphed {
   using Step = std::function<creditlib::StepResult(const torch::Tensor&, const torch::Tensor&)>;
 
-  Step step = {};                             ///< empty if it cannot be
-  std::function<std::int64_t()> nodes = {};   ///< of the graph captured last
+  Step step = {};                            ///< empty if it cannot be
+  std::function<std::int64_t()> nodes = {};  ///< of the graph captured last
   std::string why_not = {};
 };
 

@@ -159,7 +159,8 @@ TEST_CASE("a step has no more launches than docs/performance/launches.md says", 
     page.replace(start, to - start, table);
   }
 
-  const std::string made_with = "LibTorch " + std::to_string(TORCH_VERSION_MAJOR) + "." + std::to_string(TORCH_VERSION_MINOR);
+  const std::string made_with =
+      "LibTorch " + std::to_string(TORCH_VERSION_MAJOR) + "." + std::to_string(TORCH_VERSION_MINOR);
   if (page.find(made_with) == std::string::npos) {
     WARN("The table was not made with " << made_with << ", whose operators may launch another number of kernels.");
     return;
@@ -178,7 +179,8 @@ TEST_CASE("a step has no more launches than docs/performance/launches.md says", 
   for (const auto& [rule, cells] : measured_cells) {
     REQUIRE(budget[rule].size() == cells.size());
     for (std::size_t i = 0; i < cells.size(); ++i) {
-      INFO(rule << " on " << columns()[i].name << ": " << fake_device::text_of(cells[i].by_operator) << cells[i].refusal);
+      INFO(rule << " on " << columns()[i].name << ": " << fake_device::text_of(cells[i].by_operator)
+                << cells[i].refusal);
       CHECK(text_of(cells[i]) == budget[rule][i]);
     }
   }
