@@ -72,6 +72,8 @@ void declare(support::Flags& flags, Settings& s) {
   flags.add("save_weights", s.save_weights,
             "write weights, and what the method has of its own, as safetensors beside the results",
             support::Flags::apart);
+  flags.add("no_augment", s.run.no_augment, "train on images as they are: no crops, no flips", support::Flags::apart);
+  if (s.run.no_augment) flags.record("no_augment", true);  // left out otherwise, as in earlier results
   flags.add("record_epochs", s.record_epochs, "keep Gamma and the norms of every epoch in the results (by_epoch)",
             support::Flags::apart);
   flags.add("force", s.force, "go on with --precision bf16 where it is slower than float32", support::Flags::apart);

@@ -58,14 +58,19 @@ template <class Model>
 Stepper stepper_on(Model model, const Settings& s, bool mean_over_positions) {
   using namespace creditlib;
   const auto options = trainer_options(s);
-  const auto local = [&](const auto& credit, const auto& normalizer) -> AnyTrainer {
-    return LocalTrainer(model, credit, options, Always{}, normalizer, MarkedInnerProduct{{mean_over_positions}},
-                        MarkedCrossEntropy{});
-  };
   std::optional<AnyTrainer> trainer;
+  registry::Graphed (*graphed)(AnyTrainer&) = nullptr;
+  const auto take = [&]<class Own>(Own own) {
+    trainer = AnyTrainer(std::move(own));
+    graphed = &registry::graphed<Own>;
+  };
+  const auto local = [&](const auto& credit, const auto& normalizer) {
+    take(LocalTrainer(model, credit, options, Always{}, normalizer, MarkedInnerProduct{{mean_over_positions}},
+                      MarkedCrossEntropy{}));
+  };
   if (s.rule == "dfa_dense") {
     if constexpr (requires { model->closed_form(); }) {
-      trainer = local(registry::dfa(rule_settings(s)), DenseRowRms{});
+      local(registry::dfa(rule_settings(s)), DenseRowRms{});
     } else {
       throw Error("dfa_dense is a rule of networks whose credit is kept as factors; use dfa");
     }
@@ -73,22 +78,24 @@ Stepper stepper_on(Model model, const Settings& s, bool mean_over_positions) {
   registry::with_rule(s.rule, [&](const auto& rule) {
     const auto parts = rule.make(rule_settings(s));
     if constexpr (std::is_same_v<decltype(parts), const registry::Backprop>) {
-      trainer = BackpropTrainer(model, options, MarkedCrossEntropy{});
+      take(BackpropTrainer(model, options, MarkedCrossEntropy{}));
     } else {
       auto credit = measured(parts.credit);
       if constexpr (creditlib::detail::Learns<CreditState<decltype(credit), Model>, Model>) {
         if constexpr (requires { credit.lr; }) {
           if (!s.nets_learn()) credit.lr = 0;
         }
-        trainer = local(MarkedSource<decltype(credit)>{credit}, marked(parts.normalizer));
+        local(MarkedSource<decltype(credit)>{credit}, marked(parts.normalizer));
       } else {
-        trainer = local(credit, marked(parts.normalizer));
+        local(credit, marked(parts.normalizer));
       }
     }
   });
-  return {std::move(trainer.value()), [model](AnyTrainer& any, const torch::Tensor& x, const torch::Tensor& y) mutable {
+  return {std::move(trainer.value()),
+          [model](AnyTrainer& any, const torch::Tensor& x, const torch::Tensor& y) mutable {
             diagnostics::alignment(any.raw_credits(x, y), diagnostics::true_gradients(model, x, y));
-          }};
+          },
+          graphed};
 }
 
 }  // namespace bench

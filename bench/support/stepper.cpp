@@ -74,6 +74,11 @@ StepLoop::StepLoop(const Settings& s, int batches) : device_(s.device), stepper_
   }
 }
 
+std::string StepLoop::use_graphs() {
+  graphed_ = stepper_.graphed(trainer());
+  return graphed_.why_not;
+}
+
 std::size_t StepLoop::batch_bytes() const {
   std::size_t bytes = 0;
   for (const auto& [x, y] : batches_) bytes += x.nbytes() + y.nbytes();

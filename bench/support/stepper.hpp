@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "registry/graphed.hpp"
 #include "support/phases.hpp"
 #include "support/settings.hpp"
 
@@ -24,6 +25,8 @@ struct Stepper {
   creditlib::AnyTrainer trainer;
   /// The alignment of the rule's credit with the true gradient at every hidden state: one diagnostic of a run.
   std::function<void(creditlib::AnyTrainer&, const torch::Tensor&, const torch::Tensor&)> diagnose;
+  /// Its step in CUDA graphs.
+  registry::Graphed (*graphed)(creditlib::AnyTrainer&);
 };
 
 /// Where training starts: values of the trainer's named_parameters() and credit_tensors() by name; what is not there is
@@ -43,8 +46,12 @@ class StepLoop {
 
   void step() {
     const auto& [x, y] = next();
-    trainer().step(x, y);
+    graphed_.step ? graphed_.step(x, y) : trainer().step(x, y);
   }
+  /// From now on steps are in CUDA graphs; why they cannot be, or nothing.
+  std::string use_graphs();
+  /// Kernels and copies of a step's graph; 0 without one.
+  std::int64_t nodes() const { return graphed_.nodes ? graphed_.nodes() : 0; }
   /// The network's forward pass alone, without a graph, in train mode as in training.
   void forward() {
     const torch::NoGradGuard no_grad;
@@ -70,6 +77,7 @@ class StepLoop {
 
   torch::Device device_;
   Stepper stepper_;
+  registry::Graphed graphed_;
   std::vector<std::pair<torch::Tensor, torch::Tensor>> batches_;
   std::size_t next_ = 0;
 };

@@ -3,7 +3,6 @@
 
 #include <concepts>
 #include <creditlib/any_trainer.hpp>
-#include <creditlib/cuda/graphable.hpp>
 #include <creditlib/error.hpp>
 #include <cstdint>
 #include <functional>
@@ -12,12 +11,9 @@
 #include <utility>
 #include <vector>
 
+#include "registry/graphed.hpp"
 #include "support/any_model.hpp"
 #include "support/program.hpp"
-
-#ifdef CREDITLIB_CUDA_GRAPHS
-#include <creditlib/cuda/graphed_step.hpp>
-#endif
 
 namespace support {
 
@@ -43,7 +39,7 @@ class Trainer : private creditlib::AnyTrainer {
   using AnyTrainer::credit_tensors, AnyTrainer::end_epoch, AnyTrainer::epoch, AnyTrainer::forward;
   using AnyTrainer::gradients, AnyTrainer::learn, AnyTrainer::load, AnyTrainer::module, AnyTrainer::options;
   using AnyTrainer::rate, AnyTrainer::raw_credits, AnyTrainer::rehearse, AnyTrainer::save, AnyTrainer::steps,
-      AnyTrainer::weights;
+      AnyTrainer::target, AnyTrainer::weights;
 
   creditlib::StepResult step(const torch::Tensor& x, const torch::Tensor& y) {
     return in_graphs_ ? in_graphs_(x, y) : AnyTrainer::step(x, y);
@@ -64,21 +60,10 @@ class Trainer : private creditlib::AnyTrainer {
  private:
   /// The held trainer's step in CUDA graphs.
   template <class Own>
-  static Step graphed_step([[maybe_unused]] AnyTrainer& any) {
-    if constexpr (!creditlib::cuda::Graphable<Own>) {
-      throw UsageError(
-          "--cuda-graph: this method's steps cannot be captured, since its credit source learns or changes something "
-          "on the host");
-    } else {
-#ifdef CREDITLIB_CUDA_GRAPHS
-      return [graphed = std::make_shared<creditlib::cuda::GraphedStep<Own>>(*any.target<Own>())](
-                 const auto& x, const auto& y) { return graphed->step(x, y); };
-#else
-      throw UsageError(
-          "--cuda-graph: this program was built without a CUDA toolkit; install one of LibTorch's version and build "
-          "again");
-#endif
-    }
+  static Step graphed_step(AnyTrainer& any) {
+    auto graphed = registry::graphed<Own>(any);
+    if (!graphed.step) throw UsageError("--cuda-graph: " + graphed.why_not);
+    return std::move(graphed.step);
   }
 
   template <class Own>

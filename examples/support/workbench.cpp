@@ -73,6 +73,7 @@ Workbench::Workbench(const RunFlags& flags) : flags_(flags), device_(chosen_devi
                              : flags.dataset == "digits" ? CREDITLIB_DATA_DIR "/digits"
                                                          : "data";
   splits_ = creditlib::data::load(flags.dataset, folder, {.any_size = flags.any_size});
+  if (flags.no_augment) splits_.augment = false;
   if (flags.limit_train > 0) splits_.train = splits_.train.first(std::min(flags.limit_train, splits_.train.size()));
   splits_.train = splits_.train.to(torch::Device(device_));
   splits_.test = splits_.test.to(torch::Device(device_));

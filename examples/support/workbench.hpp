@@ -18,6 +18,7 @@ struct RunFlags {
   std::string matmul = "auto", threads = "auto";
   std::string tensorboard = {};
   bool allow_nonfinite = false, quiet = false, any_size = false, prefetch = false, cuda_graph = false, tf32 = false;
+  bool no_augment = false;  ///< of train_methods
 };
 
 /// None of them is in the config unless the program records it.

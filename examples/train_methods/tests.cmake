@@ -7,6 +7,15 @@ creditlib_smoke_test(train_methods NAME train_methods_at_input ARGS --dataset di
                                         --credit_point input --seeds 42 --epochs 1 --limit-train 128 --d_hidden 32 --output_dir {folder})
 creditlib_smoke_test(train_methods NAME train_methods_mlp ARGS --arch mlp --dataset digits --methods dfa sdfa ndfa drtp dkp frozen --seeds 42
                                         --epochs 1 --limit-train 128 --num_blocks 2 --d_hidden 32 --output_dir {folder})
+creditlib_smoke_test(train_methods NAME train_methods_lenet ARGS --arch lenet --dataset digits --methods bp layer_fa dfa usf brsf frsf --seeds 42
+                                        --epochs 1 --limit-train 64 --output_dir {folder})
+creditlib_smoke_test(train_methods NAME train_methods_local_error_signals ARGS --arch mlp --dataset digits --methods les_pred les_sim
+                                        local_error_signals --seeds 42 --epochs 1 --limit-train 128 --num_blocks 2 --d_hidden 32
+                                        --output_dir {folder})
+# Another setting is not mixed with earlier results.
+creditlib_refusal_test(train_methods NAME no_augment_beside_augmented CODE 1 SAYS "no_augment is left out there, true here" ARGS ${digits}
+                                     --methods dfa vec value_net --credit_point input --no-augment --output_dir
+                                     "${CMAKE_BINARY_DIR}/smoke/saved_weights")
 # 128 steps, which --threads auto times before.
 creditlib_smoke_test(train_methods NAME train_methods_threads_auto ARGS --dataset digits --methods dfa vec --seeds 42 --epochs 4 --limit-train 1024
                                         --batch_size 32 --threads auto --output_dir {folder})
@@ -62,6 +71,6 @@ creditlib_refusal_test(train_methods NAME weights_of_another_model CODE 1 SAYS "
                                           --d_hidden 16 --init_from ${saved}_dfa_s42.safetensors --output_dir ${nowhere})
 if(CREDITLIB_BUILD_TESTS)
   set_tests_properties(smoke/saved_weights PROPERTIES FIXTURES_SETUP saved_weights)
-  set_tests_properties(smoke/train_from_saved refused/weights_of_another_model PROPERTIES FIXTURES_REQUIRED saved_weights)
+  set_tests_properties(smoke/train_from_saved refused/weights_of_another_model refused/no_augment_beside_augmented PROPERTIES FIXTURES_REQUIRED saved_weights)
 endif()
 creditlib_refusal_test(train_methods NAME tf32_on_the_cpu SAYS "--tf32 is of CUDA devices" ARGS ${digits} --methods bp --device cpu --tf32)

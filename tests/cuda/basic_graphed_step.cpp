@@ -42,6 +42,7 @@ class FakeDevice {
         if (gradients[i].defined()) gradients[i].copy_(parameters[i].grad());
       }
     }
+    std::int64_t nodes() const { return 1; }
     std::vector<torch::Tensor> gradients;
 
    private:
@@ -138,6 +139,7 @@ void check_same_run(Kind kind, const Make& make, std::int64_t captures) {
   CHECK(other.steps() == plain.steps());
   CHECK(observed_graphed == observed);
   CHECK(graphed.captures() == captures);
+  CHECK(graphed.nodes() == 1);
 }
 
 /// Credit with noise that it draws on the host.

@@ -5,12 +5,12 @@
 
 namespace creditlib::detail {
 
-/// Numbers of the host on a device, in this dtype. The copy is queued behind the device's work, for which nobody waits;
-/// CUDA needs pinned memory for that.
+/// Numbers of the host on a device, in this dtype. The copy, from pinned memory, is queued behind the device's work, for
+/// which nobody waits.
 inline torch::Tensor sent_to(torch::Device device, torch::Dtype dtype, const torch::Tensor& host) {
   const auto cast = host.to(dtype);
   if (device.is_cpu()) return cast;
-  return (device.is_cuda() ? cast.pin_memory() : cast).to(device, /*non_blocking=*/true);
+  return cast.pin_memory().to(device, /*non_blocking=*/true);
 }
 
 }  // namespace creditlib::detail

@@ -86,7 +86,7 @@ class ClosedFormPass final : public Pass {
         readout_.backward({from.readout, {}}, /*input_too=*/false, gradients_, todo);
       }
     };
-    if (from.readout.is_cuda()) {
+    if (!from.readout.is_cpu()) {
       side_by_side_.run(from.readout.device(), readout + 1, [&](std::size_t part) {
         BackwardWork todo;
         add(part, todo);

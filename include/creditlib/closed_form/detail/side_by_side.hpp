@@ -11,8 +11,8 @@
 
 namespace creditlib::detail {
 
-/// Runs independent pieces of work: on CUDA each on its own stream, so that small kernels share the device; elsewhere
-/// one after the other. The work starts after everything queued on the current stream, and everything queued there
+/// Runs independent pieces of work: on a device each on its own stream, so that small kernels share it; on the CPU one
+/// after the other. The work starts after everything queued on the current stream, and everything queued there
 /// later waits for all of it, even if a piece throws; memory may therefore pass between the streams. A CUDA graph that
 /// captures the current stream captures all of it.
 class SideBySide {
@@ -20,7 +20,7 @@ class SideBySide {
   /// Calls work(0), ..., work(count - 1), which queue the pieces.
   template <class Work>
   void run(torch::Device device, std::size_t count, const Work& work) {
-    if (!device.is_cuda()) {
+    if (device.is_cpu()) {
       for (std::size_t i = 0; i < count; ++i) work(i);
       return;
     }

@@ -17,7 +17,7 @@
 
 namespace creditlib::detail {
 
-/// cuda::GraphedStep without CUDA. Device has a type Graph with replay(), and a type Lane, which lane() makes: each batch
+/// cuda::GraphedStep without CUDA. Device has a type Graph with replay() and nodes(), and a type Lane, which lane() makes: each batch
 /// shape has one. A lane has `eagerly(action)`, which runs the action and returns its result, and `capture(action)`, which
 /// returns a std::unique_ptr<Graph> whose replay() repeats what the action would have done on the device; capturing itself
 /// runs none of it.
@@ -52,6 +52,8 @@ class BasicGraphedStep {
 
   std::int64_t graphs() const { return cache_.graphs(); }
   std::int64_t captures() const { return cache_.captures(); }
+  /// How many kernels and copies the graph that was captured last has; 0 before there is one.
+  std::int64_t nodes() const { return nodes_; }
 
  private:
   using Lane = typename Device::Lane;
@@ -121,6 +123,7 @@ class BasicGraphedStep {
       throw;
     }
     step->gradients = present_gradients();
+    nodes_ = step->graph->nodes();
     as_before();
     return owned;
   }
@@ -179,6 +182,7 @@ class BasicGraphedStep {
   Device device_;
   StepConstants constants_;
   GraphCache<BatchKind, Captured, Lane> cache_;
+  std::int64_t nodes_ = 0;
   torch::TensorOptions loss_, correct_;  ///< of what steps return
 };
 

@@ -5,11 +5,14 @@
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/core/Event.h>
 #include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
 #include <creditlib/error.hpp>
+#include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -28,13 +31,24 @@ class CapturingStream {
 
   class Graph {
    public:
-    explicit Graph(Pool pool) : pool_(std::move(pool)), graph_(std::make_unique<at::cuda::CUDAGraph>()) {}
+    explicit Graph(Pool pool)
+        : pool_(std::move(pool)), graph_(std::make_unique<at::cuda::CUDAGraph>(/*keep_graph=*/true)) {}
 
     /// Replays on the current stream.
     void replay() { graph_->replay(); }
+    /// Kernels and copies.
+    std::int64_t nodes() const { return nodes_; }
 
    private:
     friend class CapturingStream;
+
+    void finish() {
+      graph_->capture_end();
+      std::size_t count = 0;
+      C10_CUDA_CHECK(cudaGraphGetNodes(graph_->raw_cuda_graph(), nullptr, &count));
+      nodes_ = static_cast<std::int64_t>(count);
+      graph_->instantiate();
+    }
 
     /// Ends a capture during which something was thrown.
     void abandon(c10::DeviceIndex device) noexcept {
@@ -52,6 +66,7 @@ class CapturingStream {
 
     Pool pool_;
     std::unique_ptr<at::cuda::CUDAGraph> graph_;
+    std::int64_t nodes_ = 0;
   };
 
   CapturingStream(torch::Device device, SharedPool pool)
@@ -73,7 +88,7 @@ class CapturingStream {
         // Other threads of the program, such as a data loader, may continue to use CUDA.
         graph->graph_->capture_begin(*graph->pool_, cudaStreamCaptureModeThreadLocal);
         action();
-        graph->graph_->capture_end();
+        graph->finish();
       });
     } catch (const Error& error) {
       graph->abandon(stream_.device_index());
