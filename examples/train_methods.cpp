@@ -164,6 +164,7 @@ void run(const std::string& method, std::int64_t seed, const Settings& s, const 
       .title = fmt::format("{}, seed {}", method, seed),
       .quiet = s.run.quiet,
       .allow_nonfinite = s.run.allow_nonfinite,
+      .tensorboard = s.run.tensorboard,
       .eval_batch = eval_batch,
       .checkpoint = {
           .path = checkpoint, .settings = support::fixed_settings(config(s), s.resume()), .retrain = s.retrain}};

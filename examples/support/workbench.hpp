@@ -16,6 +16,7 @@ struct RunFlags {
   int gpu = 0;
   std::int64_t batch_size = 128, limit_train = 0;
   std::string matmul = "auto", threads = "auto";
+  std::string tensorboard = {};
   bool allow_nonfinite = false, quiet = false, any_size = false, prefetch = false, cuda_graph = false, tf32 = false;
   bool no_augment = false;  ///< of train_methods
 };

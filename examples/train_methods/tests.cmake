@@ -43,6 +43,8 @@ creditlib_refusal_test(train_methods NAME no_such_dataset SAYS "imagenet not in 
 creditlib_refusal_test(train_methods NAME dataset_that_is_not_there CODE 1 SAYS "emnist_balanced: .*download EMNIST" ARGS --dataset emnist_balanced
                                      --data-dir "${PROJECT_SOURCE_DIR}/data/text" --output_dir ${nowhere})
 
+creditlib_refusal_test(train_methods NAME tensorboard_in_a_file CODE 1 SAYS "cannot be created" ARGS --dataset digits --methods bp --seeds 42
+                                     --limit-train 64 --tensorboard "${CMAKE_CURRENT_LIST_FILE}" --output_dir ${nowhere})
 creditlib_refusal_test(train_methods NAME no_epochs SAYS "0 is not a whole number >= 1" ARGS --epochs 0)
 creditlib_refusal_test(train_methods NAME half_an_epoch SAYS "1.5 is not a whole number" ARGS --epochs 1.5)
 creditlib_refusal_test(train_methods NAME clip_that_is_no_number SAYS "nan is not a number >= 0" ARGS --clip nan)

@@ -128,14 +128,16 @@ TEST_CASE("a tensor without finite values has no histogram, and wrong ones are r
 
   CHECK(std::filesystem::file_size(events.path()) == before);
   check_error([&] { events.histogram("w", torch::Tensor(), 1); }, {"EventFile::histogram: w is an undefined tensor."});
-  check_error([&] { events.histogram("w", torch::zeros({2}, torch::kComplexFloat), 1); }, {"w is complex, expected real numbers"});
+  check_error([&] { events.histogram("w", torch::zeros({2}, torch::kComplexFloat), 1); },
+              {"w is complex, expected real numbers"});
   check_error([&] { events.histogram("w", torch::zeros({2}), 1, 0); }, {"buckets is 0, expected a whole number >= 1"});
 }
 
 TEST_CASE("a folder that cannot be made, and a full disk, are errors", "[io]") {
   const TemporaryFolder folder;
   write_file(folder / "file", "");
-  check_error([&] { io::EventFile(folder / "file" / "run"); }, {(folder / "file" / "run").string(), "cannot be created"});
+  check_error([&] { io::EventFile(folder / "file" / "run"); },
+              {(folder / "file" / "run").string(), "cannot be created"});
 
   io::EventFile events(folder / "run");
   rlimit before{};

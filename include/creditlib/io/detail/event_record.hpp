@@ -14,7 +14,9 @@ namespace creditlib::detail {
 /// that the library supports.
 class ProtoMessage {
  public:
-  ProtoMessage& number(int field, std::int64_t value) { return key(field, 0).varint(static_cast<std::uint64_t>(value)); }
+  ProtoMessage& number(int field, std::int64_t value) {
+    return key(field, 0).varint(static_cast<std::uint64_t>(value));
+  }
   ProtoMessage& number(int field, double value) { return key(field, 1).raw(value); }
   ProtoMessage& number(int field, float value) { return key(field, 5).raw(value); }
   ProtoMessage& bytes(int field, std::string_view value) {
