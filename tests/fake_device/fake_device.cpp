@@ -21,6 +21,9 @@
 #include <cstdlib>
 #include <mutex>
 #include <set>
+#include <utility>
+
+#include "timeline.hpp"
 
 namespace creditlib::test::fake_device {
 
@@ -34,41 +37,58 @@ const torch::Device the_device(torch::kPrivateUse1, 0);
 std::mutex log_mutex;  // backward passes run in a thread of LibTorch's
 Log written;
 
+/// What a device does is recorded while this is set, in the threads of LibTorch's backward passes too.
+std::shared_ptr<Graph::Tape> recording;
+
 void note_launch(const std::string& name) {
   const std::lock_guard lock(log_mutex);
   ++written.launches[name];
 }
+/// The host waits until all that is queued on the present stream is done.
 void note_host_read(const std::string& what) {
-  const std::lock_guard lock(log_mutex);
-  written.host_reads.push_back(what);
+  TORCH_CHECK(!recording, "not permitted while a graph is captured: ", what);
+  {
+    const std::lock_guard lock(log_mutex);
+    written.host_reads.push_back(what);
+  }
+  host_waits_for(now_on(present_stream()));
 }
 
 // ---- Memory ----
 
-/// Host memory that says it is of a device.
 class Memory final : public c10::Allocator {
  public:
-  explicit Memory(torch::Device device) : device_(device) {}
-
   c10::DataPtr allocate(std::size_t bytes) override {
-    void* data = nullptr;
-    if (bytes > 0) {
-      data = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
-      const std::lock_guard lock(mutex());
-      if (device_.is_cpu()) pinned().insert(data);
-    }
-    return {data, data, &release, device_};
+    void* data = fake_device::allocate(bytes);
+    return {data, data, &release, the_device};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &release; }
   void copy_data(void* to, const void* from, std::size_t bytes) const override { default_copy_data(to, from, bytes); }
+};
+Memory& memory() {
+  static auto* one = new Memory;
+  return *one;
+}
 
-  static bool is_pinned(const void* data) {
+/// The host's memory that copies from and to the device need not wait for.
+class PinnedMemory final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(std::size_t bytes) override {
+    void* data = std::malloc(std::max<std::size_t>(bytes, 1));
     const std::lock_guard lock(mutex());
-    return pinned().count(const_cast<void*>(data)) > 0;
+    pinned().insert(data);
+    return {data, data, &free, torch::kCPU};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return &free; }
+  void copy_data(void* to, const void* from, std::size_t bytes) const override { default_copy_data(to, from, bytes); }
+
+  static bool has(const void* data) {
+    const std::lock_guard lock(mutex());
+    return pinned().count(data) > 0;
   }
 
  private:
-  static void release(void* data) {
+  static void free(void* data) {
     {
       const std::lock_guard lock(mutex());
       pinned().erase(data);
@@ -79,19 +99,13 @@ class Memory final : public c10::Allocator {
     static auto* one = new std::mutex;  // outlives every tensor
     return *one;
   }
-  static std::set<void*>& pinned() {
-    static auto* of_process = new std::set<void*>;
+  static std::set<const void*>& pinned() {
+    static auto* of_process = new std::set<const void*>;
     return *of_process;
   }
-
-  torch::Device device_;
 };
-Memory& memory() {
-  static auto* one = new Memory(the_device);
-  return *one;
-}
-Memory& pinned_memory() {
-  static auto* one = new Memory(torch::kCPU);
+PinnedMemory& pinned_memory() {
+  static auto* one = new PinnedMemory;
   return *one;
 }
 
@@ -111,7 +125,7 @@ struct Hooks final : at::PrivateUse1HooksInterface {
   c10::DeviceIndex getCurrentDevice() const override { return 0; }
   const at::Generator& getDefaultGenerator(c10::DeviceIndex) const override { return generator(); }
   at::Allocator* getPinnedMemoryAllocator() const override { return &pinned_memory(); }
-  bool isPinnedPtr(const void* data) const override { return Memory::is_pinned(data); }
+  bool isPinnedPtr(const void* data) const override { return PinnedMemory::has(data); }
   void resizePrivateUse1Bytes(const c10::Storage& storage, std::size_t bytes) const override {
     auto grown = memory().allocate(bytes);
     std::copy_n(static_cast<const char*>(storage.data()), std::min(bytes, storage.nbytes()),
@@ -121,9 +135,7 @@ struct Hooks final : at::PrivateUse1HooksInterface {
   }
 };
 
-// ---- Streams and events: all work is done at once, in the order of the host's calls ----
-
-thread_local c10::StreamId present_stream = 0;
+// ---- Streams and events ----
 
 struct Guard final : c10::impl::DeviceGuardImplInterface {
   static c10::Stream stream(c10::StreamId id) { return c10::Stream(c10::Stream::UNSAFE, the_device, id); }
@@ -135,27 +147,34 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   void uncheckedSetDevice(c10::Device) const noexcept override {}
   c10::DeviceIndex deviceCount() const noexcept override { return 1; }
 
-  c10::Stream getStream(c10::Device) const override { return stream(present_stream); }
+  c10::Stream getStream(c10::Device) const override { return stream(present_stream()); }
   c10::Stream getDefaultStream(c10::Device) const override { return stream(0); }
-  c10::Stream getStreamFromGlobalPool(c10::Device, bool) const override {
-    static std::atomic<c10::StreamId> next{0};
-    return stream(1 + next++ % 32);  // as many as LibTorch has for CUDA
-  }
-  c10::Stream getNewStream(c10::Device of, int) const override { return getStreamFromGlobalPool(of, false); }
-  c10::Stream exchangeStream(c10::Stream next) const override {
-    return stream(std::exchange(present_stream, next.id()));
-  }
+  c10::Stream getStreamFromGlobalPool(c10::Device, bool) const override { return stream(next_stream_of_pool()); }
+  c10::Stream getNewStream(c10::Device, int) const override { return stream(next_stream_of_pool()); }
+  c10::Stream exchangeStream(c10::Stream next) const override { return stream(exchange_stream(next.id())); }
 
-  void record(void** event, const c10::Stream&, c10::DeviceIndex, c10::EventFlag) const override {
-    if (*event == nullptr) *event = new int;
+  void record(void** event, const c10::Stream& on, c10::DeviceIndex, c10::EventFlag) const override {
+    if (*event == nullptr) *event = new Clock;
+    *static_cast<Clock*>(*event) = now_on(on.id());
   }
-  void block(void*, const c10::Stream&) const override {}
+  void block(void* event, const c10::Stream& on) const override {
+    if (event != nullptr) wait_on(on.id(), *static_cast<Clock*>(event));
+  }
   bool queryEvent(void*) const override { return true; }
-  void synchronizeEvent(void*) const override { note_host_read("an event is waited for"); }
-  void destroyEvent(void* event, c10::DeviceIndex) const noexcept override { delete static_cast<int*>(event); }
+  void synchronizeEvent(void* event) const override {
+    note_host_read("an event is waited for");
+    if (event != nullptr) host_waits_for(*static_cast<Clock*>(event));
+  }
+  void destroyEvent(void* event, c10::DeviceIndex) const noexcept override { delete static_cast<Clock*>(event); }
   bool queryStream(const c10::Stream&) const override { return true; }
-  void synchronizeStream(const c10::Stream&) const override { note_host_read("a stream is waited for"); }
-  void synchronizeDevice(c10::DeviceIndex) const override { note_host_read("the device is waited for"); }
+  void synchronizeStream(const c10::Stream& one) const override {
+    note_host_read("a stream is waited for");
+    host_waits_for(now_on(one.id()));
+  }
+  void synchronizeDevice(c10::DeviceIndex) const override {
+    note_host_read("the device is waited for");
+    host_waits_for_all();
+  }
 };
 
 // ---- Operators ----
@@ -168,15 +187,6 @@ at::Tensor on_cpu(const at::Tensor& t) {
   const auto options = at::TensorOptions(t.scalar_type());
   if (t.numel() == 0) return at::empty(t.sizes(), options);
   return at::from_blob(t.mutable_data_ptr(), t.sizes(), t.strides(), options);
-}
-
-/// A new tensor of the device with the numbers of a CPU's.
-at::Tensor moved_here(const at::Tensor& t) {
-  if (!t.defined()) return t;
-  const at::Tensor made =
-      at::detail::empty_strided_generic(t.sizes(), t.strides(), &memory(), c10::DispatchKeySet(key), t.scalar_type());
-  on_cpu(made).copy_(t);
-  return made;
 }
 
 template <class Visit>
@@ -232,36 +242,149 @@ void check_devices(const c10::FunctionSchema& schema, at::ArrayRef<c10::IValue> 
   }
 }
 
+/// Work on tensors of the CPU: writes into its arguments, and returns what it makes.
+using Kernel = std::function<std::vector<c10::IValue>(const std::vector<c10::IValue>&)>;
+
+std::vector<c10::IValue> all_on_cpu(const std::vector<c10::IValue>& values) {
+  std::vector<c10::IValue> mapped_values;
+  for (const auto& value : values) mapped_values.push_back(mapped(value, on_cpu));
+  return mapped_values;
+}
+
+/// A new tensor of the device for such a one of the CPU.
+at::Tensor made_like(const at::Tensor& t) {
+  if (!t.defined()) return t;
+  return at::detail::empty_strided_generic(t.sizes(), t.strides(), &memory(), c10::DispatchKeySet(key),
+                                           t.scalar_type());
+}
+
+struct Entry {
+  Kernel kernel;
+  std::vector<c10::IValue> arguments, results;  ///< the memory as tensors of the CPU, which do not own it
+  std::string name;
+  std::vector<const void*> reads, writes;
+
+  void run() const {
+    access(name, reads, writes);
+    const auto found = kernel(arguments);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      std::vector<at::Tensor> into, from;
+      each_tensor(results[i], [&](const at::Tensor& t) { into.push_back(t); });
+      each_tensor(found[i], [&](const at::Tensor& t) { from.push_back(t); });
+      for (std::size_t j = 0; j < from.size(); ++j) {
+        if (from[j].defined()) into[j].copy_(from[j]);
+      }
+    }
+  }
+};
+
+}  // namespace
+
+struct Graph::Tape {
+  std::vector<Entry> entries;
+  /// What storages held before the capture wrote into them: captured work is done, so that host code sees sizes and
+  /// indices that make sense, and undone.
+  std::map<void*, std::vector<char>> before;
+  at::Tensor generator_before = generator().get_state();
+
+  void keep(const at::Tensor& t) {
+    void* data = t.storage().mutable_data();
+    if (data == nullptr || before.count(data) > 0) return;
+    const auto* first = static_cast<const char*>(data);
+    before[data].assign(first, first + t.storage().nbytes());
+  }
+  void undo() {
+    for (auto& [data, bytes] : before) std::ranges::copy(bytes, static_cast<char*>(data));
+    before.clear();
+    at::Generator(generator()).set_state(generator_before);
+  }
+};
+
+namespace {
+
+/// Does the work of one launch, or records it, in the order of calls. written(i) says whether it writes argument i.
+template <class Written>
+std::vector<c10::IValue> perform(const std::string& name, const std::vector<c10::IValue>& given,
+                                 const Written& written_to, const Kernel& kernel) {
+  note_launch(name);
+  Entry entry{kernel, all_on_cpu(given), {}, name, {}, {}};
+  const auto tape = recording;
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    if (!tape) break;
+    if (written_to(i)) each_tensor(given[i], [&](const at::Tensor& t) { tape->keep(t); });
+    if (given[i].isTensor() && !here(given[i].toTensor()) && given[i].toTensor().defined())
+      entry.arguments[i] = given[i].toTensor().clone();  // a number of the host's is the kernel's own
+  }
+  const auto found = kernel(entry.arguments);
+  for (std::size_t i = 0; i < given.size(); ++i) {  // an out= that had no size yet
+    if (!written_to(i) || !given[i].isTensor()) continue;
+    const auto &mine = given[i].toTensor(), &its = entry.arguments[i].toTensor();
+    if (!mine.defined() || mine.sizes() == its.sizes()) continue;
+    mine.resize_(its.sizes());
+    if (tape) tape->keep(mine);
+    on_cpu(mine).copy_(its);
+    entry.arguments[i] = on_cpu(mine);
+  }
+  std::vector<c10::IValue> results;
+  for (const auto& one : found) {
+    results.push_back(mapped(one, made_like));
+    if (tape)
+      each_tensor(results.back(), [&](const at::Tensor& t) {
+        if (t.defined()) tape->keep(t);
+      });
+    entry.results.push_back(mapped(results.back(), on_cpu));
+  }
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    each_tensor(given[i], [&](const at::Tensor& t) {
+      if (here(t) && t.numel() > 0) (written_to(i) ? entry.writes : entry.reads).push_back(t.storage().data());
+    });
+  }
+  for (const auto& one : results) {
+    each_tensor(one, [&](const at::Tensor& t) {
+      if (here(t) && t.numel() > 0) entry.writes.push_back(t.storage().data());
+    });
+  }
+  entry.kernel = [&](const auto&) { return found; };  // which has run
+  entry.run();
+  if (tape) {
+    entry.kernel = kernel;
+    const std::lock_guard lock(log_mutex);
+    tape->entries.push_back(std::move(entry));
+  }
+  return results;
+}
+constexpr auto writes_nothing = [](std::size_t) { return false; };
+
 /// An operator that CUDA has a kernel for: runs the CPU's on the device's memory.
 void launch(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const auto& schema = op.schema();
-  const auto count = schema.arguments().size();
-  const std::vector<c10::IValue> given(stack->end() - static_cast<std::ptrdiff_t>(count), stack->end());
+  const auto given = torch::jit::pop(*stack, schema.arguments().size());
   check_devices(schema, given);
-  note_launch(schema.name());
   if (reads_on_host(schema.name())) note_host_read(schema.name());
-  torch::jit::drop(*stack, count);
-  std::vector<c10::IValue> used;
-  for (std::size_t i = 0; i < count; ++i) {
-    const bool draws = schema.arguments()[i].name() == "generator";
-    used.push_back(draws ? c10::IValue(generator()) : mapped(given[i], on_cpu));
-    stack->push_back(used.back());
-  }
-  op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), stack);
+  const auto written_to = [&schema](std::size_t i) {
+    const auto& argument = schema.arguments()[i];
+    if (schema.name() == "aten::native_batch_norm") return argument.name().starts_with("running_");  // it does not say
+    return argument.alias_info() != nullptr && argument.alias_info()->isWrite();
+  };
+  const Kernel kernel = [op](const std::vector<c10::IValue>& arguments) {
+    torch::jit::Stack own(arguments);
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      if (op.schema().arguments()[i].name() == "generator") own[i] = generator();
+    }
+    op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), &own);
+    std::vector<c10::IValue> made;
+    for (std::size_t r = 0; r < own.size(); ++r) {
+      if (op.schema().returns()[r].alias_info() == nullptr) made.push_back(own[r]);
+    }
+    return made;
+  };
+  const auto made = perform(schema.name(), given, written_to, kernel);
 
-  const auto results = torch::jit::pop(*stack, schema.returns().size());
-  for (std::size_t i = 0; i < count; ++i) {  // an out= that had no size yet
-    const auto* alias = schema.arguments()[i].alias_info();
-    if (alias == nullptr || !alias->isWrite() || !given[i].isTensor()) continue;
-    const auto &mine = given[i].toTensor(), &its = used[i].toTensor();
-    if (mine.sizes() == its.sizes() && mine.numel() > 0) continue;
-    mine.resize_(its.sizes());
-    on_cpu(mine).copy_(its);
-  }
-  for (std::size_t r = 0; r < results.size(); ++r) {
-    const auto* alias = schema.returns()[r].alias_info();
+  auto next = made.begin();
+  for (const auto& result : schema.returns()) {
+    const auto* alias = result.alias_info();
     if (alias == nullptr) {
-      stack->push_back(mapped(results[r], moved_here));
+      stack->push_back(*next++);
       continue;
     }
     TORCH_CHECK(alias->isWrite(), schema.name(), " gives a view, which the fake device does not know");
@@ -307,43 +430,59 @@ at::Tensor& set_storage(at::Tensor& self, at::Storage source, c10::SymInt offset
 bool may_become(const at::Tensor&, const at::Tensor&) { return true; }
 
 at::Scalar local_scalar(const at::Tensor& self) {
+  access("aten::_local_scalar_dense", {self.storage().data()}, {});
   note_host_read("aten::_local_scalar_dense");
   return on_cpu(self).item();
 }
 
 /// Between host and device a copy waits, unless it is asked not to and the host's memory is pinned.
 at::Tensor& copy(at::Tensor& self, const at::Tensor& source, bool non_blocking) {
-  note_launch("aten::copy_");
   if (self.device() != source.device()) {
     const auto& host = here(self) ? source : self;
-    if (!non_blocking || !Memory::is_pinned(host.storage().data()))
-      note_host_read(c10::str("a copy from ", source.device(), " to ", self.device(), " of ", source.sizes()));
+    const auto what = c10::str("a copy from ", source.device(), " to ", self.device(), " of ", source.sizes());
+    TORCH_CHECK(!recording, "not permitted while a graph is captured: ", what);
+    if (!non_blocking || !PinnedMemory::has(host.storage().data())) note_host_read(what);
   }
-  on_cpu(self).copy_(on_cpu(source));
+  perform(
+      "aten::copy_", {self, source}, [](std::size_t i) { return i == 0; },
+      [](const std::vector<c10::IValue>& of) -> std::vector<c10::IValue> {
+        of[0].toTensor().copy_(of[1].toTensor());
+        return {};
+      });
   return self;
 }
+
+/// The list of sizes on its own: a kernel may run later.
+std::vector<c10::SymInt> kept(c10::SymIntArrayRef sizes) { return sizes.vec(); }
 
 at::Tensor convolution(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                        c10::SymIntArrayRef stride, c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation,
                        bool transposed, c10::SymIntArrayRef output_padding, c10::SymInt groups) {
-  note_launch("aten::convolution");
-  const bool biased = bias && bias->defined();
-  if (biased) note_launch("aten::convolution, bias");
-  return moved_here(at::convolution_symint(on_cpu(input), on_cpu(weight), biased ? on_cpu(*bias) : at::Tensor(), stride,
-                                           padding, dilation, transposed, output_padding, groups));
+  const auto added = bias.value_or(at::Tensor());
+  if (added.defined()) note_launch("aten::convolution, bias");
+  const Kernel kernel = [=, stride = kept(stride), padding = kept(padding), dilation = kept(dilation),
+                         output_padding = kept(output_padding)](const auto& of) -> std::vector<c10::IValue> {
+    return {at::convolution_symint(of[0].toTensor(), of[1].toTensor(), of[2].toTensor(), stride, padding, dilation,
+                                   transposed, output_padding, groups)};
+  };
+  return perform("aten::convolution", {input, weight, added}, writes_nothing, kernel)[0].toTensor();
 }
 std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(
     const at::Tensor& gradient, const at::Tensor& input, const at::Tensor& weight, c10::SymIntArrayRef stride,
     c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation, bool transposed, c10::SymIntArrayRef output_padding,
     c10::SymInt groups, std::array<bool, 3> wanted) {
-  for (const bool one : wanted) {
-    if (one) note_launch("aten::convolution_backward");
-  }
-  const auto sizes = std::vector<c10::SymInt>{weight.sym_size(transposed ? 1 : 0)};
-  const auto [to_input, to_weight, to_bias] =
-      at::convolution_backward_symint(on_cpu(gradient), on_cpu(input), on_cpu(weight), c10::SymIntArrayRef(sizes),
-                                      stride, padding, dilation, transposed, output_padding, groups, wanted);
-  return {moved_here(to_input), moved_here(to_weight), moved_here(to_bias)};
+  for (auto i = std::ranges::count(wanted, true); i > 1; --i) note_launch("aten::convolution_backward");
+  const Kernel kernel = [=, stride = kept(stride), padding = kept(padding), dilation = kept(dilation),
+                         output_padding = kept(output_padding),
+                         bias = std::vector<c10::SymInt>{weight.sym_size(transposed ? 1 : 0)}](
+                            const auto& of) -> std::vector<c10::IValue> {
+    const auto [to_input, to_weight, to_bias] =
+        at::convolution_backward_symint(of[0].toTensor(), of[1].toTensor(), of[2].toTensor(), c10::SymIntArrayRef(bias),
+                                        stride, padding, dilation, transposed, output_padding, groups, wanted);
+    return {to_input, to_weight, to_bias};
+  };
+  const auto made = perform("aten::convolution_backward", {gradient, input, weight}, writes_nothing, kernel);
+  return {made[0].toTensor(), made[1].toTensor(), made[2].toTensor()};
 }
 
 // Attention in one kernel, where LibTorch may take one.
@@ -352,28 +491,36 @@ std::int64_t attention_choice(const at::Tensor&, const at::Tensor&, const at::Te
   const bool fused = at::globalContext().userEnabledMemEfficientSDP();
   return static_cast<std::int64_t>(fused ? sdp::SDPBackend::overrideable : sdp::SDPBackend::math);
 }
+std::optional<at::Tensor> or_none(const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; }
+
 using Attention = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::SymInt, at::Tensor,
                              at::Tensor, at::Tensor>;
 Attention attention(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& value,
                     const std::optional<at::Tensor>& mask, double dropout, bool causal, bool,
                     std::optional<double> scale) {
-  note_launch("aten::scaled_dot_product_attention");
-  const auto of_cpu = mask ? std::optional(on_cpu(*mask)) : mask;
-  const auto [output, sums] = at::_scaled_dot_product_flash_attention_for_cpu(
-      on_cpu(query), on_cpu(keys), on_cpu(value), dropout, causal, of_cpu, scale);
-  return {moved_here(output), moved_here(sums), {}, {}, query.sym_size(2), keys.sym_size(2), {}, {}, {}};
+  const Kernel kernel = [=](const auto& of) -> std::vector<c10::IValue> {
+    const auto [output, sums] = at::_scaled_dot_product_flash_attention_for_cpu(
+        of[0].toTensor(), of[1].toTensor(), of[2].toTensor(), dropout, causal, or_none(of[3].toTensor()), scale);
+    return {output, sums};
+  };
+  const auto made = perform("aten::scaled_dot_product_attention", {query, keys, value, mask.value_or(at::Tensor())},
+                            writes_nothing, kernel);
+  return {made[0].toTensor(), made[1].toTensor(), {}, {}, query.sym_size(2), keys.sym_size(2), {}, {}, {}};
 }
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attention_backward(
     const at::Tensor& gradient, const at::Tensor& query, const at::Tensor& keys, const at::Tensor& value,
     const at::Tensor& mask, std::array<bool, 4>, const at::Tensor& output, const at::Tensor& sums, const at::Tensor&,
     const at::Tensor&, c10::SymInt, c10::SymInt, double dropout, bool causal, const at::Tensor&, const at::Tensor&,
     std::optional<double> scale) {
-  note_launch("aten::scaled_dot_product_attention_backward");
-  const auto of_cpu = mask.defined() ? std::optional(on_cpu(mask)) : std::nullopt;
-  const auto [to_query, to_keys, to_value] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-      on_cpu(gradient), on_cpu(query), on_cpu(keys), on_cpu(value), on_cpu(output), on_cpu(sums), dropout, causal,
-      of_cpu, scale);
-  return {moved_here(to_query), moved_here(to_keys), moved_here(to_value), {}};
+  const Kernel kernel = [=](const auto& of) -> std::vector<c10::IValue> {
+    const auto [to_query, to_keys, to_value] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
+        of[0].toTensor(), of[1].toTensor(), of[2].toTensor(), of[3].toTensor(), of[4].toTensor(), of[5].toTensor(),
+        dropout, causal, or_none(of[6].toTensor()), scale);
+    return {to_query, to_keys, to_value};
+  };
+  const auto made = perform("aten::scaled_dot_product_attention_backward",
+                            {gradient, query, keys, value, output, sums, mask}, writes_nothing, kernel);
+  return {made[0].toTensor(), made[1].toTensor(), made[2].toTensor(), {}};
 }
 
 // ---- Registration ----
@@ -444,12 +591,30 @@ int Log::total() const {
 }
 Log log() {
   const std::lock_guard lock(log_mutex);
+  written.races = races();
   return written;
 }
 void clear() {
+  clear_races();
   const std::lock_guard lock(log_mutex);
   written = {};
 }
+void Graph::replay() {
+  TORCH_CHECK(!recording, "a graph is replayed while one is captured");
+  for (const auto& entry : tape_->entries) entry.run();
+}
+std::int64_t Graph::nodes() const { return static_cast<std::int64_t>(tape_->entries.size()); }
+std::unique_ptr<Graph> captured(int pool, const std::function<void()>& action) {
+  auto tape = std::make_shared<Graph::Tape>();
+  struct Recording {
+    ~Recording() { std::exchange(recording, nullptr)->undo(); }
+  } const on;
+  recording = tape;
+  const InPool in_pool(pool);
+  action();
+  return std::make_unique<Graph>(tape);
+}
+
 void seed(std::uint64_t seed) {
   auto own = generator();
   own.set_current_seed(seed);

@@ -60,6 +60,7 @@ AnyModel model_on(Kind kind, bool fake) {
 struct Run {
   std::vector<std::pair<std::string, torch::Tensor>> end;  ///< all that the steps have changed, on the CPU
   std::vector<std::string> host_reads;                     ///< in the last step
+  std::vector<std::string> races;                          ///< in the last step
 };
 
 constexpr int steps = 3;
@@ -79,7 +80,7 @@ Run run(const NamedRule& rule, Kind kind, const TrainerOptions& options, bool fa
     y = y.to(device);
     fake_device::clear();
     const auto [loss, correct] = trainer.step(x, y);
-    if (i + 1 == steps) result.host_reads = fake_device::log().host_reads;
+    if (i + 1 == steps) result.host_reads = fake_device::log().host_reads, result.races = fake_device::log().races;
     result.end.emplace_back("loss of step " + std::to_string(i), loss.cpu());
     result.end.emplace_back("correct of step " + std::to_string(i), correct.cpu());
   }
@@ -128,6 +129,7 @@ TEST_CASE("on the fake device every rule trains every model as on the CPU, and n
         try {
           const auto expected = run(rule, kind, options, false), found = run(rule, kind, options, true);
           CHECK(difference(expected, found) == "");
+          CHECK(found.races == std::vector<std::string>{});
           CHECK(found.host_reads == std::vector<std::string>{});
         } catch (const std::exception& error) {
           const std::string said = error.what();
