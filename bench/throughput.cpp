@@ -15,7 +15,6 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -39,7 +38,8 @@ constexpr const char* usage =
              [--seconds S] [--threads N] [--matmul mkl|onednn] [--tf32]
 
   --rules    names of rules (default: all); a rule that a network or path does not take is left out
-  --models   resmlp (width 256, 4 blocks), cnn, resnet, vit (default: all)
+  --models   resmlp (width 256, 4 blocks), cnn, resnet, vit (default: all; on the CPU resmlp)
+  --batches  samples a step (default: 128,1024; on the CPU 128)
   --seconds  the time of a row's measurement (default: 0.25)
   --json     rows are written here as they come; rows that are there already are not measured again
   --tf32     on CUDA, let products and convolutions of float32 round to TF32
@@ -53,30 +53,11 @@ Exit codes: 0; 1 if a row failed; 2 for wrong flags.
 struct Options {
   Settings base;
   std::vector<std::string> rules = bench::rules(), models = bench::models();
-  std::vector<std::int64_t> batches{128, 1024};
+  std::vector<std::int64_t> batches;
   std::optional<std::filesystem::path> json;
   double seconds = 0.25;
   bool tf32 = false;
 };
-
-std::vector<std::string> list_of(const std::string& text) {
-  std::vector<std::string> items;
-  std::istringstream stream(text);
-  for (std::string item; std::getline(stream, item, ',');) items.push_back(item);
-  return items;
-}
-
-void take_names(std::vector<std::string>& arguments, const std::string& flag, std::vector<std::string>& names) {
-  const auto given = take_value(arguments, flag);
-  if (!given) return;
-  const auto chosen = list_of(*given);
-  for (const auto& name : chosen) {
-    if (std::find(names.begin(), names.end(), name) == names.end())
-      throw creditlib::Error(flag + ": there is no " + name + " (throughput --help; names are separated by commas)");
-  }
-  if (chosen.empty()) throw creditlib::Error(flag + " names nothing");
-  names = chosen;
-}
 
 double number(const std::string& flag, const std::string& text, double least) {
   try {
@@ -91,8 +72,7 @@ double number(const std::string& flag, const std::string& text, double least) {
 Options options_of(std::vector<std::string>& arguments) {
   Options options;
   if (const auto given = take_value(arguments, "--batches")) {
-    options.batches.clear();
-    for (const auto& item : list_of(*given)) {
+    for (const auto& item : parts_of(*given)) {
       const double size = number("--batches", item, 1);
       if (size != static_cast<double>(static_cast<std::int64_t>(size)))
         throw creditlib::Error("--batches has " + item + ", expected whole numbers");
@@ -109,8 +89,13 @@ Options options_of(std::vector<std::string>& arguments) {
   }
   options.tf32 = take_switch(arguments, "--tf32");
   take_names(arguments, "--rules", options.rules);
-  take_names(arguments, "--models", options.models);
   options.base = take_common_settings(arguments);
+  const bool on_cpu = torch::Device(options.base.device).is_cpu();
+  if (on_cpu && std::find(arguments.begin(), arguments.end(), "--models") == arguments.end())
+    options.models = {"resmlp"};
+  take_names(arguments, "--models", options.models);
+  if (options.batches.empty())
+    options.batches = on_cpu ? std::vector<std::int64_t>{128} : std::vector<std::int64_t>{128, 1024};
   check_all_taken(arguments);
   return options;
 }
