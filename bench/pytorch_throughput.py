@@ -52,8 +52,8 @@ def names(text):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--models", type=names, default=list(MODELS))
-    parser.add_argument("--batches", type=lambda text: [int(size) for size in names(text)], default=[128, 1024])
+    parser.add_argument("--models", type=names)
+    parser.add_argument("--batches", type=lambda text: [int(size) for size in names(text)])
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=0.25)
     parser.add_argument("--threads", type=int, default=1)
@@ -62,6 +62,9 @@ def arguments():
     parser.add_argument("--rules", help=argparse.SUPPRESS)
     parser.add_argument("--matmul", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    on_cpu = args.device == "cpu"
+    args.models = args.models or (["resmlp"] if on_cpu else list(MODELS))
+    args.batches = args.batches or ([128] if on_cpu else [128, 1024])
     for name in args.models:
         if name not in MODELS:
             parser.error(f"--models: there is no {name}, only {', '.join(MODELS)}")

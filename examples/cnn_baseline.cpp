@@ -150,6 +150,7 @@ void run(Settings s) {
   const support::TrainingPlan plan{.title = fmt::format("{}, seed {}", s.method, s.seed),
                                    .quiet = s.run.quiet,
                                    .allow_nonfinite = s.run.allow_nonfinite,
+                                   .tensorboard = s.run.tensorboard,
                                    .eval_batch = eval_batch,
                                    .checkpoint = {.path = std::filesystem::path(s.output_dir) /
                                                           fmt::format("checkpoint_{}_s{}.pt", s.method, s.seed),

@@ -127,6 +127,7 @@ double train(const Settings& s, const support::Workbench& bench, const std::stri
   const support::TrainingPlan plan{.title = title,
                                    .quiet = s.run.quiet,
                                    .allow_nonfinite = s.run.allow_nonfinite,
+                                   .tensorboard = s.run.tensorboard,
                                    .eval_batch = eval_batch,
                                    .checkpoint = {.path = checkpoint,
                                                   .settings = support::fixed_settings(config(s), s.resume()),

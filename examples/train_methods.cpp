@@ -37,7 +37,7 @@ struct Settings {
   double penalty_lam = 0, clip = 0;
   std::string init_from = {};
   double lr = 1e-3, wd = 0.01;
-  bool save_weights = false, retrain = false, force = false;
+  bool save_weights = false, record_epochs = false, retrain = false, force = false;
   support::RunFlags run = {};
 
   support::Resume resume() const { return {.lists = {"methods", "seeds"}, .retrain = retrain}; }
@@ -71,6 +71,10 @@ void declare(support::Flags& flags, Settings& s) {
                "input (networks whose hidden states have one shape)");
   flags.add("save_weights", s.save_weights,
             "write weights, and what the method has of its own, as safetensors beside the results",
+            support::Flags::apart);
+  flags.add("no_augment", s.run.no_augment, "train on images as they are: no crops, no flips", support::Flags::apart);
+  if (s.run.no_augment) flags.record("no_augment", true);  // left out otherwise, as in earlier results
+  flags.add("record_epochs", s.record_epochs, "keep Gamma and the norms of every epoch in the results (by_epoch)",
             support::Flags::apart);
   flags.add("force", s.force, "go on with --precision bf16 where it is slower than float32", support::Flags::apart);
   support::add_retrain_flag(flags, s.retrain);
@@ -113,6 +117,22 @@ Json diagnose(support::Trainer& trainer, const data::Batch& batch) {
   return figures;
 }
 
+/// What ./run report draws over epochs: these figures after those of the epochs before, which `earlier`, the results so
+/// far of the same method and seed, may have.
+Json by_epoch(const Json& earlier, const Json& figures, std::int64_t epoch) {
+  auto list = Json::array();
+  if (earlier.contains("by_epoch")) {
+    for (const auto& kept : earlier["by_epoch"]) {
+      if (kept["epoch"].get<std::int64_t>() < epoch) list.push_back(kept);  // a run that goes on makes the others again
+    }
+  }
+  Json now{{"epoch", epoch}};
+  for (const char* key : {"gamma_block_output", "hidden_norms_per_layer", "bp_grad_norms_per_layer"})
+    now[key] = figures[key];
+  list.push_back(std::move(now));
+  return list;
+}
+
 std::filesystem::path weights_path(const Settings& s, const std::string& method, std::int64_t seed) {
   return std::filesystem::path(s.output_dir) /
          fmt::format("weights_{}_{}_s{}.safetensors", s.run.dataset, method, seed);
@@ -131,7 +151,7 @@ support::Trainer make_trainer(const std::string& method, std::int64_t seed, cons
 
 /// One method with one seed. `record` is called after every epoch with what is known by then.
 void run(const std::string& method, std::int64_t seed, const Settings& s, const support::Workbench& bench,
-         const std::function<void(const Json&)>& record) {
+         const std::function<void(Json)>& record) {
   auto trainer = make_trainer(method, seed, s, bench);
   const bool flat = support::takes_flat_images(s.arch);
   auto batches = bench.train_batches(seed, flat);
@@ -144,6 +164,7 @@ void run(const std::string& method, std::int64_t seed, const Settings& s, const 
       .title = fmt::format("{}, seed {}", method, seed),
       .quiet = s.run.quiet,
       .allow_nonfinite = s.run.allow_nonfinite,
+      .tensorboard = s.run.tensorboard,
       .eval_batch = eval_batch,
       .checkpoint = {
           .path = checkpoint, .settings = support::fixed_settings(config(s), s.resume()), .retrain = s.retrain}};
@@ -255,12 +276,17 @@ void run_all(Settings s) {
         support::say_kept(fmt::format("{}, seed {}", method, seed));
         continue;
       }
-      run(method, seed, s, bench, [&](const Json& entry) {
-        results[std::to_string(seed)][method] = entry;
-        Json all = results;
-        all["config"] = settings;
-        all["environment"] = support::environment(bench.device());
-        file.write(all);
+      run(method, seed, s, bench, [&](Json entry) {
+        auto& kept = results[std::to_string(seed)][method];
+        if (s.record_epochs) {
+          const auto epoch = static_cast<std::int64_t>(entry["log"]["test_acc"].size());
+          entry["by_epoch"] = by_epoch(kept, entry["diagnostics"], epoch);
+        }
+        kept = std::move(entry);
+        Json whole = results;
+        whole["config"] = settings;
+        whole["environment"] = support::environment(bench.device());
+        file.write(whole);
       });
     }
   }

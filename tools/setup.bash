@@ -14,6 +14,9 @@ torch_companions=("nvidia-cuda-runtime==13.0.96" "nvidia-cuda-cupti==13.0.85")
 # For the tests of exchange with Python.
 python_packages=("numpy==2.2.6; python_version < '3.11'" "numpy==2.4.6; python_version >= '3.11'" "safetensors==0.8.0")
 
+# For ./run report and ./run sweep.
+report_packages=("matplotlib==3.10.9" "tomli==2.2.1; python_version < '3.11'")
+
 # ---- System packages ----
 
 installed() { [[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" == installed ]]; }
@@ -171,14 +174,15 @@ setup_libtorch() {
   fi
 }
 
-# setup_environment torch|python: .venv with torch, or with what the tests need of Python. A file written at the end of each says that it is all
-# there; an environment whose making was interrupted is made anew.
+# setup_environment torch|python|report: .venv with torch, with what the tests need of Python, or with what reports need. A file written at the end
+# of each says that it is all there; an environment whose making was interrupted is made anew.
 setup_environment() {
   local what="$1" wanted installed_file="$environment/.creditlib-$1" unfinished="$environment/.creditlib-unfinished"
   case "$what" in
     torch) wanted="$torch ${torch_companions[*]}"
            if [[ "${CREDITLIB_TORCH:-}" == full ]]; then wanted="$torch full"; fi ;;
     python) wanted="${python_packages[*]}" ;;
+    report) wanted="${report_packages[*]}" ;;
   esac
   if [[ ! -e "$unfinished" && -e "$installed_file" ]]; then
     [[ "$(<"$installed_file")" == "$wanted" ]] && return 0
@@ -208,6 +212,9 @@ setup_environment() {
       fi ;;
     python)
       quietly "pip install numpy safetensors" "${pip[@]}" "${python_packages[@]}" ;;
+    report)
+      say "installing matplotlib into .venv (80 MB), for reports"
+      quietly "pip install matplotlib" "${pip[@]}" "${report_packages[@]}" ;;
   esac
   printf '%s\n' "$wanted" >"$installed_file"
   rm -f "$unfinished"
@@ -219,4 +226,10 @@ setup_all() {
   setup_system
   setup_libtorch
   if [[ "${1:-}" == python ]]; then setup_environment python; fi
+}
+
+# What ./run report and ./run sweep need: a Python of their own.
+setup_report() {
+  package_is_there python3-venv || setup_system
+  setup_environment report
 }

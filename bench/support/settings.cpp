@@ -9,6 +9,7 @@
 #include <creditlib/error.hpp>
 #include <creditlib/runtime/cores.hpp>
 #include <creditlib/runtime/matmul.hpp>
+#include <sstream>
 
 #include "registry/networks.hpp"
 
@@ -90,6 +91,27 @@ std::optional<std::string> take_value(std::vector<std::string>& arguments, const
   const std::string value = *(at + 1);
   arguments.erase(at, at + 2);
   return value;
+}
+
+std::vector<std::string> parts_of(const std::string& text) {
+  std::vector<std::string> items;
+  std::istringstream stream(text);
+  for (std::string item; std::getline(stream, item, ',');) items.push_back(item);
+  return items;
+}
+
+void take_names(std::vector<std::string>& arguments, const std::string& flag, std::vector<std::string>& names) {
+  const auto given = take_value(arguments, flag);
+  if (!given) return;
+  const auto chosen = parts_of(*given);
+  for (const auto& name : chosen) {
+    if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+    std::string all;
+    for (const auto& other : names) all += (all.empty() ? "" : ", ") + other;
+    throw creditlib::Error(flag + ": there is no " + name + ", only " + all + " (separated by commas)");
+  }
+  if (chosen.empty()) throw creditlib::Error(flag + " names nothing");
+  names = chosen;
 }
 
 Settings take_common_settings(std::vector<std::string>& arguments) {

@@ -45,6 +45,11 @@ bool take_switch(std::vector<std::string>& arguments, const std::string& flag);
 /// Takes out a flag and its value.
 std::optional<std::string> take_value(std::vector<std::string>& arguments, const std::string& flag);
 
+/// Takes out a flag and its names, separated by commas, which must be among `names`; these become the chosen ones.
+void take_names(std::vector<std::string>& arguments, const std::string& flag, std::vector<std::string>& names);
+/// The parts of a text between commas.
+std::vector<std::string> parts_of(const std::string& text);
+
 /// Throws creditlib::Error where something is left over.
 void check_all_taken(const std::vector<std::string>& arguments);
 

@@ -58,6 +58,7 @@ void train(const Settings& s, const support::Workbench& bench, support::Trainer&
   const support::TrainingPlan plan{.title = fmt::format("{}, seed {}", name, seed),
                                    .quiet = s.run.quiet,
                                    .allow_nonfinite = true,
+                                   .tensorboard = s.run.tensorboard,
                                    .random_labels = random_labels,
                                    .eval_batch = bench.first_test_samples(128, flat),
                                    .checkpoint = {.path = std::filesystem::path(s.output_dir) / file,

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <torch/nn/modules/activation.h>
+#include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
+#include <torch/nn/modules/pooling.h>
 
 #include <algorithm>
+#include <creditlib/error.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/model/sequential_blocks.hpp>
 #include <creditlib/model/small_cnn.hpp>
@@ -67,6 +70,24 @@ inline auto mlp(const NetworkSettings& s) {
   return creditlib::SequentialBlocks(options);
 }
 
+/// LeNet-5 as feedback rules are often compared on, with ReLU and maxima; images are padded to 32 x 32. Each stage up to
+/// the readout is a block. Throws Error for larger images and for an odd side.
+inline auto lenet(const NetworkSettings& s) {
+  using namespace torch::nn;
+  if (s.side > 32 || s.side % 2 != 0) {
+    creditlib::detail::fail("lenet: images are ", s.side, "x", s.side, ", expected an even side of 32 at most.");
+  }
+  const auto conv = [](std::int64_t from, std::int64_t to, std::int64_t padding = 0) {
+    return Conv2d(Conv2dOptions(from, to, 5).padding(padding));
+  };
+  return creditlib::SequentialBlocks(
+      {.blocks = {Sequential(conv(s.channels, 6, (32 - s.side) / 2), ReLU(), MaxPool2d(2)),
+                  Sequential(conv(6, 16), ReLU(), MaxPool2d(2)), Sequential(conv(16, 120), ReLU(), Flatten()),
+                  Sequential(Linear(120, 84))},
+       .readout = Sequential(Linear(84, s.classes)),
+       .example = torch::zeros({1, s.channels, s.side, s.side})});
+}
+
 /// All networks. A new one is a line here, and the files that compile trainers and benchmarks on it:
 /// support/methods_*.cpp, bench/support/stepper_*.cpp.
 inline constexpr auto networks = std::tuple{
@@ -98,6 +119,7 @@ inline constexpr auto networks = std::tuple{
             [](const NetworkSettings& s) {
               return creditlib::SmallCNN({.classes = s.classes, .input = s.channels, .image = s.side});
             }},
+    Network{"lenet", "LeNet-5", NetworkFacts{.without_blocks = false, .benchmarked = false}, lenet},
 };
 
 /// Calls visit(network) with the network of that name; whether there is one.

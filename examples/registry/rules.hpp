@@ -94,6 +94,12 @@ inline auto normalized_dfa(const RuleSettings& s) {
   return creditlib::DFA{.by_element = s.by_element, .normalized = true};
 }
 
+inline auto local_error_signals(const RuleSettings& s, double beta) {
+  auto rule = s.local_error_signals;
+  rule.beta = beta;
+  return rule;
+}
+
 /// DFA's credit first, then the rule's: the schedule of rules that need a network that has learned something.
 template <class Credit>
 auto after_warmup(const RuleSettings& s, const Credit& credit) {
@@ -147,6 +153,10 @@ inline constexpr auto rules = std::tuple{
     Rule{"ep", "equilibrium propagation", [](const RuleSettings& s) { return Parts{s.ep}; }},
     Rule{"local_error_signals", "prediction and similarity losses at every hidden state",
          [](const RuleSettings& s) { return Parts{s.local_error_signals}; }},
+    Rule{"les_pred", "prediction losses at every hidden state",
+         [](const RuleSettings& s) { return Parts{local_error_signals(s, 0)}; }},
+    Rule{"les_sim", "similarity losses at every hidden state",
+         [](const RuleSettings& s) { return Parts{local_error_signals(s, 1)}; }},
     Rule{"mono_forward", "a learned projection to classes at every hidden state",
          [](const RuleSettings&) { return Parts{creditlib::MonoForward{}}; }},
     Rule{"decoupled_greedy", "an auxiliary net at every hidden state",

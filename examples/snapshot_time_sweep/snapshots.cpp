@@ -77,6 +77,7 @@ void Snapshots::make(const support::Workbench& bench) const {
       .title = "bp",
       .quiet = s_.run.quiet,
       .allow_nonfinite = s_.run.allow_nonfinite,
+      .tensorboard = s_.run.tensorboard,
       .checkpoint = {.path = folder_ / "checkpoint.pt", .settings = settings, .retrain = s_.retrain}};
   support::train(trainer, batches, test, plan,
                  [&](const support::TrainingLog& log, std::int64_t epoch) { save(epoch, log.test_acc.back()); });

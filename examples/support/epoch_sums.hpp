@@ -28,8 +28,8 @@ class EpochSums {
   }
 
   struct Outcome {
-    double loss = 0, correct = 0;                  ///< sums over all samples
-    std::optional<std::int64_t> first_not_finite;  ///< the first step, counted from 0, whose loss is not
+    double loss = 0, correct = 0;                                 ///< sums over all samples
+    std::optional<std::int64_t> first_not_finite = std::nullopt;  ///< the first step, counted from 0, whose loss is not
   };
   /// Waits for the device.
   Outcome outcome() const {

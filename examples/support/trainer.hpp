@@ -39,7 +39,7 @@ class Trainer : private creditlib::AnyTrainer {
   using AnyTrainer::credit_tensors, AnyTrainer::end_epoch, AnyTrainer::epoch, AnyTrainer::forward;
   using AnyTrainer::gradients, AnyTrainer::learn, AnyTrainer::load, AnyTrainer::module, AnyTrainer::options;
   using AnyTrainer::rate, AnyTrainer::raw_credits, AnyTrainer::rehearse, AnyTrainer::save, AnyTrainer::steps,
-      AnyTrainer::weights;
+      AnyTrainer::target, AnyTrainer::weights;
 
   creditlib::StepResult step(const torch::Tensor& x, const torch::Tensor& y) {
     return in_graphs_ ? in_graphs_(x, y) : AnyTrainer::step(x, y);

@@ -19,6 +19,7 @@
 #include <numeric>
 
 #include "creditlib_commit.hpp"
+#include "support/epoch_records.hpp"
 #include "support/epoch_sums.hpp"
 #include "support/figures.hpp"
 #include "support/live_line.hpp"
@@ -185,6 +186,7 @@ void train(Trainer& trainer, creditlib::data::Batches& batches, creditlib::data:
       fmt::print("{}: goes on after epoch {} of {}, from {}\n", plan.title, trainer.epoch(), epochs,
                  plan.checkpoint.path.string());
   }
+  EpochRecords records(plan.tensorboard, plan.title, trainer.epoch());
   trainer.module().train();
   log.threads = settle_threads(trainer, batch_like(batches), steps * (epochs - trainer.epoch()), log.threads,
                                plan.title, plan.quiet);
@@ -211,6 +213,7 @@ void train(Trainer& trainer, creditlib::data::Batches& batches, creditlib::data:
       fail_not_finite(trainer, last, plan, epoch * steps + *outcome.first_not_finite, steps);
     log.test_acc.push_back(accuracy(trainer, test));
     progress.epoch(epoch, log, trainer.rate());
+    records.add(trainer, log, epoch + 1, trainer.rate(), plan.eval_batch);
     after_epoch(log, epoch + 1);
     end_epoch(trainer, plan, log);
     if (trainer.epoch() == epochs) break;

@@ -38,6 +38,7 @@ struct TrainingPlan {
   std::string title;  ///< what progress lines begin with, such as "dfa, seed 42"
   bool quiet = false;
   bool allow_nonfinite = false;  ///< go on when the loss is not finite
+  std::string tensorboard = {};  ///< a folder for event files and metrics.jsonl; none if empty
   /// A control: labels drawn anew for every batch, from a generator with this seed, in place of the true ones.
   std::optional<std::uint64_t> random_labels = std::nullopt;
   creditlib::data::Batch eval_batch = {};  ///< on which transitions of a schedule are measured, in eval mode

@@ -55,6 +55,9 @@ void add_run_flags(Flags& flags, RunFlags& run) {
   flags.add("tf32", run.tf32, "on CUDA, let products and convolutions of float32 round to TF32 (10 bits)", apart);
   flags.add("any_size", run.any_size, "take CIFAR files of any whole number of records", apart);
   flags.add("allow_nonfinite", run.allow_nonfinite, "go on when the loss is NaN or infinite", apart);
+  flags.add("tensorboard", run.tensorboard,
+            "write curves and histograms for TensorBoard into folders of this one, and metrics.jsonl beside them",
+            apart);
   flags.add("quiet", run.quiet, "no progress, only the outcome", apart);
 }
 
@@ -70,6 +73,7 @@ Workbench::Workbench(const RunFlags& flags) : flags_(flags), device_(chosen_devi
                              : flags.dataset == "digits" ? CREDITLIB_DATA_DIR "/digits"
                                                          : "data";
   splits_ = creditlib::data::load(flags.dataset, folder, {.any_size = flags.any_size});
+  if (flags.no_augment) splits_.augment = false;
   if (flags.limit_train > 0) splits_.train = splits_.train.first(std::min(flags.limit_train, splits_.train.size()));
   splits_.train = splits_.train.to(torch::Device(device_));
   splits_.test = splits_.test.to(torch::Device(device_));

@@ -16,7 +16,9 @@ struct RunFlags {
   int gpu = 0;
   std::int64_t batch_size = 128, limit_train = 0;
   std::string matmul = "auto", threads = "auto";
+  std::string tensorboard = {};
   bool allow_nonfinite = false, quiet = false, any_size = false, prefetch = false, cuda_graph = false, tf32 = false;
+  bool no_augment = false;  ///< of train_methods
 };
 
 /// None of them is in the config unless the program records it.

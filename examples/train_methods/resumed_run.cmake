@@ -4,7 +4,8 @@
 
 set(method vec) # has nets, optimisers and a generator of its own
 set(file results_digits.json)
-set(settings --dataset digits --seeds 42 --limit-train 256 --batch-size 32 --num_blocks 2 --d_hidden 64 --threads 1 --matmul mkl)
+set(settings --dataset digits --seeds 42 --limit-train 256 --batch-size 32 --num_blocks 2 --d_hidden 64 --threads 1 --matmul mkl
+             --record_epochs)
 set(epochs 60)
 
 file(REMOVE_RECURSE "${FOLDER}")
@@ -16,7 +17,7 @@ include("${CMAKE_CURRENT_LIST_DIR}/../support/resumed_run.cmake")
 function(results variable run)
   file(READ "${FOLDER}/${run}/${file}" text)
   set(figures "")
-  foreach(key log diagnostics transitions steps finished)
+  foreach(key log diagnostics by_epoch transitions steps finished)
     string(JSON value GET "${text}" 42 ${method} ${key})
     string(APPEND figures "${key} ${value}\n")
   endforeach()
@@ -25,12 +26,30 @@ endfunction()
 
 run(0 "test accuracy" --epochs ${epochs} --methods ${method} --output_dir "${FOLDER}/whole")
 
-stop_with(checkpoint_digits_${method}_s42.pt --epochs ${epochs} --methods ${method})
+file(READ "${FOLDER}/whole/${file}" text)
+string(JSON recorded LENGTH "${text}" 42 ${method} by_epoch)
+if(NOT recorded EQUAL epochs)
+  message(FATAL_ERROR "--record_epochs has recorded ${recorded} of ${epochs} epochs")
+endif()
+
+set(live --tensorboard "${FOLDER}/live")
+stop_with(checkpoint_digits_${method}_s42.pt --epochs ${epochs} --methods ${method} ${live})
 
 run(1 "holds results of other settings \\(epochs is ${epochs} there, 61 here\\): use another --output_dir, or --retrain" --epochs 61 --methods
     ${method} --output_dir "${FOLDER}/parts")
-run(0 "goes on after epoch [0-9]+ of ${epochs}" --epochs ${epochs} --methods ${method} --output_dir "${FOLDER}/parts")
+run(0 "goes on after epoch [0-9]+ of ${epochs}" --epochs ${epochs} --methods ${method} --output_dir "${FOLDER}/parts" ${live})
 expect_same_results()
+
+# A line for each epoch, those that were trained again too, and an event file for each part.
+file(STRINGS "${FOLDER}/live/vec_seed_42/metrics.jsonl" lines)
+list(LENGTH lines count)
+list(GET lines 9 tenth)
+string(JSON epoch GET "${tenth}" epoch)
+file(GLOB events "${FOLDER}/live/vec_seed_42/events.out.tfevents.*")
+list(LENGTH events parts)
+if(NOT count EQUAL epochs OR NOT epoch EQUAL 10 OR NOT parts EQUAL 2)
+  message(FATAL_ERROR "metrics.jsonl has ${count} of ${epochs} lines, the tenth of epoch ${epoch}; there are ${parts} event files of 2 parts")
+endif()
 
 # A results file that a run is writing is no other's.
 set(beside [=[

@@ -7,6 +7,15 @@ creditlib_smoke_test(train_methods NAME train_methods_at_input ARGS --dataset di
                                         --credit_point input --seeds 42 --epochs 1 --limit-train 128 --d_hidden 32 --output_dir {folder})
 creditlib_smoke_test(train_methods NAME train_methods_mlp ARGS --arch mlp --dataset digits --methods dfa sdfa ndfa drtp dkp frozen --seeds 42
                                         --epochs 1 --limit-train 128 --num_blocks 2 --d_hidden 32 --output_dir {folder})
+creditlib_smoke_test(train_methods NAME train_methods_lenet ARGS --arch lenet --dataset digits --methods bp layer_fa dfa usf brsf frsf --seeds 42
+                                        --epochs 1 --limit-train 64 --output_dir {folder})
+creditlib_smoke_test(train_methods NAME train_methods_local_error_signals ARGS --arch mlp --dataset digits --methods les_pred les_sim
+                                        local_error_signals --seeds 42 --epochs 1 --limit-train 128 --num_blocks 2 --d_hidden 32
+                                        --output_dir {folder})
+# Another setting is not mixed with earlier results.
+creditlib_refusal_test(train_methods NAME no_augment_beside_augmented CODE 1 SAYS "no_augment is left out there, true here" ARGS ${digits}
+                                     --methods dfa vec value_net --credit_point input --no-augment --output_dir
+                                     "${CMAKE_BINARY_DIR}/smoke/saved_weights")
 # 128 steps, which --threads auto times before.
 creditlib_smoke_test(train_methods NAME train_methods_threads_auto ARGS --dataset digits --methods dfa vec --seeds 42 --epochs 4 --limit-train 1024
                                         --batch_size 32 --threads auto --output_dir {folder})
@@ -34,6 +43,8 @@ creditlib_refusal_test(train_methods NAME no_such_dataset SAYS "imagenet not in 
 creditlib_refusal_test(train_methods NAME dataset_that_is_not_there CODE 1 SAYS "emnist_balanced: .*download EMNIST" ARGS --dataset emnist_balanced
                                      --data-dir "${PROJECT_SOURCE_DIR}/data/text" --output_dir ${nowhere})
 
+creditlib_refusal_test(train_methods NAME tensorboard_in_a_file CODE 1 SAYS "cannot be created" ARGS --dataset digits --methods bp --seeds 42
+                                     --limit-train 64 --tensorboard "${CMAKE_CURRENT_LIST_FILE}" --output_dir ${nowhere})
 creditlib_refusal_test(train_methods NAME no_epochs SAYS "0 is not a whole number >= 1" ARGS --epochs 0)
 creditlib_refusal_test(train_methods NAME half_an_epoch SAYS "1.5 is not a whole number" ARGS --epochs 1.5)
 creditlib_refusal_test(train_methods NAME clip_that_is_no_number SAYS "nan is not a number >= 0" ARGS --clip nan)
@@ -60,6 +71,6 @@ creditlib_refusal_test(train_methods NAME weights_of_another_model CODE 1 SAYS "
                                           --d_hidden 16 --init_from ${saved}_dfa_s42.safetensors --output_dir ${nowhere})
 if(CREDITLIB_BUILD_TESTS)
   set_tests_properties(smoke/saved_weights PROPERTIES FIXTURES_SETUP saved_weights)
-  set_tests_properties(smoke/train_from_saved refused/weights_of_another_model PROPERTIES FIXTURES_REQUIRED saved_weights)
+  set_tests_properties(smoke/train_from_saved refused/weights_of_another_model refused/no_augment_beside_augmented PROPERTIES FIXTURES_REQUIRED saved_weights)
 endif()
 creditlib_refusal_test(train_methods NAME tf32_on_the_cpu SAYS "--tf32 is of CUDA devices" ARGS ${digits} --methods bp --device cpu --tf32)

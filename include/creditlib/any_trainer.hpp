@@ -7,6 +7,7 @@
 #include <creditlib/detail/detect.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
+#include <creditlib/parameter_parts.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <cstdint>
 #include <filesystem>
@@ -102,7 +103,7 @@ class AnyTrainer {
   std::vector<torch::Tensor> raw_credits(const torch::Tensor& x, const torch::Tensor& y) {
     return held().raw_credits(x, y);
   }
-  /// The gradients, clipped, in the order of parameters().
+  /// The gradients, clipped, in the order of parameters(): a parameter that layers share once.
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
     return held().gradients(x, y);
   }
@@ -140,7 +141,8 @@ class AnyTrainer {
   void train(bool on = true) { module().train(on); }
   void eval() { module().eval(); }
   bool is_training() const { return module().is_training(); }
-  std::vector<torch::Tensor> parameters() const { return module().parameters(); }
+  /// Each once, in the order of gradients().
+  std::vector<torch::Tensor> parameters() const { return distinct_parameters(module()); }
   NamedTensors named_parameters() const {
     NamedTensors named;
     for (const auto& entry : module().named_parameters()) named.emplace_back(entry.key(), entry.value());

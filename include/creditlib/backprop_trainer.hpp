@@ -24,7 +24,8 @@ namespace creditlib {
 /// PenalizedInnerProduct. step, backward, end_step, observe, end_epoch, report, norms, save, load, model, options, epoch,
 /// steps, rate and path are those of every trainer (trainer/base.hpp).
 ///
-/// Throws Error for every failure, before the parameters change; for a label out of range on a device as LocalTrainer.
+/// Throws Error for every failure, before the parameters change; for a label out of range on a device, and for hidden
+/// states that are not of hidden_shape, as LocalTrainer.
 template <class Model, class Objective = CrossEntropy>
 class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Objective>, Model, Objective> {
   static_assert(detail::all_of({detail::model_is_sound<Model>(), detail::objective_is_sound<Objective>()}),
@@ -70,8 +71,8 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   }
   std::vector<torch::Tensor> raw_credits(const torch::Tensor& x, const torch::Tensor& y) { return credits(x, y); }
 
-  /// The gradients that a step on this batch would apply (clipped), in the order of the model's parameters(). Nothing
-  /// is changed.
+  /// The gradients that a step on this batch would apply (clipped), in the order of distinct_parameters(*model);
+  /// undefined for a parameter that is frozen or that no gradient reaches. Nothing is changed.
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
     return previewed(x, y, [&] {
       const auto& by_formula = passes_.by_formula();

@@ -127,7 +127,7 @@ template <class S>
 concept Schedule = std::copy_constructible<S> && detail::GivesWeights<S>;
 
 /// How parameters are updated: a config whose `bind(std::vector<TrainedParameter>) const` returns the run state of an
-/// optimizer over these parameters, in the order of the model's parameters(). The state has
+/// optimizer over these parameters, in the order of distinct_parameters. The state has
 ///
 /// - `void step()`: one update with each parameter's .grad(); one without a gradient is left unchanged.
 /// - `void set_rate(double factor)`: from now on each parameter's rate is its `lr` times this factor. A trainer calls it
@@ -155,7 +155,7 @@ concept RatePolicy = std::copy_constructible<R> && (detail::GivesFactor<R> || de
 
 /// What is done to a step's gradients before the update:
 /// `void operator()(std::vector<torch::Tensor>& gradients, const ParameterParts& parts) const` replaces entries of
-/// `gradients`, which are in the order of the model's parameters(), undefined if there is none. It leaves the tensors
+/// `gradients`, which are in the order of distinct_parameters, undefined if there is none. It leaves the tensors
 /// that they held as they were. Optional: `void check() const` throws Error for options that make no sense.
 template <class C>
 concept ClipPolicy = std::copy_constructible<C> && detail::ClipsGradients<C>;

@@ -85,6 +85,7 @@
 #include <creditlib/error.hpp>
 #include <creditlib/factored_credit.hpp>
 #include <creditlib/io/atomic_file.hpp>
+#include <creditlib/io/event_file.hpp>
 #include <creditlib/io/gzip.hpp>
 #include <creditlib/io/input_file.hpp>
 #include <creditlib/io/loaded_weights.hpp>

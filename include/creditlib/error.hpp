@@ -54,9 +54,9 @@ inline bool is_out_of_memory(const c10::Error& error) {
 /// Runs `action` and translates LibTorch's exceptions into Error: a c10::Error without its backtrace, another exception
 /// (LibTorch throws std::runtime_error, std::out_of_range and dnnl::error in places) prefixed with the name of its
 /// type. Error and its subclasses, std::bad_alloc and users' exception types pass through unchanged. If memory for a
-/// tensor ran out it is a c10::OutOfMemoryError.
-template <class Action>
-decltype(auto) translated(Action&& action) {
+/// tensor ran out it is a c10::OutOfMemoryError. What is translated begins with where(), a text.
+template <class Action, class Where>
+decltype(auto) translated(Action&& action, const Where& where) {
   try {
     return std::forward<Action>(action)();
   } catch (const Error&) {
@@ -65,14 +65,18 @@ decltype(auto) translated(Action&& action) {
     throw;
   } catch (const c10::Error& error) {
     if (is_out_of_memory(error)) TORCH_CHECK_WITH(OutOfMemoryError, false, error.what_without_backtrace());
-    throw Error(error.what_without_backtrace());
+    throw Error(c10::str(where(), error.what_without_backtrace()));
   } catch (const std::bad_alloc&) {
     throw;
   } catch (const std::exception& error) {
     const std::string type = c10::demangle(typeid(error).name());
     if (!is_of_libtorch(type)) throw;
-    throw Error(type + ": " + error.what());
+    throw Error(c10::str(where(), type, ": ", error.what()));
   }
+}
+template <class Action>
+decltype(auto) translated(Action&& action) {
+  return translated(std::forward<Action>(action), [] { return ""; });
 }
 
 /// For use in a catch block: rethrows the caught exception as translated() would.

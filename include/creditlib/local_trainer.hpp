@@ -100,8 +100,8 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
                    [&](const Trace& trace, detail::Pass&, const Mixing& now) { return mixed_credit(trace, now); });
   }
 
-  /// The gradients that a step on this batch would apply (clipped), in the order of the model's parameters(); undefined
-  /// for a parameter that is frozen or that no gradient reaches. Nothing is changed.
+  /// The gradients that a step on this batch would apply (clipped), in the order of distinct_parameters(*model);
+  /// undefined for a parameter that is frozen or that no gradient reaches. Nothing is changed.
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
     return preview(x, y, [&](const Trace& trace, detail::Pass& pass, const Mixing& now) {
       const auto credit = credit_of(trace, now);

@@ -260,6 +260,13 @@ TEST_CASE("feedback that does not fit is refused with what was expected", "[cred
   CHECK(says(message(with(0, torch::zeros({5}))), {"DFA: feedback 0 is (5), expected (5, 4)"}));
   CHECK(says(message(with(3, torch::Tensor())), {"DFA: feedback 3 is undefined, expected (3, 4)"}));
   CHECK(says(message(with(1, torch::zeros({5, 4}, torch::kInt64))), {"DFA: feedback 1 is int64", "floating-point"}));
+  CHECK(says(message(with(1, torch::zeros({5, 4}).to_sparse())), {"DFA: feedback 1 is sparse", "to_dense()"}));
+  CHECK(says(message(with(1, torch::zeros({5, 4}, torch::kMeta))), {"DFA: feedback 1 is on meta", "no numbers"}));
+  CHECK(says(message(with(1, torch::full({5, 4}, INFINITY))),
+             {"DFA: feedback 1 has numbers that are NaN or infinite in float32", "finite"}));
+  CHECK(says(message(with(1, torch::full({5, 4}, 1e300, torch::kFloat64))), {"infinite in float32"}));
+  CHECK(says(error_of([&] { LocalTrainer(model, DirectKolenPollack{.feedback = with(2, torch::full({8, 4}, NAN))}); }),
+             {"DirectKolenPollack: feedback 2 has numbers that are NaN"}));
   CHECK(says(message({right[0], right[1], right[2]}),
              {"DFA: 3 feedback matrices were given, expected 4", "one for each of h_0..h_L"}));
 

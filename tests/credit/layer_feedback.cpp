@@ -14,6 +14,7 @@
 #include <creditlib/model/transformer_lm.hpp>
 #include <creditlib/model/vit_mini.hpp>
 #include <creditlib/normalizer/raw.hpp>
+#include <creditlib/schedule/blend.hpp>
 #include <creditlib/schedule/switch_at.hpp>
 
 #include "../models.hpp"
@@ -58,6 +59,31 @@ void on_each_network(torch::Dtype dtype, const Action& action) {
     action(test::lively(model, dtype), torch::randint(7, {6, 5}), torch::randint(7, {6, 5}));
   }
 }
+
+/// A layer at two depths of a module that is no BlockModule, whose parameters() LibTorch makes.
+struct ListsTwice : torch::nn::Module {
+  ListsTwice() {
+    layer = register_module("first", torch::nn::Linear(6, 6));
+    register_module("second", layer);
+    head = register_module("head", torch::nn::Linear(6, 3));
+    to(torch::kFloat64);
+  }
+  torch::Tensor embed(const torch::Tensor& x) { return x; }
+  std::int64_t blocks() const { return 2; }
+  torch::Tensor block(std::int64_t, const torch::Tensor& h) { return layer(h).tanh(); }
+  torch::Tensor join(std::int64_t, const torch::Tensor& h, const torch::Tensor& f) { return h + f; }
+  torch::Tensor readout(const torch::Tensor& h) { return head(h); }
+  torch::Tensor forward(const torch::Tensor& x) {
+    return readout(join(1, join(0, x, block(0, x)), block(1, join(0, x, block(0, x)))));
+  }
+  std::int64_t classes() const { return 3; }
+  std::vector<std::int64_t> hidden_shape(std::int64_t) const { return {6}; }
+  std::vector<torch::Tensor> embed_parameters() const { return {}; }
+  std::vector<torch::Tensor> block_parameters(std::int64_t) const { return layer->parameters(); }
+  std::vector<torch::Tensor> readout_parameters() const { return head->parameters(); }
+
+  torch::nn::Linear layer = nullptr, head = nullptr;
+};
 
 template <class Model>
 std::vector<torch::Tensor> copies_of(const Model& model) {
@@ -337,6 +363,23 @@ TEST_CASE("In a mix the source with transport alone is transported") {
   REQUIRE(same(gradients(Mix{LayerFA{}, DFA{}}, TrainerOptions{}, SwitchAt{.epoch = 1}, Raw{}), layer_fa));
 }
 
+TEST_CASE("In a mix any weight of the source with transport takes the gradients inside blocks through its feedback") {
+  const auto batch = batch_for(Kind::residual_mlp, torch::kFloat64);
+  const auto trainer_of = [&](double alpha) {
+    return LocalTrainer(residual_mlp(torch::kFloat64), Mix{DFA{}, LayerFA{}}, {}, Blend{.alpha = alpha});
+  };
+  auto without = trainer_of(0), with = trainer_of(1e-12);
+  REQUIRE(distance(with.credits(batch.x, batch.y), without.credits(batch.x, batch.y)) < 1e-4);
+  const auto names = without.model()->named_parameters().keys();
+  const auto through_weights = without.gradients(batch.x, batch.y), through_feedback = with.gradients(batch.x, batch.y);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    INFO(names[i]);
+    const auto far = distance(through_feedback[i], through_weights[i]);
+    const bool below_a_weight = names[i].find("w1") != std::string::npos || names[i].find("ln") != std::string::npos;
+    CHECK(below_a_weight == (far > 1e-2));
+  }
+}
+
 TEST_CASE("A weight that two layers share has its feedback once") {
   using namespace torch::nn;
   Linear shared(6, 6);
@@ -350,12 +393,18 @@ TEST_CASE("A weight that two layers share has its feedback once") {
   LocalTrainer copy(model, LayerFA{.feedback = copies_of(model)}, {}, Raw{});
   LocalTrainer oracle(model, Oracle{}, {}, Raw{});
   REQUIRE(same(copy.gradients(x, y), oracle.gradients(x, y)));
-  auto two = copies_of(model);
-  for (auto& tensor : two) tensor = torch::randn_like(tensor);
-  REQUIRE(says(error_of([&] { LocalTrainer(model, LayerFA{.feedback = two}, {}, Raw{}); }),
-               {"parameters() list one parameter as 2 and 4", "give it one"}));
   LocalTrainer random(model, LayerFA{}, {}, Raw{});
   REQUIRE(distance(random.gradients(x, y), oracle.gradients(x, y)) > 0.1);
+
+  const auto listed_twice = std::make_shared<ListsTwice>();
+  LocalTrainer once(listed_twice, LayerFA{.feedback = copies_of(listed_twice)}, {}, Raw{});
+  LocalTrainer exact(listed_twice, Oracle{}, {}, Raw{});
+  const auto h = torch::randn({4, 6}, torch::kFloat64);
+  REQUIRE(same(once.gradients(h, y), exact.gradients(h, y)));
+  auto two = copies_of(listed_twice);
+  for (auto& tensor : two) tensor = torch::randn_like(tensor);
+  REQUIRE(says(error_of([&] { LocalTrainer(listed_twice, LayerFA{.feedback = two}, {}, Raw{}); }),
+               {"parameters() list one parameter as 0 and 2", "give it one"}));
 }
 
 TEST_CASE("Feedback that does not fit is refused before the first step") {
@@ -367,6 +416,18 @@ TEST_CASE("Feedback that does not fit is refused before the first step") {
   REQUIRE(says(error_of([&] { trainer_of({feedback[0]}); }), {"LayerFA: 1 feedback matrices were given, expected"}));
   feedback[0] = torch::zeros({2, 2});
   REQUIRE(says(error_of([&] { trainer_of(feedback); }), {"LayerFA: feedback 0 is (2, 2), expected"}));
+  const auto message = [&](const torch::Tensor& given) {
+    auto all = copies_of(model);
+    all[0] = given;
+    return error_of([&] { trainer_of(all); });
+  };
+  const auto right = copies_of(model)[0];
+  REQUIRE(says(message(right.to_sparse()), {"LayerFA: feedback 0 is sparse", "to_dense()"}));
+  REQUIRE(says(message(right.to(torch::kMeta)), {"LayerFA: feedback 0 is on meta", "has no numbers"}));
+  auto wrong = right.clone();
+  wrong.view(-1)[1] = NAN;
+  REQUIRE(says(message(wrong), {"LayerFA: feedback 0 has numbers that are NaN or infinite", "finite"}));
+  REQUIRE(says(message(torch::full_like(right, 1e300, torch::kFloat64)), {"infinite in float32"}));
 
   auto mlp = residual_mlp();
   REQUIRE(says(error_of([&] { LocalTrainer(mlp, LayerFA{}, {.precision = MatmulPrecision::BFloat16}, Raw{}); }),
@@ -411,6 +472,8 @@ TEST_CASE("Exchanged storages come back, whatever happens, and refuse what does 
       says(error_of([&] { refused(w, torch::zeros({4, 3})); }), {"is (4, 3) float32 on cpu, expected (3, 4) float32"}));
   REQUIRE(says(error_of([&] { refused(w, torch::zeros({3, 4}, torch::kFloat64)); }), {"float64"}));
   REQUIRE(says(error_of([&] { refused(w, torch::zeros({6, 4}).narrow(0, 0, 3)); }), {"clone()"}));
+  REQUIRE(says(error_of([&] { refused(w, b.to_sparse()); }), {"feedback for parameter 0 is sparse", "to_dense()"}));
+  REQUIRE(says(error_of([&] { refused(w, b.to(torch::kMeta)); }), {"float32 on meta, expected"}));
   REQUIRE(says(error_of([&] { refused(w, w); }), {"shares its storage"}));
   const auto row = w[0];  // is to be left as it is, but lies in w
   REQUIRE(says(error_of([&] { creditlib::detail::ExchangedStorages({{w, row}, {b, {}}}); }), {"shares its storage"}));

@@ -119,6 +119,7 @@ TEST_CASE("gray images and images in color are read as either, transparent pixel
   write_png(folder / "a/2.png", plain_image({200, 40, 90}, 2, 2));
   write_png(folder / "a/3.png", plain_image({200, 40, 90, 0}, 2, 2));
   write_jpeg(folder / "a/4.jpg", plain_image({77}, 2, 2));
+  write_png(folder / "a/5.png", plain_image({200, 40, 90, 128}, 2, 2));
   const auto luma = static_cast<int>(std::lround(.299 * 200 + .587 * 40 + .114 * 90));
 
   const auto rgb = image_folder(folder.path()).dataset.images;
@@ -128,6 +129,7 @@ TEST_CASE("gray images and images in color are read as either, transparent pixel
   CHECK(torch::equal(rgb[1], plain_image({200, 40, 90}, 2, 2)));
   CHECK(torch::equal(rgb[2], plain_image({0, 0, 0}, 2, 2)));
   CHECK(largest_difference(rgb[3], plain_image({77, 77, 77}, 2, 2)) <= 1);
+  CHECK(largest_difference(rgb[4], plain_image({146, 28, 66}, 2, 2)) <= 1);  // half of the light
   CHECK(torch::equal(gray[0], plain_image({100}, 2, 2)));
   CHECK(torch::equal(gray[1], plain_image({luma}, 2, 2)));
 }

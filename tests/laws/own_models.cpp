@@ -87,6 +87,25 @@ TEST_CASE("rules are held to the laws on a user's model", "[law]") {
   }
 }
 
+TEST_CASE("rules are held to the laws on a model that shares a layer between its parts", "[law]") {
+  using torch::nn::Linear, torch::nn::Sequential, torch::nn::Tanh;
+  const testing::ModelCase<SequentialBlocks> shared{
+      .name = "shared",
+      .make =
+          [] {
+            const Linear layer(6, 6);
+            return SequentialBlocks({.embed = Sequential(layer),
+                                     .blocks = {Sequential(layer, Tanh()), Sequential(layer, Tanh(), layer)},
+                                     .readout = Sequential(Linear(6, 3)),
+                                     .example = torch::zeros({1, 6})});
+          },
+      .batch = [](std::int64_t size) { return Batch{torch::randn({size, 6}), torch::randint(3, {size})}; }};
+  for (const auto& report : {testing::check_laws(DFA{}, {shared}), testing::check_laws(Oracle{}, {shared})}) {
+    INFO(report.text());
+    CHECK(report.ok());
+  }
+}
+
 TEST_CASE("a rule is held to the laws under another objective", "[law]") {
   auto model = tiny();
   model.batch = [](std::int64_t size) { return Batch{torch::randn({size, 8}), torch::randn({size, 3})}; };

@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/vec.hpp>
 #include <creditlib/diagnostics/gradients.hpp>
+#include <creditlib/diagnostics/loss_from.hpp>
+#include <creditlib/diagnostics/norms.hpp>
+#include <creditlib/diagnostics/nudging.hpp>
+#include <creditlib/diagnostics/parameter_gradients.hpp>
+#include <creditlib/diagnostics/trial_step.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/model/sequential_blocks.hpp>
+#include <creditlib/model/transformer_lm.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/objective/squared_error.hpp>
 
@@ -166,11 +173,113 @@ TEST_CASE("the number of positions may differ between batches if the model says 
   CHECK(says(error_of([&] { BackpropTrainer(any, {}).credits(ids, one); }), {expected}));
   CHECK(says(error_of([&] { diagnostics::true_gradients(any, ids, one); }), {expected}));
 
-  LocalTrainer fixed(token_net(), DFA{}, {});
-  const auto longer = token_batch(5);
-  CHECK(error_of([&] { fixed.step(longer.x, longer.y); }).find("expected") != std::string::npos);
   CHECK(
       says(error_of([] { LocalTrainer(token_net(true), Vec{}, {}); }), {"(-1, 6)", "differs between batches", "DFA"}));
+}
+
+TEST_CASE("a batch of another size is refused by every trainer and diagnostic, with the cure", "[positions]") {
+  torch::manual_seed(10);
+  const std::string cure = ".any_positions = true";
+  const auto each = [&](auto model, const Batch& batch, const std::vector<std::string>& parts) {
+    const auto refused = [&](const auto& action) {
+      const auto said = error_of(action);
+      for (const auto& part : parts) CHECK(says(said, {part}));
+    };
+    const auto& [x, y] = batch;
+    refused([&] { LocalTrainer(model, DFA{}, {}).step(x, y); });
+    refused([&] { LocalTrainer(model, DFA{}, {}).credits(x, y); });
+    refused([&] { BackpropTrainer(model, {}).step(x, y); });
+    refused([&] { BackpropTrainer(model, {}).gradients(x, y); });
+  };
+  each(token_net(), token_batch(5), {"the target is (7, 5)", "logits of (3, 4) per sample", cure});
+  each(pixel_net(), pixel_batch(6, 7), {"the target is (7, 6, 7)", "logits of (4, 4, 5) per sample", cure});
+
+  // Logits without positions: the target is as always, and a network whose readout pools would run.
+  using torch::nn::AdaptiveAvgPool2d, torch::nn::Flatten;
+  const auto pooling = [](bool any_positions) {
+    return SequentialBlocks({.blocks = {Sequential(Conv2d(Conv2dOptions(2, 3, 3).padding(1)), GELU())},
+                             .readout = Sequential(AdaptiveAvgPool2d(1), Flatten(), Linear(3, 4)),
+                             .example = torch::zeros({1, 2, 4, 5}),
+                             .any_positions = any_positions});
+  };
+  const Batch larger{torch::randn({7, 2, 6, 7}), torch::randint(4, {7})};
+  each(pooling(false), larger, {"The model's h_0 is (7, 2, 6, 7), expected (7, 2, 4, 5)", cure});
+  auto fixed = pooling(false);
+  CHECK(says(error_of([&] { diagnostics::true_gradients(fixed, larger.x, larger.y); }), {"h_0 is (7, 2, 6, 7)", cure}));
+  CHECK(says(error_of([&] { diagnostics::LossFrom(fixed, larger.x, larger.y); }), {"h_0 is (7, 2, 6, 7)", cure}));
+  LocalTrainer(pooling(true), DFA{}, {}).step(larger.x, larger.y);
+  BackpropTrainer(pooling(true), {}).step(larger.x, larger.y);
+
+  // A target that is wrong for another reason does not blame the batch.
+  auto right = token_net();
+  const auto ids = token_batch().x;
+  for (const auto& target :
+       {torch::randint(4, {7}), torch::randint(4, {7, 3}, torch::kInt32), torch::full({7, 3}, 9)}) {
+    const auto said = error_of([&] { LocalTrainer(right, DFA{}, {}).step(ids, target); });
+    CHECK(says(said, {"CrossEntropy: "}));
+    CHECK(said.find(cure) == std::string::npos);
+  }
+}
+
+TEST_CASE("the expected target of a batch of any length is named", "[positions]") {
+  TransformerLM model({.vocabulary = 9, .context = 8, .width = 4, .heads = 2, .blocks = 1});
+  const auto ids = torch::randint(9, {7, 5});
+  for (const auto& target : {torch::randint(9, {7}), torch::randint(9, {7, 5}, torch::kInt32), torch::zeros({7, 5})}) {
+    CHECK(says(error_of([&] { LocalTrainer(model, DFA{}, {}).step(ids, target); }), {"expected (7, 5) int64"}));
+  }
+  auto pixels = pixel_net(true);
+  CHECK(says(error_of([&] { LocalTrainer(pixels, DFA{}, {}).step(pixel_batch(6, 7).x, torch::randint(4, {7})); }),
+             {"expected (7, 6, 7) int64"}));
+}
+
+TEST_CASE("diagnostics refuse targets in the objective's words", "[positions]") {
+  auto model = token_net();
+  const auto ids = token_batch().x;
+  const auto refused = [&](const auto& action) {
+    for (const auto& [target, part] : std::vector<std::pair<torch::Tensor, std::string>>{
+             {torch::full({7, 3}, 12), "CrossEntropy: a label is 12, expected 0..3"},
+             {torch::full({7, 3}, 255), "CrossEntropy{.ignore_index = 255}"},
+             {torch::zeros({7}, torch::kInt64), "CrossEntropy: the target is (7) int64"}}) {
+      CHECK(says(error_of([&, &y = target] { action(y); }), {part}));
+    }
+  };
+  refused([&](const torch::Tensor& y) { diagnostics::true_gradients(model, ids, y); });
+  refused([&](const torch::Tensor& y) { diagnostics::parameter_gradients(model, ids, y); });
+  refused([&](const torch::Tensor& y) { diagnostics::mean_loss(model, ids, y); });
+  refused([&](const torch::Tensor& y) { diagnostics::LossFrom(model, ids, y); });
+  refused([&](const torch::Tensor& y) { LocalTrainer(model, DFA{}, {}).step(ids, y); });
+}
+
+TEST_CASE("token ids that block 0 reads stay as they are, and what they do not have is said", "[positions]") {
+  torch::manual_seed(11);
+  SequentialBlocks model({.blocks = {Sequential(torch::nn::Embedding(9, 6)), Sequential(Linear(6, 5), GELU())},
+                          .readout = Sequential(Linear(5, 4)),
+                          .example = torch::zeros({1, 3}, torch::kInt64)});
+  model->to(torch::kFloat64);
+  const auto [x, y] = token_batch();
+  for (const bool centered : {false, true}) {
+    LocalTrainer trainer(model, EquilibriumPropagation{.beta = 1e-4, .steps = 400, .rate = 0.2, .centered = centered});
+    const auto credits = trainer.credits(x, y), exact = BackpropTrainer(model, {}).credits(x, y);
+    CHECK_FALSE(credits[0].defined());
+    for (const std::size_t l : {1U, 2U}) CHECK(distance(credits[l], exact[l]) < 1e-3 * exact[l].norm().item<double>());
+    trainer.step(x, y);
+    CHECK(trainer.state().relative_nudge[0].item<double>() == 0);
+    CHECK(trainer.state().relative_nudge[1].item<double>() > 0);
+  }
+
+  const auto credits = LocalTrainer(model, DFA{}, {}).raw_credits(x, y);
+  const auto nudges = diagnostics::nudging(model, x, y, credits);
+  REQUIRE(nudges.size() == 3);
+  REQUIRE(nudges[0].size() == 2);
+  CHECK_FALSE(nudges[0][0].change.value);
+  CHECK(says(nudges[0][0].backprop.reason, {"whole numbers, such as token ids"}));
+  CHECK(*nudges[1][0].backprop.value < 0);
+  const auto norms = diagnostics::median_norms(diagnostics::hidden_states(model, x));
+  CHECK_FALSE(norms[0].value);
+  CHECK(says(norms[0].reason, {"whole numbers, such as token ids"}));
+  CHECK(*norms[1].value > 0);
+  const diagnostics::LossFrom loss_from(model, x, y);
+  CHECK(says(error_of([&] { loss_from.gradient(0, x); }), {"LossFrom: h_0 is (7, 3) int64", "no gradient"}));
 }
 
 TEST_CASE("block 0 may read token ids without an embed", "[positions]") {

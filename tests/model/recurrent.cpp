@@ -179,3 +179,23 @@ TEST_CASE("DFA trains recurrent blocks to remember the first token", "[model][re
   const auto [x, y] = first_token(256);
   CHECK(model->forward(x).argmax(1).eq(y).to(torch::kFloat64).mean().item<double>() > 0.9);
 }
+
+TEST_CASE("a recurrent layer among the layers of a Sequential is refused, and the adapter named",
+          "[model][recurrent]") {
+  const auto refused = [](const auto& change) {
+    auto options = recurrent_stages();
+    change(options);
+    return error_of([&] { SequentialBlocks{options}; });
+  };
+  CHECK(says(refused([](auto& options) { options.blocks[0] = nn::Sequential(lstm(6, 6), nn::ReLU()); }),
+             {"SequentialBlocks: block 0 has a torch::nn::LSTM", "creditlib::Recurrent(torch::nn::LSTM(...))"}));
+  CHECK(says(refused([](auto& options) { options.blocks[1] = nn::Sequential(nn::Sequential(gru(6, 5))); }),
+             {"block 1 has a torch::nn::GRU", "creditlib::Recurrent"}));
+  CHECK(says(refused([](auto& options) { options.embed = nn::AnyModule(rnn(3, 6)); }),
+             {".embed has a torch::nn::RNN", "creditlib::Recurrent"}));
+  struct NetImpl : BlockModule<NetImpl> {
+    NetImpl() { register_block(nn::Sequential(lstm(6, 6))); }
+    torch::Tensor readout(const torch::Tensor& h) { return h; }
+  };
+  CHECK(says(error_of([] { NetImpl{}; }), {"Net: block 0 has a torch::nn::LSTM", "creditlib::Recurrent"}));
+}

@@ -48,7 +48,10 @@ TEST_CASE("cross-entropy refuses labels that do not fit, and says what they are"
 
   CHECK(message(torch::tensor({0, 3, 1})) == "(nothing was thrown)");
   CHECK(says(message(torch::tensor({0, 4, 1})), {"label is 4", "expected 0..3"}));
-  CHECK(says(message(torch::tensor({0, -1, 1})), {"label is -1", "expected 0..3"}));
+  CHECK(says(message(torch::tensor({0, -1, 1})), {"label is -1", "expected 0..3", "CrossEntropy{.ignore_index = -1}"}));
+  CHECK(says(message(torch::tensor({0, 255, 1})),
+             {"label is 255", "expected 0..3", "CrossEntropy{.ignore_index = 255}"}));
+  CHECK(message(torch::tensor({0, 4, 1})).find("ignore_index") == std::string::npos);
   CHECK(says(message(torch::tensor({0, 1})), {"(2)", "expected (3)"}));
   CHECK(says(message(torch::tensor({{0}, {1}, {2}})), {"(3, 1)", "expected (3)"}));
   CHECK(says(message(torch::tensor({0, 1, 2}).to(torch::kInt32)), {"int32", "expected (3) int64"}));

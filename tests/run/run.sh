@@ -15,9 +15,11 @@ mkdir -p "$clone/examples" "$clone/bench" "$clone/.venv" "$build/examples" "$bui
 cp -R "$source/run" "$source/tools" "$clone/"
 touch "$clone/examples/train_methods.cpp" "$clone/bench/steps.cpp"
 # As ./run leaves it once it has installed what the tests need of Python.
-eval "$(grep '^python_packages=' "$clone/tools/setup.bash")"
-# shellcheck disable=SC2154 # python_packages is set by the line above
+eval "$(grep -E '^(python|report)_packages=' "$clone/tools/setup.bash")"
+# shellcheck disable=SC2154 # both are set by the line above
 printf '%s\n' "${python_packages[*]}" >"$clone/.venv/.creditlib-python"
+# shellcheck disable=SC2154
+printf '%s\n' "${report_packages[*]}" >"$clone/.venv/.creditlib-report"
 
 stand_in() { cat >"$1"; chmod +x "$1"; }
 for program in "$build/examples/train_methods" "$build/bench/steps"; do
@@ -26,6 +28,14 @@ for program in "$build/examples/train_methods" "$build/bench/steps"; do
 echo "$(basename "$0") in $PWD: $*"
 END
 done
+mkdir "$clone/.venv/bin"
+stand_in "$clone/.venv/bin/python" <<'END'
+#!/bin/sh
+case "$*" in
+  *--program*) [ "$3" = bad.toml ] && exit 2; echo train_methods ;;
+  *) echo "python in $PWD: $*" ;;
+esac
+END
 stand_in "$scratch/bin/cmake" <<END
 #!/bin/sh
 echo "cmake in \$PWD: \$*" >>"$log"
@@ -86,7 +96,14 @@ cd "$here"
 check "a program runs in the caller's folder" "*train_methods in $here: --data-dir data --output_dir out" \
   "$(said "../the clone/run" train --data-dir data --output_dir out)"
 check "the project is configured in the clone" "*cmake in $clone: --preset release -DCREDITLIB_LIBTORCH=/torch *" "$(cat "$log")"
-check "the default job, too" "*train_methods in $here: --dataset digits * --output_dir results/digits" "$(said "$clone/run")"
+check "the default job, too, and its report" \
+  "*train_methods in $here: --dataset digits * --output_dir results/digits*python in $here: $clone/tools/report *results/digits" "$(said "$clone/run")"
+check "a report is drawn in the caller's folder" "python in $here: $clone/tools/report -o out a.json" "$(said "$clone/run" report -o out a.json)"
+check "report's help needs nothing" "*usage: ./run report *" "$(said "$clone/run" report --help)"
+check "a sweep builds its program" "*python in $here: $clone/tools/sweep s.toml*" "$(said "$clone/run" sweep s.toml)"
+check "namely" "*--build $build --target train_methods*" "$(cat "$log")"
+check "a sweep that is refused builds nothing" "exit code 2" "$(said "$clone/run" sweep bad.toml; cat "$log")"
+check "sweep's help needs nothing" "*usage: ./run sweep *" "$(said "$clone/run" sweep --help)"
 check "and benchmarks" "*steps in $here: --output b.json" "$(said "$clone/run" bench steps --output b.json)"
 
 mkdir -p "$scratch/links/below"

@@ -32,7 +32,7 @@ struct HeldFinding {
   bool arrived() const { return *here; }
   void wait() const { *here = true; }
   const RangeFinding& finding() const { return kept; }
-  torch::Device device() const { return kept.wrong.device(); }
+  torch::Device device() const { return kept.extremes.device(); }
 
   RangeFinding kept;
   static inline std::shared_ptr<bool> next = std::make_shared<bool>(false);
@@ -49,8 +49,7 @@ TEST_CASE("labels out of range become the nearest class, and one of them is foun
                          std::int64_t found) {
     const auto ranged = creditlib::detail::ranged_target(objective, logits, target);
     CHECK(torch::equal(ranged.target, expected));
-    REQUIRE(ranged.finding.wrong.item<bool>());
-    CHECK(ranged.finding.value.item<std::int64_t>() == found);
+    REQUIRE(ranged.finding.wrong());
     const auto message = error_of([&] { creditlib::detail::refuse_out_of_range(objective, logits, target); });
     CHECK(message == creditlib::detail::range_error(objective, ranged.finding));
     CHECK(says(message, {"CrossEntropy: a label is " + std::to_string(found), "expected 0..2 (the model has 3"}));
@@ -58,6 +57,8 @@ TEST_CASE("labels out of range become the nearest class, and one of them is foun
 
   check(torch::zeros({5, 3}), labels({0, 7, -100, -3, 2}), labels({0, 2, -100, 0, 2}), 7);
   check(torch::zeros({2, 3}), labels({1, -3}), labels({1, 0}), -3);
+  check(torch::zeros({2, 3}), labels({-100, -3}), labels({-100, 0}), -3);
+  check(torch::zeros({2, 3}), labels({-300, -200}), labels({0, 0}), -200);
   const auto least = std::numeric_limits<std::int64_t>::min();
   check(torch::zeros({2, 3}), labels({1, least}), labels({1, 0}), least);
   check(torch::zeros({1, 2, 3}), labels({3, 2}).view({1, 2}), labels({2, 2}).view({1, 2}), 3);
@@ -71,7 +72,7 @@ TEST_CASE("labels in range stay as they are, and nothing is found", "[objective]
   const auto ranged = creditlib::detail::ranged_target(objective, logits, target);
 
   CHECK(torch::equal(ranged.target, target));
-  CHECK_FALSE(ranged.finding.wrong.item<bool>());
+  CHECK_FALSE(ranged.finding.wrong());
   CHECK_NOTHROW(creditlib::detail::refuse_out_of_range(objective, logits, target));
 }
 
@@ -79,7 +80,7 @@ TEST_CASE("a class that is ignored may be any number, and one of the classes", "
   const auto logits = torch::zeros({3, 3});
   const auto found = [&](std::int64_t ignored, const torch::Tensor& target) {
     const LateCrossEntropy objective{{.ignore_index = ignored}};
-    return creditlib::detail::ranged_target(objective, logits, target).finding.wrong.item<bool>();
+    return creditlib::detail::ranged_target(objective, logits, target).finding.wrong();
   };
 
   CHECK_FALSE(found(255, labels({0, 255, 2})));
@@ -102,7 +103,7 @@ TEST_CASE("targets out of 0..1 become the nearest number", "[objective]") {
   const auto not_a_number = ranged({0.5f, NAN, 1.f});
   CHECK(torch::equal(not_a_number.target, torch::tensor({{0.5f, 0.f, 1.f}})));
   CHECK(message(not_a_number.finding) == "BinaryCrossEntropy: a target is nan, expected 0 to 1.");
-  CHECK_FALSE(ranged({0, 0.5f, 1}).finding.wrong.item<bool>());
+  CHECK_FALSE(ranged({0, 0.5f, 1}).finding.wrong());
 }
 
 TEST_CASE("objectives look at targets on the CPU themselves, and leave others", "[objective]") {
@@ -162,7 +163,7 @@ TEST_CASE("a watch asks nothing of objectives that have looked, or know no range
   const auto logits = torch::zeros({2, 3});
   const auto wrong = labels({0, 7});
   CHECK(watch.in_range(CrossEntropy{}, logits, wrong).is_same(wrong));
-  CHECK_FALSE(watch.finding().wrong.defined());
+  CHECK_FALSE(watch.finding().defined());
   CHECK(watch.in_range(SquaredError{}, logits, logits).is_same(logits));
   watch.send(1);
   CHECK_NOTHROW(watch.wait(CrossEntropy{}));

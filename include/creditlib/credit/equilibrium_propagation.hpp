@@ -37,6 +37,7 @@ namespace creditlib {
 /// - Reach: T steps move no more than the T topmost states, so credit further down (l < L + 1 - T) is exactly 0.
 /// - Cost: T forward and backward passes (2 T if centered) through the readout and the blocks that the nudge has
 ///   reached, and the memory of one pass; gradients are taken with respect to the states alone.
+/// - An input of whole numbers, such as token ids, that block 0 reads stays as it is.
 /// - All evaluations run in the model's present mode; running statistics are left unchanged.
 /// - Its normalizer is Raw: another would discard the scale that the energy gives the credit.
 /// - Throws Error at bind if beta is 0 or not finite, steps is below 1, rate is not a finite number > 0, or the model
@@ -107,6 +108,10 @@ struct EquilibriumPropagation::State {
     const torch::NoGradGuard no_grad;
     std::vector<torch::Tensor> medians;
     for (std::size_t l = 0; l < nudged_.size(); ++l) {
+      if (!trace.hidden[l].is_floating_point()) {  // token ids, which are the input and stay
+        medians.push_back(torch::zeros({}, trace.hidden.back().options()));
+        continue;
+      }
       const auto size = [](const torch::Tensor& h) { return at::linalg_vector_norm(h.flatten(1), 2, 1); };
       medians.push_back((size(nudged_[l] - trace.hidden[l]) / size(trace.hidden[l])).nanmedian());
     }

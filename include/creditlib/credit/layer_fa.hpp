@@ -51,15 +51,15 @@ struct LayerFA {
     std::map<const void*, std::size_t> first;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       if (!feedback[i].defined()) continue;
+      const auto copy = detail::explicit_feedback("LayerFA", i, feedback[i], parameters[i].sizes(),
+                                                  "the sizes of that parameter", context);
       const auto [known, is_new] = first.emplace(parameters[i].unsafeGetTensorImpl(), i);
-      if (!is_new) {
-        if (feedback[i].equal(feedback[known->second])) continue;
+      if (is_new) {
+        state.feedback[i] = torch::empty_like(parameters[i].detach()).copy_(copy);
+      } else if (!copy.equal(state.feedback[known->second])) {
         detail::fail("LayerFA: the model's parameters() list one parameter as ", known->second, " and ", i,
                      ", with two different feedback tensors; give it one, and leave the second undefined.");
       }
-      const auto copy = detail::explicit_feedback("LayerFA", i, feedback[i], parameters[i].sizes(),
-                                                  "the sizes of that parameter", context);
-      state.feedback[i] = torch::empty_like(parameters[i].detach()).copy_(copy);
     }
     return state;
   }

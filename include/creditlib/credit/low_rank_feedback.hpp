@@ -19,7 +19,8 @@ namespace creditlib {
 /// - rank is cut to the smaller side of each weight: there feedback starts as W itself.
 /// - Cost: a step of Oracle, the products P Q, and two products for each weight. Feedback is multiplied out, so that a
 ///   step saves no time by its rank.
-/// - Reads the error and the weights' gradients, or with reads_weights the weights themselves.
+/// - Credit reads the error alone, which is what reads() says; learning reads the weights' gradients, or with
+///   reads_weights the weights themselves.
 /// - Throws Error at bind for a rank below 1 or a learning rate below 0.
 /// - Source: Hanut, Kadmon, "Training large neural networks with low-dimensional error feedback" (arXiv:2502.20580).
 struct LowRankFeedback {

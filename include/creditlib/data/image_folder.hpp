@@ -46,7 +46,7 @@ struct ImageFolder {
 ///
 /// - The names of the folders, sorted, are the classes 0, 1, and so on; images come class by class, sorted by path,
 ///   also from folders within. Files whose names begin with a period are skipped.
-/// - Images are 8 bits per channel. Transparent pixels are put on black. Gray is luma (.299 R + .587 G + .114 B).
+/// - Images are 8 bits per channel. Transparent and semi-transparent pixels are put on black, in linear light. Gray is luma (.299 R + .587 G + .114 B).
 /// - Resizing is bilinear, smoothed where it shrinks, and does not keep proportions. EXIF orientation is not applied.
 /// - Cost: all images are in memory, one byte per value.
 /// - Throws Error, naming the file, if one is damaged, of another size than the first (without `size`), of 16 bits per

@@ -84,6 +84,10 @@ class ExchangedStorages {
       fail("transport: the feedback for parameter ", i, " is ", tensor_text(feedback), ", expected ",
            tensor_text(parameter), ", as the parameter is.");
     }
+    if (feedback.layout() != torch::kStrided) {
+      fail("transport: the feedback for parameter ", i, " is sparse, expected a dense tensor; convert it with ",
+           "to_dense().");
+    }
     if (feedback.strides() != parameter.strides()) {
       fail("transport: the feedback for parameter ", i, " lies in memory with strides ", shape_text(feedback.strides()),
            ", but the parameter with ", shape_text(parameter.strides()),

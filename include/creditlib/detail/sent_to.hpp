@@ -5,8 +5,8 @@
 
 namespace creditlib::detail {
 
-/// Numbers of the host on a device, in this dtype. The copy is queued behind the device's work, for which nobody waits:
-/// that needs pinned memory.
+/// Numbers of the host on a device, in this dtype. The copy, from pinned memory, is queued behind the device's work, for
+/// which nobody waits.
 inline torch::Tensor sent_to(torch::Device device, torch::Dtype dtype, const torch::Tensor& host) {
   const auto cast = host.to(dtype);
   if (device.is_cpu()) return cast;

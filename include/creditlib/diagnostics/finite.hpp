@@ -51,14 +51,14 @@ std::optional<std::string> first_not_finite(Model& model, const torch::Tensor& x
       return true;
     };
     if (!is_finite(x)) return "the input";
-    torch::Tensor h = model->embed(x);
+    torch::Tensor h = detail::embedded(model, x);
     if (!all_finite(model->embed_parameters()) || !is_finite(h)) return "the embed";
     const auto blocks = static_cast<std::int64_t>(model->blocks());
     for (std::int64_t l = 0; l < blocks; ++l) {
-      h = model->join(l, h, detail::branch_of(model, l, h));
+      h = detail::join_of(model, l, h, detail::branch_of(model, l, h));
       if (!all_finite(model->block_parameters(l)) || !is_finite(h)) return "block " + std::to_string(l);
     }
-    if (!all_finite(model->readout_parameters()) || !is_finite(model->readout(h))) return "the readout";
+    if (!all_finite(model->readout_parameters()) || !is_finite(detail::logits_of(model, h))) return "the readout";
     return std::nullopt;
   });
 }

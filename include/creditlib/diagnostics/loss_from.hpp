@@ -37,16 +37,19 @@ class LossFrom {
       const torch::NoGradGuard no_grad;
       const scope::RestoredGlobalGenerators generators(device_);
       const scope::Untouched untouched(*model_, device_);
-      hidden_.push_back(model_->embed(x));
-      for (std::int64_t l = 0; l < blocks(); ++l) {
+      const auto add = [&](const torch::Tensor& h) {
+        detail::check_hidden(model_, static_cast<std::int64_t>(hidden_.size()), h, x.size(0));
+        hidden_.push_back(h);
         drawn_.push_back(generator_states());
-        hidden_.push_back(model_->join(l, hidden_.back(), detail::branch_of(model_, l, hidden_.back())));
+      };
+      add(detail::embedded(model_, x));
+      for (std::int64_t l = 0; l < blocks(); ++l) {
+        const auto h = hidden_.back();
+        add(detail::join_of(model_, l, h, detail::branch_of(model_, l, h)));
       }
-      drawn_.push_back(generator_states());
-      const auto logits = model_->readout(hidden_.back());
+      const auto logits = detail::logits_of(model_, hidden_.back());
       detail::check_logits(logits, x.size(0), logits_shape(model_));
-      detail::check_target_positions(model_, objective_, logits, target_);
-      detail::refuse_out_of_range(objective_, logits, target_);
+      detail::check_target(objective_, logits, target_);
       losses_ = objective_.loss(logits, target_);
     });
   }
@@ -69,6 +72,9 @@ class LossFrom {
   /// train mode).
   torch::Tensor gradient(std::int64_t l, const torch::Tensor& h) const {
     return detail::translated([&] {
+      if (!h.is_floating_point()) {
+        detail::fail("LossFrom: h_", l, " is ", detail::tensor_text(h), ", such as token ids, which has no gradient.");
+      }
       const torch::AutoGradMode grad(true);
       const auto leaf = h.detach().clone().requires_grad_();
       const auto loss = run(l, leaf).sum();

@@ -29,7 +29,7 @@ inline torch::Tensor norm_matched(const torch::Tensor& a, const torch::Tensor& g
 /// Which gradients are scaled together: each part's (embed, each block, readout), or all.
 enum class Matching { EachPart, Whole };
 
-/// Back-propagation's parameter gradients, in the order of parameters(), scaled to the norms of a rule's gradients part
+/// Back-propagation's parameter gradients, in the order of distinct_parameters(*model), scaled to the norms of a rule's gradients part
 /// by part, so that the two updates differ by direction alone in every part.
 ///
 /// - Undefined if the rule's gradient is (a frozen parameter). A part with a back-propagated gradient of 0 stays 0.
@@ -74,7 +74,7 @@ struct NormMatchedStep {
 /// Compares a plain gradient step p - eta u of a rule with the norm-matched step of back-propagation on the same batch,
 /// by the change of the mean loss of (measured_x, measured_y), which may be the same batch or another.
 ///
-/// - `update` holds u, the rule's parameter gradients on the batch (x, y), in the order of parameters(): a trainer's
+/// - `update` holds u, the rule's parameter gradients on the batch (x, y), in the order of a trainer's
 ///   gradients(x, y).
 /// - The parameters are restored to the bit; nothing is changed. In the model's present mode; waits for the device.
 /// - Throws Error unless `update` has one gradient per parameter.

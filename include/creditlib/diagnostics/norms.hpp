@@ -13,6 +13,7 @@ namespace creditlib::diagnostics {
 /// middle values, like torch.median. Waits for the device.
 inline Measured median_norm(const torch::Tensor& t) {
   if (!t.defined()) return {.reason = "there is no tensor here"};
+  if (!t.is_floating_point()) return {.reason = "the tensor holds whole numbers, such as token ids, not a vector"};
   return detail::translated([&]() -> Measured {
     const torch::NoGradGuard no_grad;
     const auto norms = t.flatten(1).to(torch::kFloat64).norm(2, 1);

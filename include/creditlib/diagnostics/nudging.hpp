@@ -74,6 +74,14 @@ std::vector<std::vector<Nudge>> nudging(Model& model, const torch::Tensor& x, co
     std::vector<std::vector<Nudge>> nudges;
     for (std::size_t l = 0; l < credits.size(); ++l) {
       const auto at = static_cast<std::int64_t>(l);
+      if (!loss_from.hidden()[l].is_floating_point()) {
+        const Estimate none{.reason = "the hidden state holds whole numbers, such as token ids, which cannot move"};
+        auto& here = nudges.emplace_back();
+        for (const double eta : options.etas) {
+          here.push_back({.eta = eta, .change = none, .backprop = none, .ratio = none});
+        }
+        continue;
+      }
       const auto h = in_precision(loss_from.hidden()[l], options.precision);
       const auto before = loss_from(at, h).to(torch::kFloat64);
       const auto lengths = options.relative ? h.flatten(1).to(torch::kFloat64).norm(2, 1, /*keepdim=*/true)

@@ -20,7 +20,8 @@ struct ParameterCosine {
 ///
 ///     cos(u, g) over the parameters of the embed, of each block, of the readout
 ///
-/// - Both lists are in the order of parameters() (a trainer's gradients(x, y), and parameter_gradients()).
+/// - Both lists are in the order of distinct_parameters(*model) (a trainer's gradients(x, y), and
+///   parameter_gradients()).
 /// - Unlike Gamma and rho it reflects the normalizer and the local loss. Clipping a block scales its gradients together
 ///   and does not change it.
 /// - A gradient that is undefined in one list alone counts as 0. A part without parameters, or with gradients that are

@@ -14,7 +14,7 @@
 
 namespace creditlib::diagnostics {
 
-/// The positions, in the order of parameters(), of the parameters of the embed, of each block and of the readout.
+/// The positions, in the order of distinct_parameters(*model), of the parameters of the embed, of each block and of the readout.
 struct ParameterPositions {
   std::vector<std::size_t> embed = {};
   std::vector<std::vector<std::size_t>> blocks = {};
@@ -41,7 +41,7 @@ inline void check_gradient_count(const char* who, const ParameterPositions& part
   const auto expected = parts.all().size();
   if (gradients.size() == expected) return;
   detail::fail(who, ": ", gradients.size(), " parameter gradients, expected ", expected,
-               ": one for each of the model's parameters(), undefined if it has no gradient.");
+               ": one for each of the model's distinct_parameters(), undefined if it has no gradient.");
 }
 
 /// The joint norm of the gradients at `positions`, in float64; undefined gradients count as 0.
@@ -55,8 +55,8 @@ inline double gradient_norm(const std::vector<torch::Tensor>& gradients, const s
   return std::sqrt(squares);
 }
 
-/// Back-propagation's gradients of the batch's mean loss, in the order of parameters(); undefined for a parameter that
-/// is frozen or that no gradient reaches. They are not clipped.
+/// Back-propagation's gradients of the batch's mean loss, in the order of distinct_parameters(*model); undefined for a
+/// parameter that is frozen or that no gradient reaches. They are not clipped.
 ///
 /// - In the model's present mode; nothing is changed.
 /// - Cost: one forward and one backward pass.
@@ -68,7 +68,7 @@ std::vector<torch::Tensor> parameter_gradients(Model& model, const torch::Tensor
     const torch::AutoGradMode grad(true);
     const scope::Untouched untouched(*model, x.device());
     const torch::Tensor logits = model->forward(x);
-    detail::refuse_out_of_range(objective, logits, y);
+    detail::check_target(objective, logits, y);
     return detail::gradients_of({objective.loss(logits, y).mean()}, {{}}, detail::parameter_parts(model).all);
   });
 }

@@ -5,6 +5,7 @@
 #include <creditlib/detail/target_range.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
+#include <creditlib/parameter_parts.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <vector>
 
@@ -13,9 +14,9 @@ namespace creditlib::diagnostics {
 /// Steps on a model's parameters that are undone, to the bit, when it goes out of scope.
 class TrialStep {
  public:
-  explicit TrialStep(torch::nn::Module& module) : parameters_(module.parameters()), restored_(parameters_) {}
+  explicit TrialStep(torch::nn::Module& module) : parameters_(distinct_parameters(module)), restored_(parameters_) {}
 
-  /// p <- p - eta u for each parameter, in the order of parameters(); a parameter with an undefined u is unchanged.
+  /// p <- p - eta u for each parameter, in the order of distinct_parameters(); a parameter with an undefined u is unchanged.
   /// Throws Error unless there is one u per parameter, of its shape.
   void step(const std::vector<torch::Tensor>& update, double eta) {
     const torch::NoGradGuard no_grad;
@@ -41,7 +42,7 @@ double mean_loss(Model& model, const torch::Tensor& x, const torch::Tensor& y, c
     const torch::NoGradGuard no_grad;
     const scope::Untouched untouched(*model, x.device());
     const torch::Tensor logits = model->forward(x);
-    detail::refuse_out_of_range(objective, logits, y);
+    detail::check_target(objective, logits, y);
     return objective.loss(logits, y).to(torch::kFloat64).mean().template item<double>();
   });
 }

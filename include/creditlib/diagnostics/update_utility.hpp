@@ -39,8 +39,8 @@ struct SnapshotUtility {
 ///
 ///     dL = CE(after) - CE(before),   PUR = -dL_held / (-dL_same + 1e-12) if dL_same < 0
 ///
-/// - `update(x, y)` gives the rule's parameter gradients at the present parameters, in the order of parameters(): a
-///   trainer's gradients(x, y). The steps are plain steps p - eta u.
+/// - `update(x, y)` gives the rule's parameter gradients at the present parameters, in the order of a trainer's
+///   gradients(x, y). The steps are plain steps p - eta u.
 /// - eta has the lowest loss on `same` after a step on `same`, which makes the gain on `same` look larger than it is.
 ///   The k steps are on the batches of `rollout`, and `same` is not one of them. One pair of batches has no interval.
 ///   update_utility() avoids all three.

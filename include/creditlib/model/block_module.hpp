@@ -3,8 +3,10 @@
 
 #include <torch/nn/module.h>
 #include <torch/nn/modules/container/modulelist.h>
+#include <torch/nn/modules/container/sequential.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <concepts>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/detail/output_positions.hpp>
@@ -15,9 +17,11 @@
 #include <creditlib/model/detail/found_layout.hpp>
 #include <creditlib/model/detail/held_module.hpp>
 #include <creditlib/model/detail/layouts.hpp>
+#include <creditlib/model/detail/logits_layout.hpp>
 #include <creditlib/model/detail/samples_apart.hpp>
 #include <creditlib/model/model_holder.hpp>
 #include <creditlib/network/shape.hpp>
+#include <creditlib/parameter_parts.hpp>
 #include <creditlib/scope/eval_mode.hpp>
 #include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/untouched.hpp>
@@ -123,6 +127,9 @@ class BlockModule : public torch::nn::Module {
     return self().readout(h);
   }
 
+  /// All parameters, each once, where LibTorch's lists one that several layers share several times: what an optimizer
+  /// updates, in the order of a trainer's gradients(). named_parameters() is LibTorch's and names all places.
+  std::vector<torch::Tensor> parameters(bool recurse = true) const { return distinct_parameters(*this, recurse); }
   // The parameters of each part, in the order of registration.
   std::vector<torch::Tensor> embed_parameters() const { return parameters_of(embed_part_); }
   std::vector<torch::Tensor> block_parameters(std::int64_t l) const {
@@ -176,6 +183,9 @@ class BlockModule : public torch::nn::Module {
   template <detail::HeldModule Held>
   auto register_block(const Held& module) {
     const auto pointer = checked_module("blocks." + std::to_string(blocks()), module);
+    if (const auto* layers = pointer->template as<torch::nn::SequentialImpl>()) {
+      detail::refuse_tuples(*layers, own_name(), "block " + std::to_string(blocks()));
+    }
     if (block_list_ ? block_list_->size() != block_parts_.size() : !block_parts_.empty()) {
       detail::fail(own_name(), ": block ", blocks(),
                    " has no name, but earlier blocks have; give every block a name, or none.");
@@ -368,6 +378,7 @@ class BlockModule : public torch::nn::Module {
     auto found = detail::example_shapes(self(), example, own_name(), names);
     detail::check_samples_apart(self(), example, own_name(), names);
     check_layouts(found.hidden, names);
+    check_readout(found, names);
     classes_ = features(found.logits);
     if (any_positions_) {
       for (std::size_t l = 0; l < found.hidden.size(); ++l) {
@@ -378,6 +389,22 @@ class BlockModule : public torch::nn::Module {
     }
     hidden_shapes_ = std::move(found.hidden);
     logits_shape_ = std::move(found.logits);
+  }
+  /// Logits (B, C, N) are not taken for (B, N, C): their layout is found from the layers, or tried out where it may be
+  /// another than the usual one.
+  void check_readout(const detail::ExampleShapes& found, const detail::StageNames& names) {
+    auto layout = names.logits_layout;
+    const bool unusual = found.logits.size() > 2 || reads_over_time();
+    if (!layout && unusual && found.logits.size() > 1 && found.hidden.back().size() > 1) {
+      layout = detail::tried_logits_layout(self(), found.last, layouts_.of(blocks(), found.hidden.back()));
+    }
+    detail::check_logits_layout(found.logits, layout, own_name());
+  }
+  bool reads_over_time() const {
+    return std::any_of(readout_part_.begin(), readout_part_.end(), [](const auto& entry) {
+      const auto* module = std::get_if<std::shared_ptr<torch::nn::Module>>(&entry);
+      return module && detail::has_one_dimensional_layers(**module);
+    });
   }
   void check_layouts(const Shapes& shapes, const detail::StageNames& names) const {
     if (!names.layout_is_found && !detail::has_one_dimensional_layers(*this)) return;

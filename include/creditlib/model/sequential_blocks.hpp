@@ -47,13 +47,14 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
                    ", expected an input such as torch::zeros({1, 64}).");
     }
     register_stages();
-    say_layouts();
+    const auto layout_of_readout = say_layouts();
     if (options.any_positions) set_any_positions();
     find_shapes(options.example,
                 {.embed = ".embed",
                  .readout = ".readout",
                  .set_layout = "set .layout to HiddenLayout::FeaturesFirst or HiddenLayout::FeaturesLast",
-                 .layout_is_found = true});
+                 .layout_is_found = true,
+                 .logits_layout = layout_of_readout});
   }
 
   torch::Tensor embed(const torch::Tensor& x) { return has_embed() ? embed_->forward(x) : x; }
@@ -132,26 +133,34 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
         registered(stage);
       }
     };
+    if (has_embed()) detail::refuse_tuples(*embed_, "SequentialBlocks", ".embed");
+    detail::refuse_tuples(*readout_, "SequentialBlocks", ".readout");
     if (has_embed()) as_it_is(options().embed, [&](const auto& embed) { register_embed("embed", embed); });
     for (std::size_t l = 0; l < options().blocks.size(); ++l) {
       const auto& block = options().blocks[l];
       if (!block || block->is_empty())
         detail::fail("SequentialBlocks: block ", l, " is empty, expected at least one layer.");
+      detail::refuse_tuples(*block, "SequentialBlocks", "block " + std::to_string(l));
       as_it_is(block, [&](const auto& module) { register_block(module); });
     }
     as_it_is(options().readout, [&](const auto& readout) { register_readout("readout", readout); });
   }
 
-  /// The layout of each hidden state, as far as the layers before it tell.
-  void say_layouts() {
-    if (options().layout) return set_layout(*options().layout);
-    auto layout = has_embed() ? detail::layout_after(*embed_, {}) : detail::layout_before(*options().blocks[0]);
-    if (layout) set_layout(0, *layout);
-    for (std::int64_t l = 0; l < blocks(); ++l) {
-      const auto after = detail::layout_after(*options().blocks[static_cast<std::size_t>(l)], layout);
-      if (after || !options().residual) layout = after;  // a sum has the layout of both
-      if (layout) set_layout(l + 1, *layout);
+  /// Says the layout of each hidden state, and returns that of the logits, as far as the layers before it tell.
+  std::optional<HiddenLayout> say_layouts() {
+    auto layout = options().layout;
+    if (layout) {
+      set_layout(*layout);
+    } else {
+      layout = has_embed() ? detail::layout_after(*embed_, {}) : detail::layout_before(*options().blocks[0]);
+      if (layout) set_layout(0, *layout);
+      for (std::int64_t l = 0; l < blocks(); ++l) {
+        const auto after = detail::layout_after(*options().blocks[static_cast<std::size_t>(l)], layout);
+        if (after || !options().residual) layout = after;  // a sum has the layout of both
+        if (layout) set_layout(l + 1, *layout);
+      }
     }
+    return detail::layout_after(*readout_, layout);
   }
 
   bool shares_parameters() const {
@@ -186,8 +195,9 @@ class SequentialBlocksImpl : public BlockModule<SequentialBlocksImpl, Sequential
 /// - The stages are shared, not copied. Parameters: embed.*, blocks.<l>.*, readout.*, with a number for each layer of a
 ///   Sequential (blocks.0.2.weight), without one for a single module (blocks.0.weight). A layer may stand in several
 ///   places; its gradient is then the sum of those of its places.
-/// - Throws Error if there are no blocks or no readout, a stage is empty, the stages do not fit together on the
-///   example, a stage mixes samples, or .layout is needed.
+/// - Throws Error if there are no blocks or no readout, a stage is empty or has an LSTM, GRU or RNN outside of a
+///   Recurrent, the stages do not fit together on the example, a stage mixes samples, .layout is needed, or the logits
+///   are (B, C, N) or (B, H, W, C).
 using SequentialBlocks = ModelHolder<SequentialBlocksImpl>;
 
 }  // namespace creditlib

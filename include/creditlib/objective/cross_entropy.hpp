@@ -94,8 +94,10 @@ struct CrossEntropy {
         first, end, [&](std::int64_t label) { return label != ignore_index && (label < 0 || label >= classes); });
     if (wrong == end) return;
     const auto label = *wrong;
-    const auto ignored =
-        label < 0 ? c10::str("; a target that does not count is ", ignore_index, " (ignore_index)") : "";
+    const auto ignored = label < 0 || label == 255
+                             ? c10::str("; a target that does not count is ", ignore_index, ": if here it is ", label,
+                                        ", use CrossEntropy{.ignore_index = ", label, "}")
+                             : "";
     detail::fail("CrossEntropy: a label is ", label, ", expected 0..", classes - 1, " (the model has ", classes,
                  " classes)", ignored, ".");
   }

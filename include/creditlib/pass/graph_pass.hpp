@@ -35,7 +35,7 @@ class GraphPass final : public Pass {
     torch::Tensor h = embedded_;
     for (std::size_t l = 0; l < blocks; ++l) {
       const auto at = static_cast<std::int64_t>(l);
-      check_hidden("The model's h_", l, h, model_->hidden_shape(at), x.size(0));
+      check_hidden(model_, at, h, x.size(0));
       trace.hidden.push_back(h.detach());
       entered_.push_back(h.detach().requires_grad_(leaves && h.is_floating_point()));  // not token ids
       branch_.push_back(run_([&] { return branch_of(model_, at, entered_[l]); }));
@@ -43,7 +43,7 @@ class GraphPass final : public Pass {
       trace.branch.push_back(branch_[l].detach());
       left_.push_back(h);
     }
-    check_hidden("The model's h_", blocks, h, model_->hidden_shape(static_cast<std::int64_t>(blocks)), x.size(0));
+    check_hidden(model_, static_cast<std::int64_t>(blocks), h, x.size(0));
     trace.hidden.push_back(h.detach());
     entered_.push_back(h.detach().requires_grad_());
     traced_logits_ = logits_ = run_([&] { return logits_of(model_, entered_[blocks]); });

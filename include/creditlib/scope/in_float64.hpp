@@ -4,6 +4,7 @@
 #include <torch/nn/module.h>
 #include <torch/types.h>
 
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -27,8 +28,10 @@ class InFloat64 {
     const torch::NoGradGuard no_grad;
     std::vector<torch::Tensor> tensors = module.parameters(), doubles;
     for (auto& buffer : module.buffers()) tensors.push_back(buffer);
-    std::erase_if(tensors, [](const torch::Tensor& t) {
-      return !t.defined() || !t.is_floating_point() || t.scalar_type() == torch::kFloat64;
+    std::set<const void*> seen;  // layers may share tensors
+    std::erase_if(tensors, [&](const torch::Tensor& t) {
+      return !t.defined() || !t.is_floating_point() || t.scalar_type() == torch::kFloat64 ||
+             !seen.insert(t.unsafeGetTensorImpl()).second;
     });
     // All copies first: if memory runs out, nothing has changed.
     for (const auto& t : tensors) doubles.push_back(t.variable_data().to(torch::kFloat64));

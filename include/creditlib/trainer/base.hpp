@@ -28,7 +28,7 @@ struct TrainerAccess;  // creditlib/trainer/access.hpp
 /// What one batch comes to, before the update.
 struct BatchOutcome {
   StepResult result;
-  std::vector<torch::Tensor> gradients;  ///< in the order of the model's parameters(), not clipped
+  std::vector<torch::Tensor> gradients;  ///< in the order of distinct_parameters(*model), not clipped
   Trace trace = {};                      ///< what after_update is to see
 };
 

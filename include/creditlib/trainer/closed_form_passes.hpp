@@ -91,7 +91,7 @@ class ClosedFormPasses {
     const auto inputs = *closed_form::inputs(network_);
     if (flat.dim() == 2 && flat.size(1) == inputs) return flat.contiguous();
     const torch::NoGradGuard no_grad;
-    check_hidden("The model's h_", 0, embedded(model, x), model->hidden_shape(0), x.size(0));
+    check_hidden(model, 0, embedded(model, x), x.size(0));
     fail("The input is ", shape_text(x.sizes()), ", expected ", inputs, " numbers per sample.");
   }
 

@@ -18,9 +18,8 @@ namespace creditlib::detail {
 /// it is there at once.
 class SentFinding {
  public:
-  explicit SentFinding(const RangeFinding& finding) : finding_(finding), device_(finding.wrong.device()) {
-    finding_.wrong = finding.wrong.to(torch::kCPU, /*non_blocking=*/true);
-    finding_.value = finding.value.to(torch::kCPU, /*non_blocking=*/true);
+  explicit SentFinding(const RangeFinding& finding) : finding_(finding), device_(finding.extremes.device()) {
+    finding_.extremes = finding.extremes.to(torch::kCPU, /*non_blocking=*/true);
     if (device_.is_cpu()) return;
     event_.emplace(device_.type());
     event_->record(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
@@ -59,7 +58,7 @@ class TargetWatch {
   /// Queues the copy of the last step's finding; `step` is its number, counted from 1.
   void send(std::int64_t step) { send(step, std::exchange(finding_, {})); }
   void send(std::int64_t step, const RangeFinding& finding) {
-    if (finding.wrong.defined()) sent_.push_back({step, Sent(finding)});
+    if (finding.defined()) sent_.push_back({step, Sent(finding)});
   }
 
   /// Throws Error for the first step that a value out of range is known of; waits for nothing.
@@ -90,7 +89,7 @@ class TargetWatch {
     const auto step = std::move(sent_.front());
     sent_.pop_front();
     const auto& finding = step.finding.finding();
-    if (!finding.wrong.template item<bool>()) return;
+    if (!finding.wrong()) return;
     fail(range_error(objective, finding), " It was in the batch of step ", step.number,
          " (counted from 1). Targets on ", step.finding.device(),
          " are looked at after the step, which took the nearest value in range instead, so the ",

@@ -31,8 +31,16 @@ std::shared_ptr<torch::optim::Optimizer> shared_optimizer(std::shared_ptr<Optimi
   return optimizer;
 }
 
+/// What messages call a tensor that an optimizer updates.
+inline std::string parameter_name(const torch::Tensor& parameter, const ParameterParts& parts) {
+  for (std::size_t i = 0; i < parts.all.size(); ++i) {
+    if (parts.all[i].is_same(parameter)) return parts.names[i];
+  }
+  return tensor_text(parameter);
+}
+
 /// Throws Error unless `optimizer` can be a trainer's: it updates all trained parameters of the model and no others,
-/// needs no closure, and the options leave rate and decay to it.
+/// each once, needs no closure, and the options leave rate and decay to it.
 inline void check_torch_optimizer(const std::shared_ptr<torch::optim::Optimizer>& optimizer,
                                   const ParameterParts& parts, const TrainerOptions& options) {
   if (!optimizer) fail("The optimizer is a null pointer, expected a torch::optim::Optimizer.");
@@ -50,7 +58,12 @@ inline void check_torch_optimizer(const std::shared_ptr<torch::optim::Optimizer>
   }
   std::set<const void*> updated;
   for (const auto& group : std::as_const(*optimizer).param_groups()) {
-    for (const auto& parameter : group.params()) updated.insert(parameter.unsafeGetTensorImpl());
+    for (const auto& parameter : group.params()) {
+      if (updated.insert(parameter.unsafeGetTensorImpl()).second) continue;
+      fail("Parameter ", parameter_name(parameter, parts),
+           " is in the optimizer's parameter groups more than once, so a step would update it several times; layers "
+           "share it: make the groups of creditlib::distinct_parameters(*model), which lists it once.");
+    }
   }
   for (std::size_t i = 0; i < parts.all.size(); ++i) {
     if (updated.erase(parts.all[i].unsafeGetTensorImpl()) != 0 || !parts.all[i].requires_grad()) continue;
@@ -61,7 +74,7 @@ inline void check_torch_optimizer(const std::shared_ptr<torch::optim::Optimizer>
   }
   if (!updated.empty()) {
     fail("The optimizer updates ", updated.size(),
-         " tensors that are not parameters of the model; make it from this model's parameters().");
+         " tensors that are not parameters of the model; make it of creditlib::distinct_parameters(*model).");
   }
 }
 

@@ -6,10 +6,12 @@
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/network/detail/parameter_parts.hpp>
+#include <creditlib/network/shape.hpp>
 #include <creditlib/optim/clip.hpp>
 #include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/trainer/checkpoint.hpp>
+#include <creditlib/trainer/expected_logits.hpp>
 #include <creditlib/trainer/update.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <filesystem>
@@ -64,20 +66,13 @@ class Training {
       fail("The target is ", tensor_text(y), ", expected one for each of the ", x.size(0), " samples of x.");
     }
     Model model = model_;
-    auto sizes = logits_shape(model);
-    sizes.insert(sizes.begin(), x.size(0));
-    for (std::size_t d = 1; d < sizes.size(); ++d) {
-      // Where the number of positions differs between batches, the target says it; the logits show whether it is right.
-      const auto of_target = sizes.size() == 3 ? d : d - (static_cast<std::size_t>(y.dim()) < sizes.size() ? 1 : 0);
-      if (sizes[d] < 0)
-        sizes[d] = of_target < static_cast<std::size_t>(y.dim()) ? y.size(static_cast<std::int64_t>(of_target)) : 1;
-    }
-    auto logits = zero_.expand(sizes);
-    objective.check(logits, y);
+    const auto shape = logits_shape(model);
+    auto logits = zero_.expand(expected_logits(shape, x, y));
+    check_expected(objective, logits, y, shape);
     return logits;
   }
 
-  /// The model's parameters in the order of its parameters().
+  /// The model's parameters in the order of distinct_parameters.
   const std::vector<torch::Tensor>& parameters() const { return parts_.all; }
 
   /// The model's buffers: running statistics, which a forward pass in train mode changes.

@@ -3,7 +3,9 @@
 
 #include <torch/types.h>
 
+#include <creditlib/network/shape.hpp>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace creditlib::detail {
@@ -12,7 +14,8 @@ namespace creditlib::detail {
 struct StageNames {
   std::string embed = "embed", block = "block ", readout = "readout";
   std::string set_layout = "call set_layout(HiddenLayout::FeaturesFirst), or FeaturesLast, before the shapes are set";
-  bool layout_is_found = false;  ///< from the stages' layers: what was not found has to be said
+  bool layout_is_found = false;                    ///< from the stages' layers: what was not found has to be said
+  std::optional<HiddenLayout> logits_layout = {};  ///< as far as the readout's layers tell
 };
 
 /// Calls visit(name, run) for the embed, each block with its join, and the readout, in order; run(h) is what the stage

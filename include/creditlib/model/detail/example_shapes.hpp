@@ -19,6 +19,7 @@ namespace creditlib::detail {
 struct ExampleShapes {
   std::vector<std::vector<std::int64_t>> hidden;  ///< of h_0..h_L
   std::vector<std::int64_t> logits;
+  torch::Tensor last;  ///< h_L of the example itself
 };
 
 /// What the stages give for an example. Throws Error, beginning with `whose`, if they do not fit together, or if what
@@ -27,9 +28,10 @@ template <class Network>
 ExampleShapes example_shapes(Network& network, const torch::Tensor& example, const std::string& whose,
                              const StageNames& names) {
   std::vector<std::vector<std::int64_t>> shapes;
-  torch::Tensor h = example;
+  torch::Tensor h = example, last;
   for_each_stage(network, names, [&](const std::string& stage, const auto& run) {
     const auto taken = h.sizes().vec();
+    last = h;
     try {
       h = run(h);
     } catch (const c10::Error& error) {
@@ -49,6 +51,7 @@ ExampleShapes example_shapes(Network& network, const torch::Tensor& example, con
     shapes.push_back(h.sizes().slice(1).vec());
   });
   ExampleShapes found;
+  found.last = last;
   found.logits = shapes.back();
   shapes.pop_back();
   found.hidden = std::move(shapes);

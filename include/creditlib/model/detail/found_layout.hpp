@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <creditlib/error.hpp>
 #include <creditlib/model/recurrent.hpp>
 #include <creditlib/network/shape.hpp>
 #include <optional>
@@ -93,12 +94,30 @@ inline std::optional<HiddenLayout> layout_before(const torch::nn::SequentialImpl
   return std::nullopt;
 }
 
-/// Whether a network has layers that take (B, C, T).
+/// Throws Error, beginning with `whose`, if layers in sequence, what `stage` names, have one among them that gives a
+/// tuple.
+inline void refuse_tuples(const torch::nn::SequentialImpl& layers, const std::string& whose, const std::string& stage) {
+  for (const auto& layer : layers.children()) {
+    if (const auto* nested = layer->as<torch::nn::SequentialImpl>()) refuse_tuples(*nested, whose, stage);
+    const char* name = layer->as<torch::nn::LSTMImpl>()  ? "LSTM"
+                       : layer->as<torch::nn::GRUImpl>() ? "GRU"
+                       : layer->as<torch::nn::RNNImpl>() ? "RNN"
+                                                         : nullptr;
+    if (name == nullptr) continue;
+    fail(whose, ": ", stage, " has a torch::nn::", name,
+         " among its layers, which gives its output and its state, but the next layer takes one tensor; put it into "
+         "the adapter creditlib::Recurrent(torch::nn::",
+         name, "(...)).");
+  }
+}
+
+/// Whether a network is, or has, a layer that takes (B, C, T).
 inline bool has_one_dimensional_layers(const torch::nn::Module& module) {
   constexpr std::array<std::string_view, 6> names{"Conv1d",    "ConvTranspose1d", "InstanceNorm1d",
                                                   "MaxPool1d", "AvgPool1d",       "AdaptiveAvgPool1d"};
   const auto all = module.modules(/*include_self=*/false);
-  return std::any_of(all.begin(), all.end(), [&](const auto& layer) { return is_one_of(*layer, names); });
+  return is_one_of(module, names) ||
+         std::any_of(all.begin(), all.end(), [&](const auto& layer) { return is_one_of(*layer, names); });
 }
 
 }  // namespace creditlib::detail

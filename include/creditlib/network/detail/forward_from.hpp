@@ -12,8 +12,8 @@ namespace creditlib::detail {
 template <BlockModel Model>
 torch::Tensor forward_from(Model& model, std::int64_t l, torch::Tensor h) {
   const std::int64_t blocks = model->blocks();
-  for (; l < blocks; ++l) h = model->join(l, h, branch_of(model, l, h));
-  return model->readout(h);
+  for (; l < blocks; ++l) h = join_of(model, l, h, branch_of(model, l, h));
+  return logits_of(model, h);
 }
 
 }  // namespace creditlib::detail

@@ -15,37 +15,41 @@
 /// Runs parts of a network and checks what they return.
 namespace creditlib::detail {
 
-/// Runs one part of a network. Two common mistakes that LibTorch refuses in its own words get a sentence with the cure:
-/// BatchNorm in train mode with one value per channel, and an in-place change of a leaf (`in_place`). `name` makes the
-/// part's name.
+/// Runs one part of a network on h. An exception of LibTorch's gets a sentence with the cure if it is one of two common
+/// mistakes: BatchNorm in train mode with one value per channel, and an in-place change of a leaf (`in_place`). Otherwise
+/// it becomes an Error that names the part, `name()`, and what it was given.
 template <class Run, class Name, class InPlace>
-torch::Tensor run_part(const Run& run, const Name& name, const InPlace& in_place) {
-  try {
-    return run();
-  } catch (const c10::Error& error) {
-    const std::string said = error.what_without_backtrace();
-    if (said.find("in-place operation") != std::string::npos) in_place();
-    if (said.find("Expected more than 1 value per channel when training") != std::string::npos) {
-      fail(name(),
-           ": BatchNorm in train mode needs more than one value per channel, but this batch gives it one; use a larger "
-           "batch (a short last batch is left out with drop_last), or put the model in eval mode.");
+torch::Tensor run_part(const torch::Tensor& h, const Run& run, const Name& name, const InPlace& in_place) {
+  const auto with_cures = [&]() -> torch::Tensor {
+    try {
+      return run();
+    } catch (const c10::Error& error) {
+      const std::string said = error.what_without_backtrace();
+      if (said.find("in-place operation") != std::string::npos) in_place();
+      if (said.find("Expected more than 1 value per channel when training") != std::string::npos) {
+        fail(name(),
+             ": BatchNorm in train mode needs more than one value per channel, but this batch gives it one; use a "
+             "larger batch (a short last batch is left out with drop_last), or put the model in eval mode.");
+      }
+      throw;
     }
-    throw;
-  }
+  };
+  return translated(with_cures, [&] { return c10::str(name(), " cannot take ", tensor_text(h), ": "); });
 }
 inline constexpr auto nothing_in_place = [] {};
 
 /// h_0 from the batch.
 template <BlockModel Model>
 torch::Tensor embedded(Model& model, const torch::Tensor& x) {
-  try {
-    return run_part([&]() -> torch::Tensor { return model->embed(x); }, [] { return "The embed"; }, nothing_in_place);
-  } catch (const c10::Error& error) {
-    if (x.dim() != 1 || is_out_of_memory(error)) throw;
-    fail("The batch x is ", tensor_text(x), ", which the model does not take; samples are in dimension 0, so for one ",
-         "sample use x.unsqueeze(0). (", error.what_without_backtrace(), ")");
-  }
+  const auto run = [&]() -> torch::Tensor { return model->embed(x); };
+  if (x.dim() != 1) return run_part(x, run, [] { return "The embed"; }, nothing_in_place);
+  return translated(run, [&] {
+    return c10::str("The batch x is ", tensor_text(x), ", which the model does not take; samples are in dimension 0, ",
+                    "so for one sample use x.unsqueeze(0): ");
+  });
 }
+
+inline std::string block_name(std::int64_t l) { return "Block " + std::to_string(l); }
 
 /// f_l from h_l. Throws Error if the block modifies h in place.
 template <BlockModel Model>
@@ -55,8 +59,8 @@ torch::Tensor branch_of(Model& model, std::int64_t l, const torch::Tensor& h) {
          " that credit is for; make its first layer out-of-place (inplace(false)).");
   };
   const auto version = h._version();
-  const auto f = run_part([&]() -> torch::Tensor { return model->block(l, h); },
-                          [&] { return "Block " + std::to_string(l); }, in_place);
+  const auto f =
+      run_part(h, [&]() -> torch::Tensor { return model->block(l, h); }, [&] { return block_name(l); }, in_place);
   if (h._version() != version) in_place();
   return f;
 }
@@ -64,14 +68,23 @@ torch::Tensor branch_of(Model& model, std::int64_t l, const torch::Tensor& h) {
 /// The logits from h_L.
 template <BlockModel Model>
 torch::Tensor logits_of(Model& model, const torch::Tensor& h) {
-  return run_part([&]() -> torch::Tensor { return model->readout(h); }, [] { return "The readout"; }, nothing_in_place);
+  return run_part(
+      h, [&]() -> torch::Tensor { return model->readout(h); }, [] { return "The readout"; }, nothing_in_place);
 }
 
-/// h_{l+1} from h_l and f_l; throws Error if the model's join modifies one of them in place.
+/// h_{l+1} from h_l and f_l.
+template <BlockModel Model>
+torch::Tensor join_of(Model& model, std::int64_t l, const torch::Tensor& h, const torch::Tensor& f) {
+  return run_part(
+      f, [&]() -> torch::Tensor { return model->join(l, h, f); },
+      [&] { return c10::str("The join of block ", l, ", of h_", l, " ", tensor_text(h), ","); }, nothing_in_place);
+}
+
+/// The same; throws Error if the model's join modifies one of them in place.
 template <BlockModel Model>
 torch::Tensor joined(Model& model, std::int64_t l, const torch::Tensor& h, const torch::Tensor& f) {
   const auto before = h._version() + f._version();
-  torch::Tensor next = model->join(l, h, f);
+  torch::Tensor next = join_of(model, l, h, f);
   if (h._version() + f._version() != before)
     fail("join changes the hidden state h_", l, " or the block's output f_", l, " in place; return a new tensor.");
   return next;
@@ -83,12 +96,33 @@ inline bool fits(torch::IntArrayRef sizes, const std::vector<std::int64_t>& expe
                     [](std::int64_t size, std::int64_t wanted) { return wanted < 0 || size == wanted; });
 }
 
-inline void check_hidden(const char* whose, std::size_t l, const torch::Tensor& h, std::vector<std::int64_t> shape,
-                         std::int64_t batch) {
-  shape.insert(shape.begin(), batch);
-  if (h.defined() && fits(h.sizes(), shape)) return;
-  fail(whose, l, " is ", h.defined() ? shape_text(h.sizes()) : "undefined", ", expected ", shape_text(shape),
-       ": hidden_shape(", l, ") for each sample of the batch.");
+/// What lets a model take batches of several sizes.
+inline constexpr const char* any_positions_cure =
+    "make the model with .any_positions = true (a BlockModule of your own calls set_any_positions())";
+
+[[noreturn]] inline void refuse_samples(const char* whose, std::int64_t l, const torch::Tensor& h,
+                                        const std::vector<std::int64_t>& expected, const std::string& cure = {}) {
+  fail(whose, l, " is ", h.defined() ? shape_text(h.sizes()) : "undefined", ", expected ", shape_text(expected),
+       ": hidden_shape(", l, ") for each sample of the batch", cure, ".");
+}
+
+/// The sizes of h_l for a batch.
+template <BlockModel Model>
+std::vector<std::int64_t> hidden_sizes(Model& model, std::int64_t l, std::int64_t batch) {
+  auto sizes = model->hidden_shape(l);
+  sizes.insert(sizes.begin(), batch);
+  return sizes;
+}
+
+/// Throws Error unless the model's h_l is as the model says.
+template <BlockModel Model>
+void check_hidden(Model& model, std::int64_t l, const torch::Tensor& h, std::int64_t batch) {
+  const auto expected = hidden_sizes(model, l, batch);
+  if (h.defined() && fits(h.sizes(), expected)) return;
+  const bool positions = h.defined() && h.sizes().size() == expected.size() && expected.size() > 2;
+  refuse_samples(
+      "The model's h_", l, h, expected,
+      positions ? c10::str("; for sequences of any length or images of any size, ", any_positions_cure) : "");
 }
 
 /// `shape` is that of the logits for one sample.
@@ -117,8 +151,11 @@ void check_local_inputs(Model& model, const std::vector<torch::Tensor>& states, 
   if (states.size() != expected) {
     fail("local_inputs gave ", states.size(), " states, expected ", expected, ": one for each of h_0..h_L.");
   }
-  for (std::size_t l = 0; l < states.size(); ++l) {
-    check_hidden("The local_inputs' h'_", l, states[l], model->hidden_shape(static_cast<std::int64_t>(l)), batch);
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    const auto l = static_cast<std::int64_t>(i);
+    const auto sizes = hidden_sizes(model, l, batch);
+    if (states[i].defined() && fits(states[i].sizes(), sizes)) continue;
+    refuse_samples("The local_inputs' h'_", l, states[i], sizes);
   }
 }
 

@@ -24,19 +24,23 @@ template <BlockModel Model>
 WholePass forward_whole(Model& model, const torch::Tensor& x, bool from_h0, const PartRunner& run_as = {}) {
   const torch::AutoGradMode grad(true);
   const auto blocks = static_cast<std::int64_t>(model->blocks());
+  const auto checked = [&](const torch::Tensor& h, std::int64_t l) -> const torch::Tensor& {
+    check_hidden(model, l, h, x.size(0));
+    return h;
+  };
   WholePass pass;
   torch::Tensor h = run_as([&] { return embedded(model, x); });
   if (from_h0 && !h.requires_grad() && h.is_floating_point()) h = h.detach().requires_grad_();
   if (!from_h0 && h.is_alias_of(x)) h = h.clone();  // a block that modifies h in place must not modify the batch
-  pass.hidden.push_back(h);
+  pass.hidden.push_back(checked(h, 0));
   for (std::int64_t l = 0; l < blocks; ++l) {
     // A block that overwrites h_l does no harm to a step, but the gradient in h_l would be that of what it wrote.
     const auto run = [&]() -> torch::Tensor { return model->block(l, h); };
-    const auto name = [&] { return "Block " + std::to_string(l); };
+    const auto name = [&] { return block_name(l); };
     pass.branch.push_back(
-        run_as([&] { return from_h0 ? branch_of(model, l, h) : run_part(run, name, nothing_in_place); }));
-    h = model->join(l, h, pass.branch.back());
-    pass.hidden.push_back(h);
+        run_as([&] { return from_h0 ? branch_of(model, l, h) : run_part(h, run, name, nothing_in_place); }));
+    h = join_of(model, l, h, pass.branch.back());
+    pass.hidden.push_back(checked(h, l + 1));
   }
   pass.logits = run_as([&] { return logits_of(model, h); });
   check_logits(pass.logits, x.size(0), logits_shape(model));
@@ -49,8 +53,7 @@ template <BlockModel Model, class Objective>
 std::vector<torch::Tensor> hidden_gradients(Model& model, const Objective& objective, const torch::Tensor& x,
                                             const torch::Tensor& y, const PartRunner& run_as = {}) {
   const auto pass = forward_whole(model, x, /*from_h0=*/true, run_as);
-  check_target_positions(model, objective, pass.logits, y);
-  refuse_out_of_range(objective, pass.logits, y);
+  check_target(objective, pass.logits, y);
   const torch::AutoGradMode grad(true);
   // h_0 of a network without an embed may be token ids, which have no gradient.
   const std::vector<torch::Tensor> differentiable(pass.hidden.begin() + (pass.hidden[0].is_floating_point() ? 0 : 1),

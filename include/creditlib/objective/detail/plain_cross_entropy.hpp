@@ -7,6 +7,7 @@
 #include <creditlib/detail/float_rows.hpp>
 #include <creditlib/objective/detail/cross_entropy_rows.hpp>
 #include <cstdint>
+#include <tuple>
 
 /// Cross-entropy of logits (B, C) with classes (B), int64: for float32 on the CPU in a loop over rows, since LibTorch's
 /// operators take longer to call than such small tensors take to compute; elsewhere by these operators, which refuse what
@@ -56,25 +57,29 @@ inline torch::Tensor plain_errors(const torch::Tensor& logits, const torch::Tens
 
 // ---- The same if some samples do not count: by operators that take few kernels on a device ----
 
-/// B over the number of samples that count, a scalar of the logits' dtype.
-inline torch::Tensor share_of_counted(const torch::Tensor& logits, const torch::Tensor& classes,
+/// B over the number of samples that count, a scalar of the dtype of log_p.
+inline torch::Tensor share_of_counted(const torch::Tensor& log_p, const torch::Tensor& classes,
                                       std::int64_t ignore_index) {
-  const auto dtype = at::isReducedFloatingType(logits.scalar_type()) ? torch::kFloat32 : logits.scalar_type();
-  const auto counted = classes.ne(ignore_index).sum(dtype).clamp_min_(1);  // nothing counts: 0 / 1
-  return (at::scalar_tensor(classes.size(0), dtype) / counted).to(logits.scalar_type());
+  const torch::NoGradGuard no_grad;
+  const bool narrow = at::isReducedFloatingType(log_p.scalar_type());  // in which the count would be rounded
+  const auto wide = narrow ? log_p.to(torch::kFloat32) : log_p;
+  const auto counted = std::get<1>(at::nll_loss_forward(wide, classes, {}, at::Reduction::Sum, ignore_index));
+  const auto batch = at::scalar_tensor(classes.size(0), wide.scalar_type());
+  return (batch / counted.clamp_min_(1)).to(log_p.scalar_type());  // nothing counts: 0 / 1
 }
 
 inline torch::Tensor losses_of_counted(const torch::Tensor& logits, const torch::Tensor& classes,
                                        std::int64_t ignore_index, bool divided) {
-  const auto losses = at::nll_loss_nd(logits.log_softmax(1), classes, {}, at::Reduction::None, ignore_index);
-  return divided ? losses * share_of_counted(logits, classes, ignore_index) : losses;
+  const auto log_p = logits.log_softmax(1);
+  const auto losses = at::nll_loss_nd(log_p, classes, {}, at::Reduction::None, ignore_index);
+  return divided ? losses * share_of_counted(log_p, classes, ignore_index) : losses;
 }
 
 inline torch::Tensor errors_of_counted(const torch::Tensor& logits, const torch::Tensor& classes,
                                        std::int64_t ignore_index, bool divided) {
   const torch::NoGradGuard no_grad;
   const auto log_p = logits.log_softmax(1);
-  const auto each = divided ? share_of_counted(logits, classes, ignore_index).expand_as(classes)
+  const auto each = divided ? share_of_counted(log_p, classes, ignore_index).expand_as(classes)
                             : torch::ones_like(classes, logits.options());
   const auto none = torch::empty({}, logits.options());  // the total weight, which is not read without a mean
   const auto of_log_p = at::nll_loss_backward(each, log_p, classes, {}, at::Reduction::None, ignore_index, none);

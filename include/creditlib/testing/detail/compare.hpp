@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <creditlib/parameter_parts.hpp>
 #include <limits>
 #include <vector>
 
@@ -57,7 +58,7 @@ inline std::vector<torch::Tensor> copies(const std::vector<torch::Tensor>& tenso
 /// What the parameters' .grad hold.
 inline std::vector<torch::Tensor> gradients_of(torch::nn::Module& module) {
   std::vector<torch::Tensor> gradients;
-  for (const auto& parameter : module.parameters()) gradients.push_back(parameter.grad());
+  for (const auto& parameter : distinct_parameters(module)) gradients.push_back(parameter.grad());
   return copies(gradients);
 }
 

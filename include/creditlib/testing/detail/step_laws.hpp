@@ -4,6 +4,7 @@
 #include <ATen/Context.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <creditlib/parameter_parts.hpp>
 #include <creditlib/testing/detail/compare.hpp>
 #include <creditlib/testing/detail/law.hpp>
 #include <creditlib/testing/detail/snapshot.hpp>
@@ -52,7 +53,7 @@ inline std::vector<torch::Tensor> gradients_from(LawTrainer& trainer, const std:
   std::map<const void*, torch::Tensor> found;
   const auto buffers = trainer.module().buffers(), before = copies(buffers);
   const auto outputs = trainer.local_outputs(batch);
-  const auto parameters = trainer.module().parameters();
+  const auto parameters = distinct_parameters(trainer.module());
   const auto size = static_cast<double>(batch.x.size(0));
   const auto transport = trainer.transport();
   for (std::size_t l = 0; l < outputs.size(); ++l) {
@@ -62,7 +63,8 @@ inline std::vector<torch::Tensor> gradients_from(LawTrainer& trainer, const std:
     const ExchangedStorages exchanged(transport);
     const auto gradients = torch::autograd::grad({loss}, parameters, {}, false, false, /*allow_unused=*/true);
     for (std::size_t i = 0; i < parameters.size(); ++i) {
-      if (gradients[i].defined()) found[parameters[i].unsafeGetTensorImpl()] = gradients[i];
+      auto& sum = found[parameters[i].unsafeGetTensorImpl()];  // blocks may share it
+      if (gradients[i].defined()) sum = sum.defined() ? sum + gradients[i] : gradients[i];
     }
   }
   for (std::size_t i = 0; i < buffers.size(); ++i) torch::Tensor(buffers[i]).set_data(before[i]);
