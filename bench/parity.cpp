@@ -4,9 +4,9 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <cmath>
 #include <creditlib/error.hpp>
 #include <creditlib/runtime/tf32.hpp>
-#include <cmath>
 #include <cstdio>
 #include <exception>
 #include <optional>

@@ -114,7 +114,7 @@ void compare(const std::string& name, torch::Device device, const Make& make, st
     auto plain = make(), other = make();
     if (without_graphs) {
       const auto alone = run(plain, device, [&](const auto& x, const auto& y) { return plain.step(x, y); });
-      check(alone.losses.back().isfinite().all().item<bool>(), name + ": a loss that is not finite");
+      check(alone.losses.back().isfinite().all().template item<bool>(), name + ": a loss that is not finite");
       std::printf("%-28s ms a step: %.3f\n", name.c_str(), alone.last_epoch_ms);
       return;
     }

@@ -77,7 +77,7 @@ class Reading(InFolder):
                     measure, value = run.outcome()
                     self.assertTrue(math.isfinite(value), f"{path}: {run.name}: {measure}")
         self.assertEqual(set(programs), {"audit", "train_methods", "cnn_baseline", "schedule_timing", "snapshot_time_sweep",
-                                         "toy_lq", "PyTorch reference", "credit_cost"})
+                                         "toy_lq", "weight_transport", "PyTorch reference", "credit_cost"})
 
     def test_figures_are_those_of_the_file(self):
         groups = {group.label: group for group in groups_of(read(RESULTS / "resmlp/results_cifar10.json", "r")[0])}

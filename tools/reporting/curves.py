@@ -3,11 +3,13 @@
 
 import math
 
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reporting.runs import MEASURES
 from reporting.style import MOST_LINES, WIDTH, figure, height_for, label_lines, line_style, right_margin
 
+# As many digits as a tick needs: 97.5 %, not 98.
+PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.4g}%")
 ACCURACIES = {"test_acc", "train_acc", "snapshot_acc"}
 
 
@@ -51,7 +53,7 @@ def dress(axes, groups, measure, title, values):
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.01)
     if measure in ACCURACIES:
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if max(values, default=1) - min(values, default=0) > 0.05 else None))
+        axes.yaxis.set_major_formatter(PERCENT)
         low, high = axes.get_ylim()
         axes.set_ylim(*((max(0, low), high) if min(values, default=0) > 0.35 else (0, high + 0.05 * high)))
     elif values and min(values) > 0 and max(values) > 30 * min(values):

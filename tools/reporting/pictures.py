@@ -29,7 +29,7 @@ def plan(groups):
            lambda theme: varied_settings.draw(theme, groups))
     for measure, (title, _) in MEASURES.items():
         section = "Loss" if "loss" in measure or "bits" in measure else "Accuracy"
-        section = {"test_rmse": "Error", "costate_cosine": "Alignment", "dl_held": "Updates"}.get(measure, section)
+        section = {"test_rmse": "Error", "costate_cosine": "Alignment", "credit_angle": "Alignment", "dl_held": "Updates"}.get(measure, section)
         caption = f"{title[0].upper()}{title[1:]} over training. {BAND if several else ''}"
         yield measure, section, caption, lambda theme, m=measure: curves.draw(theme, groups, m)
     yield ("gamma_over_time", "Alignment", "Gamma is the mean cosine between a block's credit and the true gradient at its output: 1 is "

@@ -139,6 +139,20 @@ def regression(source, program, content):
                   finished=entry.get("finished", done == config.get("epochs", done)) is True)
 
 
+@reader("weight_transport", lambda c: isinstance(c.get("config"), dict) and {"methods", "decay"} <= c["config"].keys())
+def weight_transport(source, program, content):
+    config = config_of(source, content)
+    for seed, method, entry in by_seed_and_method(source, content):
+        where = f"seed {seed}, {method}: "
+        log = source.section(where, entry, "log")
+        curves = {key: source.curve(where, log, key) for key in ("test_acc", "train_acc", "train_loss")}
+        angles = source.listed(f"{where}angles", log.get("angles"))  # the first is before training
+        curves["credit_angle"] = [(epoch, number(angle.get("credit"))) for epoch, angle in enumerate(angles)]
+        done = len(curves["test_acc"])
+        yield Run(source.name, program, method, seed, config, curves=curves, cost=costs(entry),
+                  epochs=(done, config.get("epochs", done)), finished=done == config.get("epochs", done))
+
+
 @reader("PyTorch reference", lambda c: isinstance(c.get("settings"), dict) and bool(seeds_in(c)))
 def reference(source, program, content):
     settings = config_of(source, content, "settings")

@@ -14,6 +14,7 @@ MEASURES = {
     "train_bits_per_character": ("training bits per character", False),
     "train_loss": ("training loss", False),
     "costate_cosine": ("cosine with the true costate", True),
+    "credit_angle": ("angle between credit and gradient, degrees", False),
     "snapshot_acc": ("accuracy of the snapshot", True),
     "dl_held": ("change of the held-out loss by the last block's update", False),
 }

@@ -3,9 +3,7 @@
 
 import math
 
-from matplotlib.ticker import PercentFormatter
-
-from reporting.curves import ACCURACIES
+from reporting.curves import ACCURACIES, PERCENT
 from reporting.runs import MEASURES, OUTCOMES, UNSAID, mean_and_deviation, shown
 from reporting.style import MOST_LINES, WIDTH, figure, height_for, label_lines, line_style, right_margin
 
@@ -60,7 +58,7 @@ def draw(theme, groups):
     name = MEASURES[measure][0]
     axes.set_title(f"{name[0].upper()}{name[1:]} over {key}")
     if measure in ACCURACIES:
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PERCENT)
         low, high = axes.get_ylim()
         if min((mean for _, (_, mean), _ in ends if mean == mean), default=0) < 0.35 or high - low < 0.05:
             axes.set_ylim(0, 1.08 * high)
