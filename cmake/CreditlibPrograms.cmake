@@ -74,8 +74,9 @@ target_include_directories(creditlib_flop_counter PRIVATE "${PROJECT_SOURCE_DIR}
 set_target_properties(creditlib_flop_counter PROPERTIES DISABLE_PRECOMPILE_HEADERS ON)
 target_compile_definitions(creditlib_flop_counter PRIVATE NDEBUG)
 
-# creditlib_environment(test...): how tests run. GNU OpenMP's threads must not spin while another program wants the core.
-set(creditlib_test_environment OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 MKL_NUM_THREADS=1)
+# creditlib_environment(test...): how tests run. GNU OpenMP's threads must not spin while another program wants the core. No test but CUDA's own
+# sees a GPU: --device auto would take it, and runs that are equal to the bit on the CPU need not be there.
+set(creditlib_test_environment OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 CUDA_VISIBLE_DEVICES=-1)
 function(creditlib_environment)
   set_property(TEST ${ARGN} APPEND PROPERTY ENVIRONMENT ${creditlib_test_environment})
 endfunction()
