@@ -293,7 +293,7 @@ TEST_CASE("block 0 may read token ids without an embed", "[positions]") {
   LocalTrainer oracle(model, Oracle{}, {}, Raw{});
   const auto exact = BackpropTrainer(model, {}).credits(batch.x, batch.y), credits = oracle.credits(batch.x, batch.y);
   CHECK_FALSE(credits[0].defined());
-  for (std::size_t l : {1, 2}) CHECK(distance(credits[l], exact[l]) < 1e-12);
+  for (const auto l : {std::size_t{1}, std::size_t{2}}) CHECK(distance(credits[l], exact[l]) < 1e-12);
   CHECK(diagnostics::true_gradients(model, batch.x, batch.y)[1].sizes() == torch::IntArrayRef({7, 3, 6}));
 }
 
