@@ -578,11 +578,10 @@ bool registered() {
 
 }  // namespace
 
-torch::Device device() {
-  static const bool once = registered();
-  TORCH_CHECK(once);
-  return the_device;
-}
+/// Before the first backward pass: autograd makes a queue for each device that is there then.
+const bool at_program_start = registered();
+
+torch::Device device() { return the_device; }
 
 int Log::total() const {
   int sum = 0;

@@ -22,8 +22,7 @@
 ///   more with a bias, and its backward pass one for each gradient; attention is one, and one backward.
 namespace creditlib::test::fake_device {
 
-/// The device; registers it at the first call, which must come before the first backward pass on any device: autograd makes
-/// a queue for each device that is there then.
+/// The device, which is registered when the program starts.
 torch::Device device();
 
 /// What was done on the device since the last clear().

@@ -114,7 +114,6 @@ std::string difference(const Run& a, const Run& b) {
 }  // namespace
 
 TEST_CASE("on the fake device every rule trains every model as on the CPU, and no step waits", "[fake_device]") {
-  fake_device::device();
   for (const auto& rule : named_rules(static_cast<const Rules*>(nullptr))) {
     for (const auto kind : every_kind) {
       if (!rule.refusal(kind).empty()) continue;
