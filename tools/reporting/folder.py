@@ -26,6 +26,10 @@ def write(folder, page, pictures):
             for theme, content in picture.png.items():
                 store(scratch / PICTURES / f"{picture.name}_{theme}.png", content)
         store(scratch / PAGE, page.encode())
+        if (folder / PICTURES).is_dir():  # what is no picture of a report is somebody's own
+            for other in (folder / PICTURES).iterdir():
+                if not other.name.endswith(("_light.png", "_dark.png")):
+                    (shutil.copytree if other.is_dir() else shutil.copy2)(other, scratch / PICTURES / other.name)
         if (folder / PICTURES).exists():
             (folder / PICTURES).rename(scratch / "earlier")
         if any((scratch / PICTURES).iterdir()):
