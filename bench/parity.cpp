@@ -128,8 +128,7 @@ int main(int argc, char** argv) {
       return 0;
     }
     auto rules = bench::rules(), models = bench::models();
-    // Under ctest programs of bench/ are given Google Benchmark's flag for short runs.
-    if (std::erase_if(arguments, [](const auto& a) { return a.rfind("--benchmark_min_time", 0) == 0; }) > 0) {
+    if (take_brief(arguments)) {
       rules = {"bp", "dfa", "vec"};
       models = {"resmlp"};
     }

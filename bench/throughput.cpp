@@ -203,18 +203,14 @@ class Table {
       return;
     }
     try {
+      loop->step();
+      const double flop = product_flop([&] { loop->step(); });  // a graph's replay calls no operators
       if (graph && !loop->use_graphs().empty()) return;
       const auto times = times_of(*loop, device_, options_.seconds);
       const auto nodes = loop->nodes();
       loop.reset();
       const auto memory = memory_of(settings);
       const double images = static_cast<double>(settings.batch) / times[1];
-      double flop = 0;
-      {
-        StepLoop counted(settings, /*batches=*/1);
-        counted.step();
-        flop = product_flop([&] { counted.step(); });
-      }
       row["ms"] = 1e3 * times[1];
       row["ms_quartiles"] = {1e3 * times[0], 1e3 * times[2]};
       row["images_per_second"] = images;
@@ -259,9 +255,7 @@ int main(int argc, char** argv) {
       std::printf("%s", usage);
       return 0;
     }
-    // Under ctest programs of bench/ are given Google Benchmark's flag for short runs: one small row.
-    const bool brief =
-        std::erase_if(arguments, [](const auto& a) { return a.rfind("--benchmark_min_time", 0) == 0; }) > 0;
+    const bool brief = take_brief(arguments);  // then a small row or two
     auto options = options_of(arguments);
     if (brief) {
       options.rules = {"bp", "dfa"};

@@ -26,6 +26,11 @@ inline int run_program(int argc, char** argv, const std::function<int(std::vecto
   }
 }
 
+/// Takes out Google Benchmark's flag for short runs, which ctest gives every program of bench/; whether it was there.
+inline bool take_brief(std::vector<std::string>& arguments) {
+  return std::erase_if(arguments, [](const auto& a) { return a.rfind("--benchmark_min_time", 0) == 0; }) > 0;
+}
+
 /// Runs what was registered, with what is left of the command line as Google Benchmark's flags. Exit code.
 inline int run_benchmarks(const char* program, std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), program);
