@@ -3,10 +3,8 @@
 # must be that of LibTorch: torch 2.11 is built with CUDA 13.
 #
 #   docker build -t creditlib-cuda -f packaging/containers/cuda.Dockerfile .     # in the root of a clone
-#   docker run --rm -it --gpus all -v "$PWD":/work -w /work creditlib-cuda       # needs the NVIDIA container toolkit
+#   docker run --rm -it --gpus all -v "$PWD":/project -w /project creditlib-cuda       # needs the NVIDIA container toolkit
 FROM nvidia/cuda:13.0.1-devel-ubuntu24.04
-
-RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates
 
 COPY . /opt/creditlib
 
@@ -14,7 +12,7 @@ COPY . /opt/creditlib
 ENV CREDITLIB_TORCH=full CREDITLIB_CUDA=ON
 
 # Ubuntu's packages, torch with all that CUDA needs in /opt/creditlib/.venv, and what the tests need of Python.
-RUN /opt/creditlib/run setup && rm -rf /var/lib/apt/lists/*
+RUN PIP_NO_CACHE_DIR=1 /opt/creditlib/run setup && rm -rf /var/lib/apt/lists/*
 
 # find_package(creditlib) and pkg-config find it in /usr/local, with that LibTorch.
 RUN cmake -S /opt/creditlib -B /tmp/package -G Ninja -DCREDITLIB_CUDA=ON -DCREDITLIB_BUILD_TESTS=OFF -DCREDITLIB_BUILD_EXAMPLES=OFF \
