@@ -16,6 +16,8 @@ python_packages=("numpy==2.2.6; python_version < '3.11'" "numpy==2.4.6; python_v
 
 # For ./run report and ./run sweep.
 report_packages=("matplotlib==3.10.9" "tomli==2.2.1; python_version < '3.11'")
+# For ./run docs.
+docs_packages=("mkdocs==1.6.1" "mkdocs-material==9.7.7" "tree-sitter==0.26.1" "tree-sitter-cpp==0.23.4")
 
 # ---- System packages ----
 
@@ -175,8 +177,8 @@ setup_libtorch() {
   fi
 }
 
-# setup_environment torch|python|report: .venv with torch, with what the tests need of Python, or with what reports need. A file written at the end
-# of each says that it is all there; an environment whose making was interrupted is made anew.
+# setup_environment torch|python|report|docs: .venv with torch, or with what the tests, reports or the documentation site need. A file written at the
+# end of each says that it is all there; an environment whose making was interrupted is made anew.
 setup_environment() {
   local what="$1" wanted installed_file="$environment/.creditlib-$1" unfinished="$environment/.creditlib-unfinished"
   case "$what" in
@@ -184,6 +186,7 @@ setup_environment() {
            if [[ "${CREDITLIB_TORCH:-}" == full ]]; then wanted="$torch full"; fi ;;
     python) wanted="${python_packages[*]}" ;;
     report) wanted="${report_packages[*]}" ;;
+    docs) wanted="${docs_packages[*]}" ;;
   esac
   if [[ ! -e "$unfinished" && -e "$installed_file" ]]; then
     [[ "$(<"$installed_file")" == "$wanted" ]] && return 0
@@ -216,6 +219,9 @@ setup_environment() {
     report)
       say "installing matplotlib into .venv (80 MB), for reports"
       quietly "pip install matplotlib" "${pip[@]}" "${report_packages[@]}" ;;
+    docs)
+      say "installing MkDocs and its theme into .venv (130 MB), for the documentation site"
+      quietly "pip install mkdocs-material" "${pip[@]}" "${docs_packages[@]}" ;;
   esac
   printf '%s\n' "$wanted" >"$installed_file"
   rm -f "$unfinished"
@@ -229,8 +235,10 @@ setup_all() {
   if [[ "${1:-}" == python ]]; then setup_environment python; fi
 }
 
-# What ./run report and ./run sweep need: a Python of their own.
-setup_report() {
+# What ./run report, ./run sweep and ./run docs need: a Python of their own.
+setup_report() { setup_tool report; }
+setup_docs() { setup_tool docs; }
+setup_tool() {
   package_is_there python3-venv || setup_system
-  setup_environment report
+  setup_environment "$1"
 }
