@@ -69,7 +69,7 @@ function(creditlib_check_headers)
   endif()
 
   add_library(creditlib_headers OBJECT ${units})
-  target_link_libraries(creditlib_headers PRIVATE creditlib::creditlib nlohmann_json::nlohmann_json)
+  target_link_libraries(creditlib_headers PRIVATE creditlib::creditlib creditlib::distributed nlohmann_json::nlohmann_json)
   if(CREDITLIB_CUDA_PROGRAMS)
     target_link_libraries(creditlib_headers PRIVATE CUDA::cudart)
   endif()
