@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# cmake --install: the headers and a package that find_package(creditlib CONFIG) finds, all in the component
+# cmake --install: the headers, a package that find_package(creditlib CONFIG) finds, and creditlib.pc, all in the component
 # creditlib_development.
 
 include(CMakePackageConfigHelpers)
@@ -34,3 +34,7 @@ install(FILES
   DESTINATION "${package}" COMPONENT creditlib_development)
 install(FILES "${CMAKE_CURRENT_SOURCE_DIR}/LICENSE"
         DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT creditlib_development)
+
+if(TARGET creditlib::libtorch)
+  include(CreditlibPkgConfig)
+endif()

@@ -103,8 +103,9 @@ TEST_CASE("a batch that is too small for all ranks, or is another on each, is re
   CHECK(says(said_with(options({.batch_size = 2}), rows(9)), {"a batch has 2 samples for 3 processes"}));
   CHECK(says(said_with(options({.batch_size = 4}), rows(10)), {"the last batch has 2 samples", "drop_last"}));
   CHECK(said_with(options({.batch_size = 4, .drop_last = true}), rows(10)) == "(nothing was thrown)");
-  CHECK(says(said_with([](std::int64_t rank) { return data::BatchOptions{.batch_size = 4, .seed = rank / 2}; }, rows(12)),
-             {"do not agree", "seed is 1 on rank 2, and 0 on rank 0"}));
+  CHECK(
+      says(said_with([](std::int64_t rank) { return data::BatchOptions{.batch_size = 4, .seed = rank / 2}; }, rows(12)),
+           {"do not agree", "seed is 1 on rank 2, and 0 on rank 0"}));
   CHECK(says(said_with(options({.batch_size = 4}), [](std::int64_t rank) { return numbered_rows(12 + rank / 2); }),
              {"the shape of the inputs is (13, 1) float32 on rank 2"}));
 }

@@ -14,8 +14,7 @@ namespace creditlib::test {
 
 /// Runs `action(group)` in one thread per rank, over a store. Rethrows what a rank has thrown, the lowest one's.
 template <class Action>
-void in_ranks(std::int64_t size, const Action& action,
-              std::chrono::milliseconds timeout = std::chrono::seconds(20)) {
+void in_ranks(std::int64_t size, const Action& action, std::chrono::milliseconds timeout = std::chrono::seconds(20)) {
   const auto store = c10::make_intrusive<c10d::HashStore>();
   std::vector<std::exception_ptr> thrown(static_cast<std::size_t>(size));
   std::vector<std::thread> threads;

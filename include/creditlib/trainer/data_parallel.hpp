@@ -127,22 +127,23 @@ inline Facts facts_of(const TrainerOptions& options) {
     return std::string(digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr);
   };
   const auto factors = options.lr_factors;
-  return {{"the version of creditlib", CREDITLIB_VERSION},
-          {"the version of LibTorch", TORCH_VERSION},
-          {"TrainerOptions::lr", text(options.lr)},
-          {"TrainerOptions::weight_decay", text(options.weight_decay)},
-          {"TrainerOptions::clip_norm", options.clip_norm ? text(*options.clip_norm) : "none"},
-          {"TrainerOptions::epochs", c10::str(options.epochs)},
-          {"TrainerOptions::seed", c10::str(options.seed)},
-          {"TrainerOptions::optimizer", c10::str(static_cast<int>(options.optimizer))},
-          {"TrainerOptions::rate", c10::str(static_cast<int>(options.rate))},
-          {"TrainerOptions::momentum", text(options.momentum)},
-          {"TrainerOptions::clip_scope", c10::str(static_cast<int>(options.clip_scope))},
-          {"TrainerOptions::path", c10::str(static_cast<int>(options.path))},
-          {"TrainerOptions::memory", c10::str(static_cast<int>(options.memory))},
-          {"TrainerOptions::precision", c10::str(static_cast<int>(options.precision))},
-          {"TrainerOptions::lr_factors", text(factors.embed) + ", " + text(factors.blocks) + ", " + text(factors.readout)},
-          {"TrainerOptions::decay_norms_and_biases", c10::str(options.decay_norms_and_biases)}};
+  return {
+      {"the version of creditlib", CREDITLIB_VERSION},
+      {"the version of LibTorch", TORCH_VERSION},
+      {"TrainerOptions::lr", text(options.lr)},
+      {"TrainerOptions::weight_decay", text(options.weight_decay)},
+      {"TrainerOptions::clip_norm", options.clip_norm ? text(*options.clip_norm) : "none"},
+      {"TrainerOptions::epochs", c10::str(options.epochs)},
+      {"TrainerOptions::seed", c10::str(options.seed)},
+      {"TrainerOptions::optimizer", c10::str(static_cast<int>(options.optimizer))},
+      {"TrainerOptions::rate", c10::str(static_cast<int>(options.rate))},
+      {"TrainerOptions::momentum", text(options.momentum)},
+      {"TrainerOptions::clip_scope", c10::str(static_cast<int>(options.clip_scope))},
+      {"TrainerOptions::path", c10::str(static_cast<int>(options.path))},
+      {"TrainerOptions::memory", c10::str(static_cast<int>(options.memory))},
+      {"TrainerOptions::precision", c10::str(static_cast<int>(options.precision))},
+      {"TrainerOptions::lr_factors", text(factors.embed) + ", " + text(factors.blocks) + ", " + text(factors.readout)},
+      {"TrainerOptions::decay_norms_and_biases", c10::str(options.decay_norms_and_biases)}};
 }
 
 }  // namespace creditlib::detail

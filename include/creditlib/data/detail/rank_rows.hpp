@@ -19,8 +19,7 @@ class RankRows {
  public:
   RankRows() = default;
   /// Throws Error if some batch has fewer samples than there are processes.
-  RankRows(const data::BatchOptions& options, std::int64_t samples)
-      : batch_(options.batch_size), samples_(samples) {
+  RankRows(const data::BatchOptions& options, std::int64_t samples) : batch_(options.batch_size), samples_(samples) {
     if (!options.group || options.group->size() == 1) return;
     const auto rank = options.group->rank(), size = options.group->size();
     const auto whole = batch_, last = samples % whole;

@@ -68,10 +68,11 @@ inline void require_agreement(distributed::Group& group, const std::string& who,
       if (found == name + end_of_name + value) continue;
       const auto split = found.find(end_of_name);
       const auto other_name = std::string(found.substr(0, split));
-      difference = split != std::string_view::npos && other_name == name
-                       ? c10::str(name, " is ", value, " on rank ", rank, ", and ", found.substr(split + 1), " on rank 0")
-                       : c10::str("rank ", rank, " has ", name, ", and rank 0 has ",
-                                  other_name.empty() ? "nothing" : other_name, " in its place");
+      difference =
+          split != std::string_view::npos && other_name == name
+              ? c10::str(name, " is ", value, " on rank ", rank, ", and ", found.substr(split + 1), " on rank 0")
+              : c10::str("rank ", rank, " has ", name, ", and rank 0 has ", other_name.empty() ? "nothing" : other_name,
+                         " in its place");
       break;
     }
     if (difference.empty()) difference = c10::str("rank 0 has more than rank ", rank);

@@ -14,10 +14,10 @@ namespace creditlib::detail {
 /// What the environment says of a group of processes, as torchrun sets it.
 struct GroupEnvironment {
   std::int64_t rank = 0, size = 1;
-  std::string host;             ///< of the store
-  std::uint16_t port = 0;       ///< of the store
+  std::string host;              ///< of the store
+  std::uint16_t port = 0;        ///< of the store
   bool agent_has_store = false;  ///< torchrun's agent, rather than rank 0
-  std::string attempt = "0";    ///< torchrun's, which starts all processes again if one fails
+  std::string attempt = "0";     ///< torchrun's, which starts all processes again if one fails
 };
 
 inline std::optional<std::string> environment_variable(const char* name) {

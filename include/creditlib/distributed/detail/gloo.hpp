@@ -42,7 +42,8 @@ inline c10::intrusive_ptr<c10d::Store> store_of(const GroupEnvironment& environm
   } catch (const std::exception& error) {
     const std::string reason = error.what();
     fail(options.isServer ? "Rank 0 cannot keep the group's store at " : "The group's store does not answer at ",
-         environment.host, ":", environment.port, " (MASTER_ADDR and MASTER_PORT): ", reason.substr(0, reason.find('\n')));
+         environment.host, ":", environment.port,
+         " (MASTER_ADDR and MASTER_PORT): ", reason.substr(0, reason.find('\n')));
   }
 }
 
