@@ -6,7 +6,7 @@
 environment="$root/.venv"
 
 debian_packages=(g++ cmake ninja-build ccache python3 python3-venv git catch2 libfmt-dev nlohmann-json3-dev libcli11-dev libbenchmark-dev
-                 zlib1g-dev libpng-dev libjpeg-dev)
+                 zlib1g-dev libpng-dev libjpeg-dev pkg-config)
 # The oldest LibTorch that creditlib supports, so that what compiles here compiles for its users; docs/install.md says more.
 torch="torch==2.11.0"
 # All that the CPU half of that wheel needs at run time.
@@ -28,10 +28,11 @@ header_found() { printf '#include <%s>\n' "$1" | "${CXX:-c++}" -std=c++20 -x c++
 quick_compiler=clang++-19
 quick_compiler_package=clang-19
 
-# A tool counts as there when its command is, wherever it comes from.
+# A tool counts as there when its command is, wherever it comes from. A source archive does without git, which only says a clone's commit.
 package_is_there() {
   case "$1" in
-    g++ | cmake | ccache | python3 | git) have "$1" || installed "$1" ;;
+    git) [[ ! -e "$root/.git" ]] || have git || installed git ;;
+    g++ | cmake | ccache | python3 | pkg-config) have "$1" || installed "$1" ;;
     ninja-build) have ninja || installed ninja-build ;;
     python3-venv) (cd / && python3 -c 'import venv, ensurepip') 2>/dev/null ;;
     *) installed "$1" ;;
@@ -97,7 +98,7 @@ check_other_system() {
   fi
   have cmake || missing+=("CMake 3.23 or newer")
   have ninja || missing+=("Ninja")
-  have git || missing+=("git")
+  package_is_there git || missing+=("git")
   have python3 || missing+=("Python 3.10 or newer, with venv and pip")
   ((${#missing[@]})) || return 0
   printf 'This is not Debian or Ubuntu, so please install these with its own package manager, then run again:\n' >&2
