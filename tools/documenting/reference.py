@@ -63,7 +63,7 @@ def _namespace(header, node, inside):
             _namespace(header, child, inside)
         else:
             entity = _entity(child, doc)
-            if entity:
+            if entity and not (entity.kind == "function" and "::" in entity.name and not doc):  # a member's body, outside of its class
                 entity.name = f"{inside}::{entity.name}" if inside else entity.name
                 header.entities.append(entity)
 
