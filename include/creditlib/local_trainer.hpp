@@ -114,7 +114,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   void learn(const torch::Tensor& x, const torch::Tensor& y) {
     previewed(x, y, [&] {
       const auto now = detail::mixing_of(*schedule_, training_.progress());
-      const auto [trace, pass] = passes_.preview(this->model(), *objective_, x, y, Sources::rights(now));
+      const auto [trace, pass, loss] = passes_.preview(this->model(), *objective_, x, y, Sources::rights(now));
       transport(*pass, now);
       sources_.learn(this->model(), trace, now);
     });
@@ -168,13 +168,13 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   /// A step until the update.
   detail::BatchOutcome outcome_of(const torch::Tensor& x, const torch::Tensor& y) {
     const auto now = detail::mixing_of(*schedule_, training_.progress());
-    auto [trace, pass] = passes_.step(this->model(), *objective_, x, y, Sources::rights(now));
+    auto [trace, pass, loss] = passes_.step(this->model(), *objective_, x, y, Sources::rights(now));
     transport(*pass, now);
     const auto credit = credit_of(trace, now);
     const auto elsewhere = sources_.local_inputs(this->model(), trace, now);
     sources_.learn(this->model(), trace, now);
     auto gradients = gradients_of(credit, trace, *pass, now, elsewhere);
-    auto result = summary(objective_->loss(trace.logits, trace.target).mean(), trace.logits, trace.target);
+    auto result = summary(loss, trace.logits, trace.target);
     if constexpr (!Sources::sees_updates) trace = {};  // nobody will ask, and its buffers are the next step's
     return {std::move(result), std::move(gradients), std::move(trace)};
   }
@@ -187,7 +187,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
       const scope::RestoredGenerators generators(sources_.generators());
       const scope::RestoredTensors state(sources_.tensors_that_credit_may_change());
       const auto now = detail::mixing_of(*schedule_, training_.progress());
-      const auto [trace, pass] = passes_.preview(this->model(), *objective_, x, y, Sources::rights(now));
+      const auto [trace, pass, loss] = passes_.preview(this->model(), *objective_, x, y, Sources::rights(now));
       transport(*pass, now);
       return action(trace, *pass, now);
     });
@@ -210,7 +210,8 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   /// As factors if source, normalizer, local loss and pass can all keep it so, otherwise dense.
   detail::StepCredit credit_of(const Trace& trace, const Mixing& now) {
     if constexpr (keeps_factors) {
-      if (this->path() == Path::ClosedForm && local_.scale_credit(hidden_shapes(this->model()), trace.error.size(0))) {
+      if (passes_.take_factors(training_.device()) &&
+          local_.scale_credit(hidden_shapes(this->model()), trace.error.size(0))) {
         if (auto factors = sources_.factored_credit(this->model(), trace, now)) {
           keep_embed_credit_if_trained(factors->front());
           return {.factors = std::move(*factors)};

@@ -15,7 +15,8 @@ struct PassOutputs {
 };
 
 /// One step's forward pass, cut at every hidden state, and its backward. Its classes compute the same numbers:
-/// GraphPass by autograd, for any model; ClosedFormPass by formula; ConstantMemoryPass by formula, one block at a time.
+/// GraphPass by autograd, for any model; by formula ClosedFormPass on the CPU, StackedPass on other devices, and
+/// ConstantMemoryPass one block at a time.
 class Pass : public TracedPass {
  public:
   /// Runs blocks and readout again, at other states h'_0..h'_L: what a source with local_inputs trains on.
@@ -30,6 +31,7 @@ class Pass : public TracedPass {
 struct ForwardPass {
   Trace trace;
   std::shared_ptr<Pass> pass;
+  torch::Tensor loss = {};  ///< the mean over the batch, in a step
 };
 
 }  // namespace creditlib::detail
