@@ -240,7 +240,8 @@ class StackedStages {
 
   torch::Tensor backward(const closed_form::Linear&, std::size_t k, Some some, const torch::Tensor& g, bool below,
                          FoundGradients* found) const {
-    const auto weights = each(&closed_form::Linear::weight, k, some), biases = each(&closed_form::Linear::bias, k, some);
+    const auto weights = each(&closed_form::Linear::weight, k, some),
+               biases = each(&closed_form::Linear::bias, k, some);
     const auto of_g = operand(g);
     if (trained(weights, found)) {
       found->put(weights, product(of_g.transpose(1, 2), stack_of(layers_[k].x, some), g));
