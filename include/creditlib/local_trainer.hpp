@@ -136,7 +136,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   LocalTrainer(detail::UpdatePolicies update, Model model, const Credit& credit, const TrainerOptions& options,
                Schedule schedule, Normalizer normalizer, LocalLoss loss, Objective objective) try
       : Base(with_blocks(std::move(model)), options, std::move(update), std::move(objective)),
-        sources_(credit, this->model(), training_.device(), training_.dtype(), options.seed),
+        sources_(credit, this->model(), training_.device(), training_.dtype(), options.seed, options.draws),
         schedule_(std::move(schedule)),
         local_(std::move(normalizer), std::move(loss)) {
     detail::check_positions(this->model(), local_.loss());

@@ -84,6 +84,17 @@ TEST_CASE("a step's constants change with the schedule's weights", "[cuda]") {
   CHECK_FALSE(change(trainer, [&] { trainer.end_epoch(); }));
 }
 
+TEST_CASE("a step's constants change with which sources learn", "[cuda]") {
+  struct LearnsLater {
+    std::array<double, 1> weights(const Progress&) const { return {1}; }
+    std::array<bool, 1> learns(const Progress& now) const { return {now.epoch >= 1}; }
+  };
+  LocalTrainer trainer(small_model(), DirectKolenPollack{}, {}, LearnsLater{});
+
+  CHECK(change(trainer, [&] { trainer.end_epoch(); }));
+  CHECK_FALSE(change(trainer, [&] { trainer.end_epoch(); }));
+}
+
 TEST_CASE("a step's constants change with autocast and its dtype", "[cuda]") {
   const auto autocast = [](bool on, torch::Dtype dtype) {
     at::autocast::set_autocast_enabled(at::kCPU, on);
@@ -110,6 +121,9 @@ TEST_CASE("a graph can hold the steps of sources that change nothing on the host
   STATIC_REQUIRE(graphable<DFA>);
   STATIC_REQUIRE(graphable<FA>);
   STATIC_REQUIRE(graphable<Oracle>);
+  STATIC_REQUIRE(graphable<StatePredictor>);
+  STATIC_REQUIRE(graphable<DirectKolenPollack>);
+  STATIC_REQUIRE(graphable<MonoForward>);
   STATIC_REQUIRE(graphable<Mix<DFA, Oracle>>);
   STATIC_REQUIRE(creditlib::detail::TrainersCredit<BackpropTrainer<ResidualMLP>>::graphable());
 }

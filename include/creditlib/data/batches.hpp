@@ -12,6 +12,7 @@
 #include <creditlib/data/detail/worker.hpp>
 #include <creditlib/data/tensors.hpp>
 #include <creditlib/detail/expect.hpp>
+#include <creditlib/detail/sent_to.hpp>
 #include <creditlib/detail/team.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
@@ -36,7 +37,7 @@ namespace creditlib::data {
 ///   samples alone; the last batch may be short.
 /// - Order, crops and flips of an epoch are drawn together when it begins, on the CPU, from this object's own
 ///   generator, and moved to the data's device: CPU and CUDA get the same batches, torch's global generator is left
-///   unchanged, and on CUDA no batch waits for a copy.
+///   unchanged, and on CUDA nothing waits for a copy.
 /// - For evaluation turn off shuffle and augment; then nothing is drawn.
 /// - An epoch's iterator moves and is not copied. Each batch is new memory. On the CPU its images are picked, cropped,
 ///   flipped and normalized in one pass. On other devices up to 16 batches (and 32 MiB) are made at once, with as many
@@ -123,13 +124,13 @@ class Batches {
     const auto order =
         options_.shuffle ? torch::randperm(samples, generator_, torch::kInt64) : torch::arange(samples, torch::kInt64);
     detail::ImageDraws draws;
-    draws.index = order.to(to);
+    draws.index = creditlib::detail::sent_to(to, torch::kInt64, order);
     if (options_.augment) {
       const auto below = [&](std::int64_t end) { return torch::randint(0, end, {samples}, generator_, torch::kInt64); };
       const auto offsets = 2 * detail::ImageRows::padding + 1;
-      draws.dy = below(offsets).to(to);
-      draws.dx = below(offsets).to(to);
-      draws.flip = below(2).to(torch::kBool).to(to);
+      draws.dy = creditlib::detail::sent_to(to, torch::kInt64, below(offsets));
+      draws.dx = creditlib::detail::sent_to(to, torch::kInt64, below(offsets));
+      draws.flip = creditlib::detail::sent_to(to, torch::kBool, below(2));
     }
     return draws;
   }
