@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/autocast_mode.h>
 
+#include <array>
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/direct_kolen_pollack.hpp>
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/mix.hpp>
+#include <creditlib/credit/mono_forward.hpp>
 #include <creditlib/credit/oracle.hpp>
+#include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/cuda/detail/step_constants.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/schedule/switch_at.hpp>
