@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <creditlib/concepts.hpp>
 #include <creditlib/network/detail/gradients_of.hpp>
@@ -77,7 +78,8 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
     return previewed(x, y, [&] {
       const auto& by_formula = passes_.by_formula();
-      return training_.clipped((by_formula ? propagated(*by_formula->fresh(), x, y) : propagated(x, y)).gradients);
+      auto backward = by_formula ? propagated(*by_formula->fresh(), x, y) : propagated(x, y);
+      return this->joint_and_clipped(std::move(backward.gradients), x.size(0));
     });
   }
 
@@ -89,6 +91,8 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
  private:
   friend Base;
   friend struct detail::TrainerAccess;
+
+  static constexpr std::array<bool, 0> draws_for_all{};
 
   struct Backward {
     std::vector<torch::Tensor> gradients;
@@ -106,6 +110,8 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
     if (!(branch_penalty >= 0) || std::isinf(branch_penalty)) {
       detail::fail("BackpropTrainer: branch_penalty is ", branch_penalty, ", expected a finite number >= 0.");
     }
+    training_.together().agree("BackpropTrainer", {{"branch_penalty", c10::str(branch_penalty)}}, {});
+    this->agree();
   }
 
   /// A step until the update.

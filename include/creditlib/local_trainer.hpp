@@ -105,8 +105,8 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
     return preview(x, y, [&](const Trace& trace, detail::Pass& pass, const Mixing& now) {
       const auto credit = credit_of(trace, now);
-      return training_.clipped(
-          gradients_of(credit, trace, pass, now, sources_.local_inputs(this->model(), trace, now)));
+      auto gradients = gradients_of(credit, trace, pass, now, sources_.local_inputs(this->model(), trace, now));
+      return this->joint_and_clipped(std::move(gradients), x.size(0));
     });
   }
 
@@ -131,6 +131,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   friend Base;
   friend struct detail::TrainerAccess;
 
+  static constexpr auto draws_for_all = Sources::Traits::draws_for_all;
   static constexpr bool keeps_factors = Sources::factors && detail::LocalLosses<Normalizer, LocalLoss>::accept_factors;
 
   LocalTrainer(detail::UpdatePolicies update, Model model, const Credit& credit, const TrainerOptions& options,
@@ -154,6 +155,8 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
           "says so: reads_error_only) and kept as factors (DFA under RowRms or Raw, and InnerProduct); use "
           "Memory::Activations.");
     }
+    if (training_.together()) Sources::check_data_parallel();
+    this->agree();
   } catch (...) {
     detail::rethrow_translated();
   }

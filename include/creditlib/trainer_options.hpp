@@ -5,7 +5,12 @@
 
 #include <creditlib/detail/expect.hpp>
 #include <cstdint>
+#include <memory>
 #include <optional>
+
+namespace creditlib::distributed {
+class Group;  // creditlib/distributed/group.hpp
+}
 
 namespace creditlib {
 
@@ -81,6 +86,9 @@ struct TrainerOptions {
   LrFactors lr_factors = {};
   /// Whether weight_decay applies to parameters with fewer than two dimensions too: biases, and norms' weights.
   bool decay_norms_and_biases = true;
+  /// The processes that train this network together, each on rows of its own of every batch (docs/distributed.md); none
+  /// or distributed::alone(): this process alone.
+  std::shared_ptr<distributed::Group> group = nullptr;
 
   /// Throws Error for an invalid value.
   void check() const {

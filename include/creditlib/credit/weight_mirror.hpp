@@ -29,6 +29,8 @@ struct WeightMirror {
   std::int64_t samples = 128;
 
   struct State : detail::ChainedCredit {
+    static constexpr bool data_parallel = true;
+
     double rate, noise;
     std::int64_t samples;
     BindContext context;

@@ -46,6 +46,18 @@ class Sources {
     return all;
   }
 
+  /// Throws Error for a source that several processes would not train as one does.
+  static void check_data_parallel() {
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::string why = Traits::ties[i];
+      if (why.empty()) continue;
+      fail(name(i), " ", why,
+           ", so TrainerOptions::group cannot be more than one process: each would train on another "
+           "state. Train it in one process, or declare `static constexpr bool data_parallel = true` of its state, if "
+           "that stays equal on all (docs/distributed.md).");
+    }
+  }
+
   /// What the sources that have a weight, or that learn, ask of a Trace.
   static TraceRights rights(const Mixing<count>& now) {
     TraceRights any;
