@@ -261,13 +261,16 @@ class TrainerBase {
     return outcome;
   }
   void refuse_draws(const std::vector<torch::Tensor>& before) {
-    const auto now = scope::states_of(derived().own_generators());
-    for (std::size_t i = 0; i < now.size(); ++i) {
-      if (Derived::draws_for_all[i] || torch::equal(now[i], before[i])) continue;
-      fail(
-          "The credit source draws random numbers in a step, which would be the same for the rows of each process; "
-          "train it in one process, or declare `static constexpr bool data_parallel = true` of its state, if it draws "
-          "nothing per sample (docs/distributed.md).");
+    constexpr auto sources = Derived::draws_for_all.size();
+    if constexpr (sources > 0) {
+      const auto now = scope::states_of(derived().own_generators());
+      for (std::size_t i = 0; i < now.size(); ++i) {  // one of each source on the CPU, then those on the device
+        if (Derived::draws_for_all[i % sources] || torch::equal(now[i], before[i])) continue;
+        fail(
+            "The credit source draws random numbers in a step, which would be the same for the rows of each process; "
+            "train it in one process, or declare `static constexpr bool data_parallel = true` of its state, if it "
+            "draws nothing per sample (docs/distributed.md).");
+      }
     }
   }
 

@@ -142,6 +142,7 @@ inline Facts facts_of(const TrainerOptions& options) {
       {"TrainerOptions::path", c10::str(static_cast<int>(options.path))},
       {"TrainerOptions::memory", c10::str(static_cast<int>(options.memory))},
       {"TrainerOptions::precision", c10::str(static_cast<int>(options.precision))},
+      {"TrainerOptions::draws", c10::str(static_cast<int>(options.draws))},
       {"TrainerOptions::lr_factors", text(factors.embed) + ", " + text(factors.blocks) + ", " + text(factors.readout)},
       {"TrainerOptions::decay_norms_and_biases", c10::str(options.decay_norms_and_biases)}};
 }
