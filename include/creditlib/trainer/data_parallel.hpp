@@ -2,6 +2,7 @@
 #pragma once
 
 #include <torch/types.h>
+#include <torch/version.h>
 
 #include <array>
 #include <charconv>
