@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <c10/util/Type.h>
+
 #include <creditlib/detail/assignable.hpp>
 #include <creditlib/detail/autocast.hpp>
 #include <creditlib/detail/target_range.hpp>
@@ -185,7 +187,10 @@ class TrainerBase {
   ~TrainerBase() = default;
 
   /// Throws Error, in all processes that train together, unless they have the same state.
-  void agree() const { training_.agree(typeid(Derived).name(), derived().own_tensors(), derived().own_generators()); }
+  void agree() const {
+    if (!training_.together()) return;
+    training_.agree(c10::demangle(typeid(Derived).name()), derived().own_tensors(), derived().own_generators());
+  }
 
   /// Runs `action` on a batch that fits, and restores everything that a forward pass changes.
   template <class Action>
