@@ -195,13 +195,13 @@ TEST_CASE("a rank that is killed or hangs is an error on all others, with its nu
     then = std::chrono::steady_clock::now();
     for (std::size_t rank = 0; rank < 3; ++rank) {
       while (rank != gone && processes[rank].output().find("passed") == std::string::npos &&
-             std::chrono::steady_clock::now() - then < std::chrono::seconds(20))
+             std::chrono::steady_clock::now() - then < std::chrono::seconds(40))
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
     processes[gone].send(SIGKILL);
   });
 
-  CHECK(std::chrono::steady_clock::now() - then < std::chrono::seconds(10));
+  CHECK(std::chrono::steady_clock::now() - then < std::chrono::seconds(25));  // 4 on a machine that is not busy
   for (std::size_t rank = 0; rank < 3; ++rank) {
     if (rank == gone) continue;
     INFO(ended[rank].output);

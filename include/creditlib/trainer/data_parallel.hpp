@@ -60,7 +60,8 @@ class DataParallel {
   }
 
   /// Gives all ranks the tensors of rank 0.
-  void share(const std::vector<torch::Tensor>& tensors) const {
+  void share(std::vector<torch::Tensor> tensors) const {
+    std::erase_if(tensors, [](const torch::Tensor& tensor) { return !tensor.defined(); });
     if (group_ && !tensors.empty()) group_->broadcast(tensors, 0);
   }
 
