@@ -79,7 +79,7 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
     return previewed(x, y, [&] {
       const auto& by_formula = passes_.by_formula();
       auto backward = by_formula ? propagated(*by_formula->fresh(), x, y) : propagated(x, y);
-      return this->joint_and_clipped(std::move(backward.gradients), x.size(0));
+      return this->joint_and_clipped(std::move(backward.gradients), {}, x.size(0));
     });
   }
 

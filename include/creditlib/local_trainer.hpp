@@ -106,7 +106,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
     return preview(x, y, [&](const Trace& trace, detail::Pass& pass, const Mixing& now) {
       const auto credit = credit_of(trace, now);
       auto gradients = gradients_of(credit, trace, pass, now, sources_.local_inputs(this->model(), trace, now));
-      return this->joint_and_clipped(std::move(gradients), x.size(0));
+      return this->joint_and_clipped(std::move(gradients), pass.factors(training_.parameters()), x.size(0));
     });
   }
 
@@ -179,7 +179,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
     auto gradients = gradients_of(credit, trace, *pass, now, elsewhere);
     auto result = summary(loss, trace.logits, trace.target);
     if constexpr (!Sources::sees_updates) trace = {};  // nobody will ask, and its buffers are the next step's
-    return {std::move(result), std::move(gradients), std::move(trace)};
+    return {std::move(result), std::move(gradients), std::move(trace), pass->factors(training_.parameters())};
   }
   void after_update(const Trace& trace) { sources_.after_step(this->model(), trace); }
 
@@ -263,7 +263,10 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
       branch = std::move(outputs.branch);
       error = objective_->error(outputs.logits, trace.target);
     }
-    auto from = local_.gradients(credit, trace.hidden, branch, this->options().memory == Memory::Constant);
+    const bool sums_factors = training_.together() && training_.device().is_cpu();
+    pass.keep_factors(sums_factors);
+    auto from = local_.gradients(credit, trace.hidden, branch,
+                                 /*only_factors=*/sums_factors || this->options().memory == Memory::Constant);
     from.readout = error / static_cast<double>(error.size(0));
     const detail::ExchangedStorages exchanged(pass.transport(Sources::transported(now)));
     return pass.gradients(from, training_.parameters());

@@ -25,6 +25,12 @@ class Pass : public TracedPass {
   /// The gradients of these parameters, undefined for one that is frozen or that none reaches. Consumes the pass.
   virtual std::vector<torch::Tensor> gradients(const OutputGradients& from,
                                                const std::vector<torch::Tensor>& parameters) = 0;
+
+  /// From now on gradients() leaves out those that come as products with fewer numbers, and factors() has them; passes
+  /// that have none do nothing.
+  virtual void keep_factors(bool) {}
+  /// After gradients(), in the order of these parameters, undefined for those that it gave; empty if there are none.
+  virtual std::vector<FactoredGradient> factors(const std::vector<torch::Tensor>&) { return {}; }
 };
 
 /// A finished forward pass: what credit sources see of it, and what the trainer continues with.

@@ -105,6 +105,11 @@ class ClosedFormPass final : public FormulaPass {
     return finished(parameters);
   }
 
+  void keep_factors(bool on) override { gradients_.keep_factors(on); }
+  std::vector<FactoredGradient> factors(const std::vector<torch::Tensor>& parameters) override {
+    return gradients_.factors(parameters);
+  }
+
   std::int64_t blocks() const override { return static_cast<std::int64_t>(blocks_.size()); }
   torch::Tensor pullback(std::int64_t l, const torch::Tensor& v) override {
     const auto pulled =
