@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Feedback at every layer beside BioTorch's layers: the same numbers, and what a step costs, on the small CNN.
+"""Feedback at every layer beside BioTorch's layers: the same numbers, and what a step costs.
 
     pip install --no-deps biotorch && ./run build bench_steps
-    python bench/compare_biotorch.py --json docs/results/performance/biotorch.json
+    python bench/compare_biotorch.py --network lenet --batch 64 --json docs/results/performance/biotorch_lenet.json
 
 First the network of tests/reference/make_layer_feedback.py is trained with BioTorch's layers on that file's weights and feedback: the largest
-distance from the file's results, which creditlib's tests reproduce. Then steps on SmallCNN (3x32x32, batch 128) take turns, in float32, with
-SGD in PyTorch and AdamW here. Exit codes: 0; 1 if something differs or was not measured; 2 for wrong flags; 77 without BioTorch.
+distance from the file's results, which creditlib's tests reproduce. Then steps on LeNet or on SmallCNN (images of 3x32x32) take turns, in float32,
+with SGD in PyTorch and AdamW here. The last table has creditlib's rules beside its own back-propagation. Exit codes: 0; 1 if something differs or
+was not measured; 2 for wrong flags; 77 without BioTorch.
 """
 
 import argparse
@@ -22,13 +23,15 @@ MODES = {"bp": "backpropagation", "layer_fa": "fa", "usf": "usf", "frsf": "frsf"
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", type=Path, default=ROOT / "build/release/bench", help="the folder of steps")
+    parser.add_argument("--network", choices=("lenet", "cnn"), default="lenet")
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=8, help="counted rounds")
     parser.add_argument("--only-numbers", action="store_true", help="do not measure")
     parser.add_argument("--json", type=Path, help="also write times and ratios here")
     args = parser.parse_args()
-    if args.threads < 1 or args.rounds < 1:
-        parser.error("--threads and --rounds must be at least 1")
+    if min(args.batch, args.threads, args.rounds) < 1:
+        parser.error("--batch, --threads and --rounds must be at least 1")
     if args.json and not args.json.absolute().parent.is_dir():
         parser.error(f"--json {args.json}: its folder does not exist")
     if not args.only_numbers:
@@ -64,25 +67,16 @@ def distance_from_file(rule):
                for name, layer in layers.items())
 
 
-def biotorch_step(mode):
+def biotorch_step(mode, network):
     import torch
     from biotorch.module.biomodule import BioModule
 
     sys.path.insert(0, str(ROOT / "tests/reference"))
-    from scripts_cnn import SmallCNN
+    from train_field import NETWORKS
 
-    class Flat(torch.nn.Module):  # BioTorch converts layers in place, which SmallCNN's in-place ReLU would overwrite
-        def __init__(self):
-            super().__init__()
-            self.net = SmallCNN(10)
-            for module in self.net.modules():
-                if isinstance(module, torch.nn.ReLU):
-                    module.inplace = False
-
-        def forward(self, x):
-            return self.net(x)
-
-    model = Flat() if mode == "backpropagation" else BioModule(Flat(), mode=mode, output_dim=10 if mode == "dfa" else None)
+    model = NETWORKS[network](3, 32, 1)
+    if mode != "backpropagation":
+        model = BioModule(model, mode=mode, output_dim=10 if mode == "dfa" else None)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     loss_of = torch.nn.CrossEntropyLoss()
 
@@ -111,11 +105,12 @@ def main():
     if args.only_numbers:
         sys.exit(1 if failed else 0)
     contestants = {}
-    batches = [(torch.randn(128, 3, 32, 32), torch.randint(10, (128,))) for _ in range(4)]
+    batches = [(torch.randn(args.batch, 3, 32, 32), torch.randint(10, (args.batch,))) for _ in range(4)]
     for ours, theirs in MODES.items():
-        contestants[f"creditlib/{ours}"] = Served(args.steps, args.threads, rule=ours, model="cnn", path="generic", matmul="mkl")
-        contestants[f"biotorch/{ours}"] = Called(lambda theirs=theirs: biotorch_step(theirs), batches)
-    outcome = contest(contestants, args.rounds, 3, turn_seconds=1)
+        contestants[f"creditlib/{ours}"] = Served(args.steps, args.threads, rule=ours, model=args.network, batch=args.batch, path="generic",
+                                                    matmul="mkl")
+        contestants[f"biotorch/{ours}"] = Called(lambda theirs=theirs: biotorch_step(theirs, args.network), batches)
+    outcome = contest(contestants, args.rounds, 3 if args.network == "cnn" else 30, turn_seconds=1)
     rows, result = [], {}
     for rule in MODES:
         names = f"creditlib/{rule}", f"biotorch/{rule}"
@@ -126,11 +121,17 @@ def main():
         rows.append([rule, f"{outcome.median(names[0]):.1f}", f"{outcome.median(names[1]):.1f}",
                      f"{ratio['ratio']:.2f} ({ratio['quartiles'][0]:.2f}..{ratio['quartiles'][1]:.2f})"])
     print("\n" + markdown(["rule", "creditlib, ms per step", "BioTorch, ms", "ratio"], rows))
+    rows = []
+    for rule in list(result)[1:] if "bp" in result else []:
+        ratio = result[rule]["ratio_to_bp"] = outcome.ratio(f"creditlib/{rule}", "creditlib/bp")
+        rows.append([rule, f"{ratio['ratio']:.2f} ({ratio['quartiles'][0]:.2f}..{ratio['quartiles'][1]:.2f})"])
+    print("\n" + markdown(["creditlib's rule", "ratio to its bp"], rows))
     for name, why in sorted(outcome.failures.items()):
         failed = True
         print(f"not measured: {name}: {why}")
     if args.json:
-        write_json(args.json, {"machine": machine(args.threads) | {"torch": torch.__version__}, "rules": result, "distance": far})
+        settings = {"network": args.network, "batch": args.batch, "machine": machine(args.threads) | {"torch": torch.__version__}}
+        write_json(args.json, settings | {"rules": result, "distance": far})
     sys.exit(1 if failed else 0)
 
 

@@ -198,11 +198,19 @@ def said_by(*command):
         return "unknown"
 
 
+def commit():
+    """The clone's commit, or that of the source archive, into which git archive wrote it."""
+    root = Path(__file__).resolve().parent.parent
+    archived = (root / "cmake/commit.txt").read_text().strip()
+    if not archived.startswith("$"):
+        return archived
+    return said_by("git", "-C", str(root), "describe", "--always", "--dirty", "--tags") if (root / ".git").exists() else "unknown"
+
+
 def machine(threads, device="cpu"):
-    described = said_by("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--tags")
     gpu = {} if device == "cpu" else {"gpu": said_by("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")}
     return {"cpu": cpu_model(), **gpu, "cores": os.cpu_count(), "affinity": len(os.sched_getaffinity(0)), "threads": threads,
-            "waiting": os.environ.get("OMP_WAIT_POLICY", "OpenMP's own"), "commit": described}
+            "waiting": os.environ.get("OMP_WAIT_POLICY", "OpenMP's own"), "commit": commit()}
 
 
 def write_json(path, value):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# cmake --install: the headers and a package that find_package(creditlib CONFIG) finds, all in the component
+# cmake --install: the headers, a package that find_package(creditlib CONFIG) finds, and creditlib.pc, all in the component
 # creditlib_development.
 
 include(CMakePackageConfigHelpers)
@@ -8,7 +8,11 @@ include(GNUInstallDirs)
 set(package "${CMAKE_INSTALL_LIBDIR}/cmake/creditlib")
 install(TARGETS creditlib EXPORT creditlibTargets
         FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" COMPONENT creditlib_development)
-install(TARGETS creditlib_precompiled_headers EXPORT creditlibTargets)
+install(TARGETS creditlib_precompiled_headers creditlib_distributed EXPORT creditlibTargets)
+target_compile_options(creditlib_distributed INTERFACE
+  "$<INSTALL_INTERFACE:-idirafter$<INSTALL_PREFIX>/${CMAKE_INSTALL_INCLUDEDIR}/${gloo_declarations}>")
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/${gloo_declarations}"
+        DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/creditlib/distributed" COMPONENT creditlib_development)
 install(EXPORT creditlibTargets NAMESPACE creditlib:: DESTINATION "${package}" COMPONENT creditlib_development)
 
 # creditlib::json has a file of its own: find_package(creditlib COMPONENTS json) asks for it, and for nlohmann-json.
@@ -30,3 +34,7 @@ install(FILES
   DESTINATION "${package}" COMPONENT creditlib_development)
 install(FILES "${CMAKE_CURRENT_SOURCE_DIR}/LICENSE"
         DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT creditlib_development)
+
+if(TARGET creditlib::libtorch)
+  include(CreditlibPkgConfig)
+endif()

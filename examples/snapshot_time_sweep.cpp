@@ -97,15 +97,15 @@ class Sweep {
 
   void add(const Json& entry) {
     if (!s_.run.quiet) sweep::announce(entry);
-    results_.push_back(entry);
     judged_.clear();
     const auto place = [](const Json& r) {
       const auto& names = sweep::method_names();
       const auto at = std::find(names.begin(), names.end(), r["method"].get<std::string>());
       return std::pair(r["snapshot_epoch"].get<std::int64_t>(), at - names.begin());
     };
-    std::stable_sort(results_.begin(), results_.end(),
-                     [&](const Json& a, const Json& b) { return place(a) < place(b); });
+    const auto behind = std::upper_bound(results_.begin(), results_.end(), entry,
+                                         [&](const Json& a, const Json& b) { return place(a) < place(b); });
+    results_.insert(behind, entry);
   }
 
   void write(const support::Workbench& bench) const {

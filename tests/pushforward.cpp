@@ -124,6 +124,15 @@ struct Behind : torch::autograd::Function<Behind> {
     return {doubled};
   }
 };
+/// Passes images on; counts those whose memory is not contiguous.
+struct WatchedLayoutImpl : torch::nn::Module {
+  torch::Tensor forward(const torch::Tensor& h) {
+    scattered += h.is_contiguous() ? 0 : 1;
+    return h * 2;
+  }
+  int scattered = 0;
+};
+TORCH_MODULE(WatchedLayout);
 struct SpikesImpl : torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& h) { return Spike::apply(h); }
 };
@@ -234,6 +243,34 @@ TEST_CASE("pushforward is the change of the logits", "[trace]") {
       check(stages(kind, torch::kFloat64));
     }
   }
+}
+
+TEST_CASE("images that a rule pushes forward are contiguous in every block, and otherwise in the network's own layout",
+          "[trace]") {
+  torch::manual_seed(3);
+  using namespace torch::nn;
+  const auto conv = [](std::int64_t from, std::int64_t to) { return Conv2d(Conv2dOptions(from, to, 3).padding(1)); };
+  WatchedLayout watched;
+  SequentialBlocks model(SequentialBlocksOptions{.embed = Sequential(Functional([](const torch::Tensor& x) {
+                                                   return x.contiguous(at::MemoryFormat::ChannelsLast);
+                                                 })),
+                                                 .blocks = {Sequential(conv(3, 4), BatchNorm2d(4), Tanh()),
+                                                            Sequential(watched, conv(4, 5), BatchNorm2d(5), Tanh())},
+                                                 .readout = Sequential(Flatten(), Linear(5 * 36, 4)),
+                                                 .example = torch::zeros({2, 3, 6, 6})});
+  model->to(torch::kFloat64);
+  const auto x = torch::randn({5, 3, 6, 6}, torch::kFloat64), y = torch::randint(4, {5});
+  watched->scattered = 0;
+
+  LocalTrainer pushing(model, Looking<true, true>{[](const Trace& trace) {
+                         CHECK(trace.hidden[0].is_contiguous(at::MemoryFormat::ChannelsLast));
+                         CHECK(from_pullback(trace, drawn_changes(trace)) < 1e-12);
+                       }});
+  pushing.step(x, y);
+  CHECK(watched->scattered == 0);
+  LocalTrainer pulling(model, Looking<true, false>{[](const Trace&) {}});
+  pulling.step(x, y);
+  CHECK(watched->scattered == 1);
 }
 
 TEST_CASE("changes may be left out, or be one value a channel", "[trace]") {

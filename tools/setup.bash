@@ -6,7 +6,7 @@
 environment="$root/.venv"
 
 debian_packages=(g++ cmake ninja-build ccache python3 python3-venv git catch2 libfmt-dev nlohmann-json3-dev libcli11-dev
-                 libtomlplusplus-dev libbenchmark-dev zlib1g-dev libpng-dev libjpeg-dev)
+                 libtomlplusplus-dev libbenchmark-dev zlib1g-dev libpng-dev libjpeg-dev pkg-config)
 # The oldest LibTorch that creditlib supports, so that what compiles here compiles for its users; docs/install.md says more.
 torch="torch==2.11.0"
 # All that the CPU half of that wheel needs at run time.
@@ -16,6 +16,8 @@ python_packages=("numpy==2.2.6; python_version < '3.11'" "numpy==2.4.6; python_v
 
 # For ./run report and ./run sweep.
 report_packages=("matplotlib==3.10.9" "tomli==2.2.1; python_version < '3.11'")
+# For ./run docs.
+docs_packages=("mkdocs==1.6.1" "mkdocs-material==9.7.7" "tree-sitter==0.26.1" "tree-sitter-cpp==0.23.4")
 
 # ---- System packages ----
 
@@ -26,10 +28,11 @@ header_found() { printf '#include <%s>\n' "$1" | "${CXX:-c++}" -std=c++20 -x c++
 quick_compiler=clang++-19
 quick_compiler_package=clang-19
 
-# A tool counts as there when its command is, wherever it comes from.
+# A tool counts as there when its command is, wherever it comes from. A source archive does without git, which only says a clone's commit.
 package_is_there() {
   case "$1" in
-    g++ | cmake | ccache | python3 | git) have "$1" || installed "$1" ;;
+    git) [[ ! -e "$root/.git" ]] || have git || installed git ;;
+    g++ | cmake | ccache | python3 | pkg-config) have "$1" || installed "$1" ;;
     ninja-build) have ninja || installed ninja-build ;;
     python3-venv) (cd / && python3 -c 'import venv, ensurepip') 2>/dev/null ;;
     *) installed "$1" ;;
@@ -96,7 +99,7 @@ check_other_system() {
   fi
   have cmake || missing+=("CMake 3.23 or newer")
   have ninja || missing+=("Ninja")
-  have git || missing+=("git")
+  package_is_there git || missing+=("git")
   have python3 || missing+=("Python 3.10 or newer, with venv and pip")
   ((${#missing[@]})) || return 0
   printf 'This is not Debian or Ubuntu, so please install these with its own package manager, then run again:\n' >&2
@@ -175,8 +178,8 @@ setup_libtorch() {
   fi
 }
 
-# setup_environment torch|python|report: .venv with torch, with what the tests need of Python, or with what reports need. A file written at the end
-# of each says that it is all there; an environment whose making was interrupted is made anew.
+# setup_environment torch|python|report|docs: .venv with torch, or with what the tests, reports or the documentation site need. A file written at the
+# end of each says that it is all there; an environment whose making was interrupted is made anew.
 setup_environment() {
   local what="$1" wanted installed_file="$environment/.creditlib-$1" unfinished="$environment/.creditlib-unfinished"
   case "$what" in
@@ -184,6 +187,7 @@ setup_environment() {
            if [[ "${CREDITLIB_TORCH:-}" == full ]]; then wanted="$torch full"; fi ;;
     python) wanted="${python_packages[*]}" ;;
     report) wanted="${report_packages[*]}" ;;
+    docs) wanted="${docs_packages[*]}" ;;
   esac
   if [[ ! -e "$unfinished" && -e "$installed_file" ]]; then
     [[ "$(<"$installed_file")" == "$wanted" ]] && return 0
@@ -216,6 +220,9 @@ setup_environment() {
     report)
       say "installing matplotlib into .venv (80 MB), for reports"
       quietly "pip install matplotlib" "${pip[@]}" "${report_packages[@]}" ;;
+    docs)
+      say "installing MkDocs and its theme into .venv (130 MB), for the documentation site"
+      quietly "pip install mkdocs-material" "${pip[@]}" "${docs_packages[@]}" ;;
   esac
   printf '%s\n' "$wanted" >"$installed_file"
   rm -f "$unfinished"
@@ -229,8 +236,10 @@ setup_all() {
   if [[ "${1:-}" == python ]]; then setup_environment python; fi
 }
 
-# What ./run report and ./run sweep need: a Python of their own.
-setup_report() {
+# What ./run report, ./run sweep and ./run docs need: a Python of their own.
+setup_report() { setup_tool report; }
+setup_docs() { setup_tool docs; }
+setup_tool() {
   package_is_there python3-venv || setup_system
-  setup_environment report
+  setup_environment "$1"
 }

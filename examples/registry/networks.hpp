@@ -119,7 +119,7 @@ inline constexpr auto networks = std::tuple{
             [](const NetworkSettings& s) {
               return creditlib::SmallCNN({.classes = s.classes, .input = s.channels, .image = s.side});
             }},
-    Network{"lenet", "LeNet-5", NetworkFacts{.without_blocks = false, .benchmarked = false}, lenet},
+    Network{"lenet", "LeNet-5", NetworkFacts{.without_blocks = false}, lenet},
 };
 
 /// Calls visit(network) with the network of that name; whether there is one.

@@ -64,8 +64,8 @@ class Progress {
     entry.update(json_of(scalars));
     say_epoch(plan_.title, entry,
               {fmt::format("epoch {}/{}", epoch + 1, epochs_), fmt::format("loss {:.4f}", log.train_loss.back()),
-               fmt::format("accuracy {:.4f} train", log.train_acc.back()),
-               fmt::format("{:.4f} test", log.test_acc.back()), pace_.left((epoch + 1) * steps_),
+               fmt::format("test accuracy {:.4f}", log.test_acc.back()),
+               fmt::format("train {:.4f}", log.train_acc.back()), pace_.left((epoch + 1) * steps_),
                fmt::format("{:.2f} ms/step", log.ms_per_step.back()), fmt::format("learning rate {:.2e}", rate)});
   }
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <creditlib/concepts.hpp>
 #include <creditlib/network/detail/gradients_of.hpp>
 #include <creditlib/network/detail/whole_forward.hpp>
 #include <creditlib/network/shape.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
+#include <creditlib/objective/detail/loss_and_error.hpp>
 #include <creditlib/trainer/base.hpp>
 #include <creditlib/trainer/policies.hpp>
 #include <creditlib/trainer/requirements.hpp>
@@ -76,7 +78,8 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
     return previewed(x, y, [&] {
       const auto& by_formula = passes_.by_formula();
-      return training_.clipped((by_formula ? propagated(*by_formula->fresh(), x, y) : propagated(x, y)).gradients);
+      auto backward = by_formula ? propagated(*by_formula->fresh(), x, y) : propagated(x, y);
+      return this->joint_and_clipped(std::move(backward.gradients), {}, x.size(0));
     });
   }
 
@@ -88,6 +91,8 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
  private:
   friend Base;
   friend struct detail::TrainerAccess;
+
+  static constexpr std::array<bool, 0> draws_for_all{};
 
   struct Backward {
     std::vector<torch::Tensor> gradients;
@@ -105,6 +110,8 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
     if (!(branch_penalty >= 0) || std::isinf(branch_penalty)) {
       detail::fail("BackpropTrainer: branch_penalty is ", branch_penalty, ", expected a finite number >= 0.");
     }
+    training_.together().agree("BackpropTrainer", {{"branch_penalty", c10::str(branch_penalty)}}, {});
+    this->agree();
   }
 
   /// A step until the update.
@@ -132,12 +139,12 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   }
 
   /// By formula.
-  Backward propagated(detail::ClosedFormPass& pass, const torch::Tensor& x, const torch::Tensor& y) {
+  Backward propagated(detail::FormulaPass& pass, const torch::Tensor& x, const torch::Tensor& y) {
     const torch::NoGradGuard no_grad;
     const auto logits = pass.forward(passes_.by_formula()->input(this->model(), x)).logits;
-    const auto loss = objective_->loss(logits, y).mean();
-    const auto error = objective_->error(logits, y) / static_cast<double>(x.size(0));
-    return {pass.backpropagate(error, branch_penalty_, training_.parameters()), loss, logits};
+    const auto [loss, error] = detail::loss_and_error(*objective_, logits, y);
+    const auto in_logits = error / static_cast<double>(x.size(0));
+    return {pass.backpropagate(in_logits, branch_penalty_, training_.parameters()), loss, logits};
   }
 
   NamedTensors own_tensors() const { return {}; }

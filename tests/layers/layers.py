@@ -15,7 +15,7 @@ import sys
 # Lowest first. "vocabulary" and "face" are files of creditlib/ itself.
 LAYERS = [
     ["vocabulary"],
-    ["io", "loss", "net", "network", "normalizer", "objective", "optim", "rate", "runtime", "schedule", "scope",
+    ["distributed", "io", "loss", "net", "network", "normalizer", "objective", "optim", "rate", "runtime", "schedule", "scope",
      "statistics"],
     ["clip", "credit", "data", "diagnostics", "optimizer", "pass"],
     ["audit", "closed_form"],

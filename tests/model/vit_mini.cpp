@@ -196,3 +196,18 @@ TEST_CASE("ViTMini says which input and which sizes it takes", "[model]") {
   CHECK(says(error_of([] { ViTMini({.blocks = -1}); }), {"ViTMini:", "blocks -1"}));
   CHECK(says(error_of([] { ViTMini({.mlp_ratio = 0}); }), {"mlp_ratio 0"}));
 }
+
+TEST_CASE("A seed gives the MLP of a block its weights layer by layer, whatever the compiler", "[model]") {
+  torch::manual_seed(3);
+  const auto mlp = creditlib::detail::transformer_mlp(4, 8);
+
+  torch::manual_seed(3);
+  const torch::nn::Linear first(4, 8);
+  const torch::nn::Linear second(8, 4);
+
+  const auto parameters = mlp->named_parameters();
+  CHECK(torch::equal(parameters["0.weight"], first->weight));
+  CHECK(torch::equal(parameters["0.bias"], first->bias));
+  CHECK(torch::equal(parameters["2.weight"], second->weight));
+  CHECK(torch::equal(parameters["2.bias"], second->bias));
+}

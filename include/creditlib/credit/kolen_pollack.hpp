@@ -29,6 +29,8 @@ struct KolenPollack {
   double decay = 1e-4;  ///< per step
 
   struct State : detail::ChainedCredit {
+    static constexpr bool data_parallel = true;
+
     double decay;
     std::vector<torch::Tensor> feedback;  ///< B for each of model->parameters(), undefined for biases and gains
     std::vector<torch::Tensor> weights;   ///< W after the last step

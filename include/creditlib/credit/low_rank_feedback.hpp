@@ -31,6 +31,8 @@ struct LowRankFeedback {
   bool reads_weights = false;  ///< descend the squared distance of P Q from W, instead of following W's gradient
 
   struct State : detail::ChainedCredit {
+    static constexpr bool data_parallel = true;
+
     bool reads_weights;
     std::vector<torch::Tensor> left,
         right;               ///< P and Q for each of model->parameters(), undefined for biases and gains

@@ -29,6 +29,8 @@ struct SignSymmetry {
   Magnitude magnitude = Magnitude::Uniform;
 
   struct State : detail::ChainedCredit {
+    static constexpr bool data_parallel = true;
+
     Magnitude magnitude;
     BindContext context;
     std::vector<torch::Tensor> magnitudes;  ///< if Fixed: one for each of model->parameters(), undefined for biases

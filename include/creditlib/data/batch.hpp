@@ -4,7 +4,12 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
+
+namespace creditlib::distributed {
+class Group;  // creditlib/distributed/group.hpp
+}
 
 namespace creditlib::data {
 
@@ -18,6 +23,9 @@ struct BatchOptions {
   bool prefetch = false;   ///< on the CPU, make the next batch on another thread meanwhile; the batches are the same
   std::int64_t seed = 42;
   std::optional<torch::Dtype> dtype = std::nullopt;  ///< of a Dataset's normalized images: float32 (default) or float64
+  /// The processes among which each batch is shared out (docs/distributed.md): batch_size is of all of them, and each
+  /// gets rows of its own. None or distributed::alone(): this process has all rows.
+  std::shared_ptr<distributed::Group> group = nullptr;
 };
 
 /// One batch, for `auto& [x, y]`.

@@ -8,10 +8,12 @@
 #include <creditlib/data/batch.hpp>
 #include <creditlib/data/dataset.hpp>
 #include <creditlib/data/detail/augmented_images.hpp>
+#include <creditlib/data/detail/rank_rows.hpp>
 #include <creditlib/data/detail/rows.hpp>
 #include <creditlib/data/detail/worker.hpp>
 #include <creditlib/data/tensors.hpp>
 #include <creditlib/detail/expect.hpp>
+#include <creditlib/detail/sent_to.hpp>
 #include <creditlib/detail/team.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
@@ -36,7 +38,9 @@ namespace creditlib::data {
 ///   samples alone; the last batch may be short.
 /// - Order, crops and flips of an epoch are drawn together when it begins, on the CPU, from this object's own
 ///   generator, and moved to the data's device: CPU and CUDA get the same batches, torch's global generator is left
-///   unchanged, and on CUDA no batch waits for a copy.
+///   unchanged, and on CUDA nothing waits for a copy.
+/// - With `group` each process gets rows of its own of every batch, in equal parts; the batches of all processes
+///   together are those of one without it.
 /// - For evaluation turn off shuffle and augment; then nothing is drawn.
 /// - An epoch's iterator moves and is not copied. Each batch is new memory. On the CPU its images are picked, cropped,
 ///   flipped and normalized in one pass. On other devices up to 16 batches (and 32 MiB) are made at once, with as many
@@ -46,7 +50,8 @@ class Batches {
   class Iterator;
 
   /// Throws Error if the data set is invalid (see Dataset::checked), batch_size is below 1, dtype is not float32 or
-  /// float64, or drop_last leaves no batch.
+  /// float64, or drop_last leaves no batch; with a group, if a batch has fewer samples than there are processes, or
+  /// these disagree about options or data.
   explicit Batches(Dataset dataset, BatchOptions options = {})
       : Batches(options, detail::ImageRows(std::move(dataset), options)) {}
 
@@ -110,6 +115,10 @@ class Batches {
       detail::fail("Batches: drop_last leaves no batch, since ", name.empty() ? "the data" : name, " has ", size(),
                    " samples and batch_size is ", options.batch_size, ": use a smaller batch_size.");
     }
+    std::visit(
+        [&](const auto& of) { detail::require_same_batches(options_, of.source().name, of.inputs(), of.targets()); },
+        rows_);
+    own_ = detail::RankRows(options_, size());
   }
 
   torch::Device device() const {
@@ -123,13 +132,15 @@ class Batches {
     const auto order =
         options_.shuffle ? torch::randperm(samples, generator_, torch::kInt64) : torch::arange(samples, torch::kInt64);
     detail::ImageDraws draws;
-    draws.index = order.to(to);
+    draws.index = creditlib::detail::sent_to(to, torch::kInt64, own_.of(order));
     if (options_.augment) {
-      const auto below = [&](std::int64_t end) { return torch::randint(0, end, {samples}, generator_, torch::kInt64); };
+      const auto below = [&](std::int64_t end) {
+        return own_.of(torch::randint(0, end, {samples}, generator_, torch::kInt64));
+      };
       const auto offsets = 2 * detail::ImageRows::padding + 1;
-      draws.dy = below(offsets).to(to);
-      draws.dx = below(offsets).to(to);
-      draws.flip = below(2).to(torch::kBool).to(to);
+      draws.dy = creditlib::detail::sent_to(to, torch::kInt64, below(offsets));
+      draws.dx = creditlib::detail::sent_to(to, torch::kInt64, below(offsets));
+      draws.flip = creditlib::detail::sent_to(to, torch::kBool, below(2));
     }
     return draws;
   }
@@ -140,8 +151,8 @@ class Batches {
   /// The batch of this number in the epoch; with the `batches` that follow, as one tensor.
   Batch batch(const detail::ImageDraws& epoch, std::int64_t index, std::int64_t batches = 1) const {
     return detail::translated([&] {
-      const auto first = index * options_.batch_size;
-      const auto count = std::min(batches * options_.batch_size, size() - first);
+      const auto first = index * own_.batch();
+      const auto count = std::min(batches * own_.batch(), own_.samples() - first);
       const auto slice = [&](const torch::Tensor& all) { return all.defined() ? all.narrow(0, first, count) : all; };
       const detail::ImageDraws draws{slice(epoch.index), slice(epoch.dy), slice(epoch.dx), slice(epoch.flip)};
       return std::visit([&](const auto& rows) { return rows.batch(draws); }, rows_);
@@ -150,6 +161,7 @@ class Batches {
 
   BatchOptions options_;
   Rows rows_;
+  detail::RankRows own_;
   at::Generator generator_;
   std::unique_ptr<detail::Worker> worker_ = std::make_unique<detail::Worker>();
 };
@@ -197,7 +209,7 @@ class Batches::Iterator {
 
   /// On a device: batch_ as a part of several that are made at once.
   void take_from_several() {
-    const auto batch_size = batches_->options_.batch_size;
+    const auto batch_size = batches_->own_.batch();
     if (index_ == first_of_next_) {
       several_ = batches_->batch(draws_, index_, at_once_);
       first_ = index_;

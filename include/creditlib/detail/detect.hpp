@@ -145,6 +145,8 @@ concept DeclaresCoupling = requires { typename std::bool_constant<S::couples_sam
 template <class S>
 concept CouplesSamples = DeclaresCoupling<S> && S::couples_samples;
 template <class S>
+concept DeclaresDataParallel = requires { typename std::bool_constant<S::data_parallel>; };
+template <class S>
 concept DeclaresPullback = requires { typename std::bool_constant<S::wants_pullback>; };
 template <class S>
 concept DeclaresPushforward = requires { typename std::bool_constant<S::wants_pushforward>; };

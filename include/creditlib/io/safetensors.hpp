@@ -114,8 +114,7 @@ inline void write_safetensors(const std::filesystem::path& path, const NamedTens
   detail::check_tensors_to_write(path, tensors);
   std::vector<std::size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](auto a, auto b) { return tensors[a].second.element_size() > tensors[b].second.element_size(); });
+  std::ranges::sort(order, {}, [&](auto i) { return std::pair(-tensors[i].second.element_size(), i); });
   const auto header = detail::safetensors_header(path, tensors, order, metadata);
   const auto length = static_cast<std::uint64_t>(header.size());
   write_atomically(path, [&](std::ostream& stream) {

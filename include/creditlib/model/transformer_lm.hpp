@@ -2,7 +2,6 @@
 #pragma once
 
 #include <torch/nn/init.h>
-#include <torch/nn/modules/activation.h>
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/dropout.h>
 #include <torch/nn/modules/embedding.h>
@@ -15,6 +14,7 @@
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/model/block_module.hpp>
+#include <creditlib/model/detail/transformer_mlp.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -67,10 +67,7 @@ class TransformerLMBlockImpl : public torch::nn::Module {
       : ln1(register_module("ln1", norm(options))),
         attn(register_module("attn", TransformerLMAttention(options))),
         ln2(register_module("ln2", norm(options))),
-        mlp(register_module(
-            "mlp", torch::nn::Sequential(torch::nn::Linear(options.width, options.mlp_ratio * options.width),
-                                         torch::nn::GELU(),
-                                         torch::nn::Linear(options.mlp_ratio * options.width, options.width)))),
+        mlp(register_module("mlp", detail::transformer_mlp(options.width, options.mlp_ratio * options.width))),
         drop(register_module("drop", torch::nn::Dropout(options.dropout))) {}
 
   torch::Tensor forward(const torch::Tensor& h) {

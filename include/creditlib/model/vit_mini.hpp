@@ -2,7 +2,6 @@
 #pragma once
 
 #include <torch/nn/init.h>
-#include <torch/nn/modules/activation.h>
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
@@ -12,6 +11,7 @@
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/model/block_module.hpp>
+#include <creditlib/model/detail/transformer_mlp.hpp>
 #include <cstddef>
 #include <cstdint>
 
@@ -65,10 +65,7 @@ class ViTMiniBlockImpl : public torch::nn::Module {
       : ln1(register_module("ln1", norm(options))),
         attn(register_module("attn", ViTMiniAttention(options.width, options.heads))),
         ln2(register_module("ln2", norm(options))),
-        mlp(register_module(
-            "mlp", torch::nn::Sequential(torch::nn::Linear(options.width, options.mlp_ratio * options.width),
-                                         torch::nn::GELU(),
-                                         torch::nn::Linear(options.mlp_ratio * options.width, options.width)))) {}
+        mlp(register_module("mlp", detail::transformer_mlp(options.width, options.mlp_ratio * options.width))) {}
 
   torch::Tensor forward(const torch::Tensor& h) {
     const auto a = attn(ln1(h));

@@ -23,12 +23,15 @@ class GraphPass final : public Pass {
  public:
   explicit GraphPass(Model model, const PartRunner& run = {}) : model_(std::move(model)), run_(run) {}
 
-  /// The forward pass. With a right, h_0..h_{L-1} are leaves that a gradient can reach too, not h_L alone.
+  /// The forward pass. With a right, h_0..h_{L-1} are leaves that a gradient can reach too, not h_L alone. For
+  /// pushforward blocks and readout run on contiguous tensors: on the CPU LibTorch takes several times as long for the
+  /// derivative of BatchNorm's backward pass if images are channels-last.
   Trace forward(const torch::Tensor& x, TraceRights rights) {
     const torch::AutoGradMode grad(true);
     std::optional<scope::MathAttention> twice_differentiable;
     if (rights.pushforward) twice_differentiable.emplace();
     const bool leaves = rights.pullback || rights.pushforward;
+    const auto cut = [&](const torch::Tensor& h) { return rights.pushforward ? h.detach().contiguous() : h.detach(); };
     const auto blocks = static_cast<std::size_t>(model_->blocks());
     Trace trace;
     embedded_ = run_([&] { return embedded(model_, x); });
@@ -37,7 +40,7 @@ class GraphPass final : public Pass {
       const auto at = static_cast<std::int64_t>(l);
       check_hidden(model_, at, h, x.size(0));
       trace.hidden.push_back(h.detach());
-      entered_.push_back(h.detach().requires_grad_(leaves && h.is_floating_point()));  // not token ids
+      entered_.push_back(cut(h).requires_grad_(leaves && h.is_floating_point()));  // not token ids
       branch_.push_back(run_([&] { return branch_of(model_, at, entered_[l]); }));
       h = joined(model_, at, entered_[l], branch_[l]);
       trace.branch.push_back(branch_[l].detach());
@@ -45,7 +48,7 @@ class GraphPass final : public Pass {
     }
     check_hidden(model_, static_cast<std::int64_t>(blocks), h, x.size(0));
     trace.hidden.push_back(h.detach());
-    entered_.push_back(h.detach().requires_grad_());
+    entered_.push_back(cut(h).requires_grad_());
     traced_logits_ = logits_ = run_([&] { return logits_of(model_, entered_[blocks]); });
     check_logits(logits_, x.size(0), logits_shape(model_));
     trace.logits = logits_.detach();

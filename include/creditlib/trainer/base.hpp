@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <c10/util/Type.h>
+
 #include <creditlib/detail/assignable.hpp>
 #include <creditlib/detail/autocast.hpp>
 #include <creditlib/detail/target_range.hpp>
@@ -18,6 +20,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -28,8 +31,9 @@ struct TrainerAccess;  // creditlib/trainer/access.hpp
 /// What one batch comes to, before the update.
 struct BatchOutcome {
   StepResult result;
-  std::vector<torch::Tensor> gradients;  ///< in the order of distinct_parameters(*model), not clipped
-  Trace trace = {};                      ///< what after_update is to see
+  std::vector<torch::Tensor> gradients;        ///< in the order of distinct_parameters(*model), not clipped
+  Trace trace = {};                            ///< what after_update is to see
+  std::vector<FactoredGradient> factors = {};  ///< of gradients that are kept so, for their sum over processes
 };
 
 /// What LocalTrainer and BackpropTrainer share. Derived, the trainer, has the algorithm, `outcome_of(x, y)` and
@@ -61,7 +65,7 @@ class TrainerBase {
     auto result = stepped(x, y, [&](const torch::Tensor& target) {
       auto taken = training_.take_gradients();
       try {
-        auto outcome = derived().outcome_of(x, target);
+        auto outcome = joint_outcome(x, target);
         training_.accumulate(taken, std::move(outcome.gradients));
         pending_ = {x, y, std::move(outcome.trace)};
         return outcome.result;
@@ -94,11 +98,13 @@ class TrainerBase {
   }
   double observation_seconds() const { return observer_.seconds(); }
 
-  /// Ends an epoch: advances the learning rate and the schedule. If a target on another device than the CPU may have had
+  /// Ends an epoch: advances the learning rate and the schedule. Processes that train together make sure that they have
+  /// the same state, and throw Error if they do not. If a target on another device than the CPU may have had
   /// values out of range, waits for the device, and throws Error if one had.
   void end_epoch() {
     translated([&] { targets_.wait(*objective_); });
     training_.end_epoch();
+    agree();
   }
   /// Tells a rate such as rate::ReduceOnPlateau how training goes: a validation loss, say. Throws Error if the rate takes
   /// no reports.
@@ -157,6 +163,7 @@ class TrainerBase {
       training_.load(path, derived().own_tensors(), derived().own_generators());
       pending_.reset();
       targets_.forget();
+      agree();
     });
   }
 
@@ -179,6 +186,12 @@ class TrainerBase {
     rethrow_translated();
   }
   ~TrainerBase() = default;
+
+  /// Throws Error, in all processes that train together, unless they have the same state.
+  void agree() const {
+    if (!training_.together()) return;
+    training_.agree(c10::demangle(typeid(Derived).name()), derived().own_tensors(), derived().own_generators());
+  }
 
   /// Runs `action` on a batch that fits, and restores everything that a forward pass changes.
   template <class Action>
@@ -212,6 +225,16 @@ class TrainerBase {
     return action();
   }
 
+  /// The gradients of the rows of all processes together, clipped.
+  std::vector<torch::Tensor> joint_and_clipped(std::vector<torch::Tensor> gradients,
+                                               const std::vector<FactoredGradient>& factors,
+                                               std::int64_t samples) const {
+    const auto none = torch::zeros({}, torch::TensorOptions(training_.dtype()).device(training_.device()));
+    StepResult result{none, none};
+    training_.together().join(gradients, factors, result, training_.parameters(), samples);
+    return training_.clipped(std::move(gradients));
+  }
+
   StepResult summary(const torch::Tensor& loss, const torch::Tensor& logits, const torch::Tensor& target) const {
     const torch::NoGradGuard no_grad;
     if constexpr (CountsCorrect<Objective>) {
@@ -234,6 +257,31 @@ class TrainerBase {
     Trace trace;
   };
 
+  /// What a batch comes to, with the rows that other processes have of it.
+  BatchOutcome joint_outcome(const torch::Tensor& x, const torch::Tensor& target) {
+    const auto& together = training_.together();
+    if (!together) return derived().outcome_of(x, target);
+    const auto drawn_until_now = scope::states_of(derived().own_generators());
+    auto outcome = derived().outcome_of(x, target);
+    refuse_draws(drawn_until_now);
+    together.join(outcome.gradients, outcome.factors, outcome.result, training_.parameters(), x.size(0));
+    together.share(training_.buffers());
+    return outcome;
+  }
+  void refuse_draws(const std::vector<torch::Tensor>& before) {
+    constexpr auto sources = Derived::draws_for_all.size();
+    if constexpr (sources > 0) {
+      const auto now = scope::states_of(derived().own_generators());
+      for (std::size_t i = 0; i < now.size(); ++i) {  // one of each source on the CPU, then those on the device
+        if (Derived::draws_for_all[i % sources] || torch::equal(now[i], before[i])) continue;
+        fail(
+            "The credit source draws random numbers in a step, which would be the same for the rows of each process; "
+            "train it in one process, or declare `static constexpr bool data_parallel = true` of its state, if it "
+            "draws nothing per sample (docs/distributed.md).");
+      }
+    }
+  }
+
   void refuse_pending(const char* what) const {
     if (pending_) fail(what, ": backward was called; update the parameters and call end_step() first.");
   }
@@ -247,7 +295,7 @@ class TrainerBase {
   }
   StepResult unobserved_step(const torch::Tensor& x, const torch::Tensor& y) {
     return stepped(x, y, [&](const torch::Tensor& target) {
-      auto outcome = derived().outcome_of(x, target);
+      auto outcome = joint_outcome(x, target);
       training_.apply(std::move(outcome.gradients));
       derived().after_update(outcome.trace);
       return outcome.result;

@@ -4,6 +4,7 @@
 #include <array>
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/mix.hpp>
+#include <creditlib/trainer/data_parallel.hpp>
 #include <creditlib/trainer/requirements.hpp>
 #include <string>
 #include <tuple>
@@ -21,6 +22,9 @@ struct SourceTraits {
   static constexpr bool transports = HasTransport<State, Model>;
   static constexpr bool reads_error_only =
       gives_factors && ReadsErrorOnly<State> && !Learns<State, Model> && !SeesUpdates<State, Model>;
+
+  static constexpr std::array<const char*, 1> ties{what_ties_to_one_process<State, Model>()};
+  static constexpr std::array<bool, 1> draws_for_all{DeclaresDataParallel<State>};
 
   static consteval bool sound() { return credit_is_sound<Credit, Model>(); }
   static constexpr std::array<TraceRights, 1> rights() {
@@ -50,6 +54,8 @@ struct SourceTraits<Mix<First, Second>, Model> {
   static constexpr bool gives_factors = A::gives_factors || B::gives_factors;
   static constexpr bool sees_updates = A::sees_updates || B::sees_updates;
   static constexpr bool reads_error_only = A::reads_error_only && B::reads_error_only;
+  static constexpr std::array<const char*, 2> ties{A::ties[0], B::ties[0]};
+  static constexpr std::array<bool, 2> draws_for_all{A::draws_for_all[0], B::draws_for_all[0]};
   struct State {
     typename A::State first;
     typename B::State second;

@@ -11,6 +11,7 @@
 #include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/trainer/checkpoint.hpp>
+#include <creditlib/trainer/data_parallel.hpp>
 #include <creditlib/trainer/expected_logits.hpp>
 #include <creditlib/trainer/update.hpp>
 #include <creditlib/trainer_options.hpp>
@@ -18,6 +19,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -30,6 +32,7 @@ class Training {
  public:
   Training(Model model, const TrainerOptions& options, UpdatePolicies policies)
       : options_(checked(options)), model_(std::move(model)), parts_(parameter_parts(model_)) {
+    check_together();
     policies = completed(std::move(policies), options_);
     rate_ = policies.rate();
     optimizer_ = policies.optimizer(parts_, options_);
@@ -48,7 +51,19 @@ class Training {
   void set_progress(const Progress& progress) { progress_ = progress; }
   double rate() const { return optimizer_->lr() * factor(); }
   void report(double value) { rate_->report(value); }
-  bool graphable() const { return optimizer_->graphable() && !tracks_norms_; }
+  bool graphable() const { return optimizer_->graphable() && !tracks_norms_ && !together_; }
+
+  /// The processes that train together.
+  const DataParallel& together() const { return together_; }
+  /// Throws Error on all of them unless all have the same state. `type` is the trainer's, `extra` and `generators` are
+  /// the credit source's.
+  void agree(const std::string& type, const NamedTensors& extra,
+             const std::vector<torch::Generator>& generators) const {
+    if (!together_) return;
+    auto [named, added, counters] = checkpoint(extra, generators);
+    named.insert(named.end(), added.begin(), added.end());
+    together_.agree("The trainer", {{"the trainer's type", type}}, named);
+  }
 
   /// Throws Error, before anything is changed, for a batch or a model that does not fit. Returns logits for the batch, of
   /// the right shape and no meaning.
@@ -200,6 +215,27 @@ class Training {
   }
 
  private:
+  /// That the processes have the same model and options, which then starts equal on all.
+  void check_together() const {
+    if (!together_) return;
+    if (dtype_ != torch::kFloat32 && dtype_ != torch::kFloat64) {
+      fail("The model is ", dtype_text(dtype_), ", but training in several processes (TrainerOptions::group) is for ",
+           "float32 and float64.");
+    }
+    auto facts = facts_of(options_);
+    for (std::size_t i = 0; i < parts_.all.size(); ++i) {
+      const auto& parameter = parts_.all[i];
+      facts.emplace_back("parameter " + parts_.names[i],
+                         kind_text(parameter) + (parameter.requires_grad() ? "" : ", frozen"));
+    }
+    for (const auto& buffer : model_->named_buffers()) {
+      facts.emplace_back("buffer " + buffer.key(), kind_text(buffer.value()));
+    }
+    together_.agree("The trainer", std::move(facts), {});
+    together_.share(parts_.all);
+    together_.share(buffers());
+  }
+
   static constexpr double unset = -1;
   static constexpr const char* serialized_name = "optimizer.serialized";
 
@@ -280,6 +316,7 @@ class Training {
 
   TrainerOptions options_;
   Model model_;
+  DataParallel together_{options_.group};
   ParameterParts parts_;
   torch::Device device_ = parts_.all[0].device();
   torch::Dtype dtype_ = parts_.all[0].scalar_type();

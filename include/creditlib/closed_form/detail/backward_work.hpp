@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -75,7 +76,7 @@ class BackwardWork {
       const auto count = std::clamp<std::int64_t>(std::llround(parts), 1, shares);
       for (std::int64_t i = 0; i < count; ++i) pieces.push_back({&sum, {i, count}});
     }
-    std::ranges::stable_sort(pieces, std::greater{}, &Piece::size);
+    std::ranges::sort(pieces, {}, [](const Piece& p) { return std::tuple(-p.size(), p.sum, p.share.index); });
     return pieces;
   }
 

@@ -37,7 +37,8 @@ class BasicGraphedStep {
       TrainerAccess::begin_step(*trainer_);  // the rate too, which a replay reads
       if (!TrainerAccess::graphable(*trainer_)) {
         fail(
-            "cuda::GraphedStep: the trainer tracks norms, or its optimizer does not declare `static constexpr bool "
+            "cuda::GraphedStep: the trainer tracks norms or is one of several processes, or its optimizer does not "
+            "declare `static constexpr bool "
             "graphable = true`: a CUDA graph would not repeat what it does on the host; use trainer.step.");
       }
       if (!x.defined() || !y.defined()) return TrainerAccess::step(*trainer_, x, y);  // which throws the right error

@@ -17,6 +17,7 @@ namespace creditlib::detail {
 // What Batches takes its batches from, one type per kind of source. Each has
 //   source()      what the user gave, checked
 //   device()      where it is
+//   inputs(), targets()
 //   batch(draws)  the batch of these samples, new memory
 
 /// Rows of a data set: images that are picked, cropped, flipped and normalized.
@@ -32,6 +33,8 @@ class ImageRows {
 
   const data::Dataset& source() const { return source_; }
   torch::Device device() const { return source_.images.device(); }
+  const torch::Tensor& inputs() const { return source_.images; }
+  const torch::Tensor& targets() const { return source_.labels; }
 
   data::Batch batch(const ImageDraws& draws) const {
     const auto input = images_(draws);
@@ -80,6 +83,8 @@ class TensorRows {
 
   const data::Tensors& source() const { return source_; }
   torch::Device device() const { return source_.inputs.device(); }
+  const torch::Tensor& inputs() const { return source_.inputs; }
+  const torch::Tensor& targets() const { return source_.targets; }
 
   data::Batch batch(const ImageDraws& draws) const {
     const auto input = picked_rows(source_.inputs, draws.index);

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The digits by DFA in one process or several: torchrun --no-python --nproc-per-node 2 ./run distributed
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <creditlib/creditlib.hpp>
+#include <creditlib/distributed/from_environment.hpp>
+
+#include "support/program.hpp"
+
+int main(int argc, char** argv) {
+  CLI::App app("Trains a residual network on the digits with DFA, in all processes that torchrun starts together.",
+               "distributed");
+  std::int64_t epochs = 20, threads = 1;
+  app.add_option("--epochs", epochs, "epochs")->check(support::whole(1))->capture_default_str();
+  app.add_option("--threads", threads, "LibTorch's threads, of each process")
+      ->check(support::whole(1))
+      ->capture_default_str();
+
+  return support::run_program(app, argc, argv, [&] {
+    at::set_num_threads(static_cast<int>(threads));
+    const auto group = creditlib::distributed::from_environment();
+    const auto digits = creditlib::data::load("digits", CREDITLIB_DATA_DIR "/digits");
+    creditlib::data::Batches train(digits.train, {.batch_size = 32, .group = group});  // 32 of all processes together
+    creditlib::data::Batches test(digits.test, {.batch_size = 360, .shuffle = false});
+    torch::manual_seed(42);
+    auto model = creditlib::ResidualMLP({.input = 64, .width = 128, .classes = 10, .blocks = 3});
+    creditlib::LocalTrainer trainer(model, creditlib::DFA{}, {.epochs = epochs, .group = group},
+                                    creditlib::PenalizedInnerProduct{.lambda = 0.1});
+    for (std::int64_t epoch = 0; epoch < epochs; ++epoch) {
+      for (const auto& [x, y] : train) {
+        trainer.step(x, y);
+        if (support::interrupted()) throw support::Interrupted();
+      }
+      trainer.end_epoch();
+    }
+    if (group->rank() != 0) return;
+    const auto [x, y] = *test.begin();
+    const auto right = model->forward(x).argmax(1).eq(y).sum().item<std::int64_t>();
+    fmt::print("{} of 360 test images are right, trained in {} process{}\n", right, group->size(),
+               group->size() == 1 ? "" : "es");
+  });
+}

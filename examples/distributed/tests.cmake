@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+target_link_libraries(distributed PRIVATE creditlib::distributed)
+creditlib_smoke_test(distributed ARGS --epochs 1)
+
+# In two processes, if the Python of the tests has a torch that can be imported, with its torchrun.
+if(CREDITLIB_BUILD_TESTS AND CREDITLIB_PYTHON)
+  get_filename_component(torchrun "${CREDITLIB_PYTHON}" DIRECTORY)
+  set(torchrun "${torchrun}/torchrun")
+  execute_process(COMMAND "${CREDITLIB_PYTHON}" -c "import torch.distributed.run" RESULT_VARIABLE failed OUTPUT_QUIET ERROR_QUIET)
+  if(NOT failed AND EXISTS "${torchrun}")
+    add_test(NAME smoke/distributed_two COMMAND "${torchrun}" --no-python --standalone --nproc-per-node 2 $<TARGET_FILE:distributed> --epochs 1)
+    set_tests_properties(smoke/distributed_two PROPERTIES LABELS smoke TIMEOUT 300 PASS_REGULAR_EXPRESSION "trained in 2 processes")
+    creditlib_environment(smoke/distributed_two)
+    set_property(TEST smoke/distributed_two APPEND PROPERTY ENVIRONMENT GLOO_SOCKET_IFNAME=lo)
+  endif()
+endif()
