@@ -174,7 +174,7 @@ class Sweep(unittest.TestCase):
         for arguments in (["--dry-run"], []):
             said = self.done(self.GRID, *arguments)
             self.assertIn("4 cells, 3 of them finished", said)
-            self.assertIn("num_blocks=4,penalty_lam=0: results_digits.json is damaged: it ends early, in line 1.", said)
+            self.assertIn("num_blocks=4,penalty_lam=0: results_digits.json is damaged: it ends early, in line 1, column ", said)
         self.assertEqual(len(self.starts()), 5)
         self.assertTrue(self.starts()[-1].endswith("--retrain"), self.starts()[-1])
         json.loads(damaged.read_text())
