@@ -36,7 +36,8 @@ def results(**log):
                    "bp_grad_norms_per_layer": [1e-3, 1e-4, 1e-8]}
     entry = {"log": log, "diagnostics": diagnostics, "ms_per_step": 2.0, "steps": 10, "finished": True}
     return {"42": {"dfa": entry}, "7": {"dfa": {**entry, "log": {**log, "test_acc": [0.35, 0.7]}}},
-            "config": {"arch": "resmlp", "methods": ["dfa"], "seeds": [42, 7], "epochs": 2, "penalty_lam": 0.0}}
+            "config": {"arch": "resmlp", "methods": ["dfa"], "seeds": [42, 7], "epochs": 2, "penalty_lam": 0.0},
+            "environment": {"commit": "abc"}}
 
 
 class InFolder(unittest.TestCase):

@@ -6,7 +6,7 @@ import math
 from matplotlib import colormaps
 from matplotlib.ticker import MaxNLocator
 
-from reporting.style import MOST_LINES, WIDTH, figure, height_for, label_lines, line_style, right_margin, wrapped
+from reporting.style import MOST_BANDS, MOST_LINES, WIDTH, figure, height_for, label_lines, line_style, right_margin, wrapped
 
 GROWTH = 50  # D1 fires above this growth from a hidden state to the next; since init, above this growth of a state
 REFERENCE = 1e-7  # D2 fires if the reference gradient at the last hidden state has a norm below this
@@ -26,7 +26,7 @@ def norms(theme, groups, what, title=None, width=WIDTH):
         style, states = line_style(index, theme), group.states_of(what)
         means = [mean if mean > 0 else math.nan for mean, _ in states]
         axes.plot(range(len(means)), means, marker="o", markersize=4.5, **style)
-        if any(deviation for _, deviation in states):
+        if len(chosen) <= MOST_BANDS and any(deviation for _, deviation in states):
             low = [max(m - d, m / 30) if d is not None else math.nan for m, (_, d) in zip(means, states)]
             high = [m + d if d is not None else math.nan for m, (_, d) in zip(means, states)]
             axes.fill_between(range(len(means)), low, high, color=style["color"], alpha=0.22, linewidth=0)

@@ -62,6 +62,7 @@ template <class Head>
 struct LocalHeads<Head>::State {
   using Module = typename detail::HeadModule<Head>::type;
   static constexpr bool couples_samples = detail::CouplesSamples<Head>;
+  static constexpr bool graphable = detail::DeclaresGraphable<Head>;
 
   Head head;
   bool last_from_readout;
