@@ -59,6 +59,15 @@ PAGES = {
 }
 
 
+class Alone(unittest.TestCase):
+    def test_without_mkdocs_a_sentence_says_what_installs_it(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([sys.executable, "-S", "-E", str(ROOT / "tools/docs"), "-o", f"{folder}/site"], capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertRegex(done.stderr, r"^docs: No module named '\w+'; \./run docs installs what is needed\.\n$")
+            self.assertEqual(list(pathlib.Path(folder).iterdir()), [])
+
+
 class Pages(unittest.TestCase):
     def test_a_list_needs_no_blank_line_before_it(self):
         self.assertEqual(markdown.for_site("**Note.**\n- a\n  b\n- c\nd"), "**Note.**\n\n- a\n  b\n- c\nd")
