@@ -6,14 +6,12 @@
 #include <creditlib/model/residual_mlp.hpp>
 #include <creditlib/model/sequential_blocks.hpp>
 #include <creditlib/testing/laws.hpp>
-#include <cstdlib>
-#include <fstream>
 #include <functional>
-#include <iterator>
 #include <map>
 #include <sstream>
 #include <string>
 
+#include "generated_page.hpp"
 #include "test.hpp"
 
 namespace misuse {
@@ -192,29 +190,15 @@ TEST_CASE("docs/misuse.md has what the program says") {
   };
   CHECK(laws_broken_by<Right>() == "nothing");
 
-  const std::string path = std::string(CREDITLIB_TESTS_DIR) + "/../docs/misuse.md";
-  std::string page;
-  {
-    std::ifstream in(path);
-    page.assign(std::istreambuf_iterator<char>(in), {});
-  }
-  const bool write = std::getenv("CREDITLIB_WRITE_DOCS") != nullptr;
+  creditlib::test::GeneratedPage page("misuse.md");
   INFO("CREDITLIB_WRITE_DOCS=1 writes what is said");
   for (const auto& [name, text] : said) {
     CAPTURE(name);
     CHECK(text != "nothing");
     const std::string begin = "<!-- program: " + name + " -->\n\n```\n", end = "```\n";
-    const auto from = page.find(begin);
-    REQUIRE(from != std::string::npos);
-    const auto start = from + begin.size(), to = page.find(end, start);
-    REQUIRE(to != std::string::npos);
     const auto wanted = in_lines(text);
     CHECK(std::count(wanted.begin(), wanted.end(), '\n') <= 10);
-    if (write) {
-      page.replace(start, to - start, wanted);
-    } else {
-      CHECK(page.substr(start, to - start) == wanted);
-    }
+    page.offer(begin, end, wanted);
+    CHECK(page.part(begin, end) == wanted);
   }
-  if (write) std::ofstream(path) << page;
 }

@@ -91,3 +91,23 @@ run(0 "" ${short} --output_dir "${FOLDER}/text")
 if(said MATCHES "\r")
   message(FATAL_ERROR "There are carriage returns in ${said}")
 endif()
+
+# In a terminal of 40 columns, the line that renews itself has less.
+find_program(script script)
+if(script)
+  string(REPLACE ";" " " words "${short}")
+  execute_process(COMMAND "${script}" -qec "stty cols 40; '${PROGRAM}' ${words} --retrain --output_dir '${FOLDER}/text'" /dev/null
+                  INPUT_FILE /dev/null RESULT_VARIABLE code OUTPUT_VARIABLE said)
+  string(ASCII 27 escape)
+  string(REPLACE ";" "," said "${said}")
+  string(REGEX MATCHALL "\r${escape}.Kdfa, seed 7: epoch[^\r\n${escape}]+" lines "${said}")
+  if(NOT code EQUAL 0 OR NOT lines MATCHES "epoch 1/3, [0-9]")
+    message(FATAL_ERROR "exit code ${code} in a terminal, or no line that renews itself:\n${said}")
+  endif()
+  foreach(line IN LISTS lines)
+    string(LENGTH "${line}" length)
+    if(length GREATER 43) # with the carriage return and the escape sequence
+      message(FATAL_ERROR "too long for 40 columns: ${line}")
+    endif()
+  endforeach()
+endif()

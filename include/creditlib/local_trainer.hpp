@@ -205,6 +205,8 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
             "that this rule puts in their place (transport); switch autocast off.");
       }
       pass.set_transport(sources_.transport(this->model(), now));
+      if (!uses_are_checked_) pass.check_transported_uses();
+      uses_are_checked_ = true;
     }
   }
 
@@ -278,6 +280,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   std::vector<torch::Generator> own_generators() const { return sources_.generators(); }
 
   Sources sources_;
+  bool uses_are_checked_ = false;  ///< whether a forward pass has shown how the network uses what is transported
   detail::Assignable<Schedule> schedule_;
   detail::LocalLosses<Normalizer, LocalLoss> local_;
 };

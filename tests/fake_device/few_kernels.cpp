@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 #include <creditlib/any_trainer.hpp>
+#include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/forward_dfa.hpp>
 #include <creditlib/credit/forward_gradient.hpp>
 #include <creditlib/credit/value_net.hpp>
@@ -8,6 +9,7 @@
 #include <creditlib/credit/weight_mirror.hpp>
 #include <creditlib/diagnostics/finite.hpp>
 #include <creditlib/local_trainer.hpp>
+#include <creditlib/model/small_cnn.hpp>
 #include <creditlib/net/credit_net.hpp>
 #include <creditlib/optim/clip.hpp>
 #include <limits>
@@ -130,4 +132,22 @@ TEST_CASE("the time embedding of a credit net is computed once", "[fake_device]"
   CHECK(first.launches.count("aten::sin") == 1);
   CHECK(next.launches.count("aten::sin") == 0);
   CHECK(!torch::equal(net->forward(h, 0.25, s).cpu(), net->forward(h, 0.5, s).cpu()));
+}
+
+TEST_CASE("images in channels last stay so on a device, and give the same step", "[fake_device]") {
+  const auto device = fake_device::device();
+  const auto step_of = [&](torch::MemoryFormat layout) {
+    torch::manual_seed(1);
+    auto model = any_model(SmallCNN({.image = 8}));
+    const auto x = torch::randn({8, 3, 8, 8}).to(device).contiguous(layout);
+    const auto y = torch::randint(10, {8}, torch::kInt64).to(device);
+    model->to(device);
+    const torch::NoGradGuard no_grad;
+    const auto h = model->embed(x);
+    CHECK(model->join(0, h, model->block(0, h)).is_contiguous(layout));
+    LocalTrainer trainer(model, DFA{});
+    trainer.step(x, y);
+    return trainer.step(x, y).loss.cpu();
+  };
+  CHECK(torch::allclose(step_of(torch::MemoryFormat::ChannelsLast), step_of(torch::MemoryFormat::Contiguous)));
 }
