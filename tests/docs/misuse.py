@@ -23,7 +23,7 @@ SENTENCE = re.compile(r"static assertion failed(?: due to requirement '.*?')?: (
 def sentence(said):
     """The first sentence of ours in what the compiler said, in lines that the page has room for."""
     found = SENTENCE.search(said.read_text(encoding="utf-8"))
-    return textwrap.fill(found[1], 140, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False) + "\n" if found else None
+    return textwrap.fill(found[1], 92, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False) + "\n" if found else None
 
 
 def has_lines(file, code):
