@@ -138,6 +138,11 @@ int main(int argc, char** argv) {
     const bool serves = take_switch(arguments, "--serve");
     const auto settings = serves ? take_settings(arguments) : take_common_settings(arguments);
     settings.apply();
+    if (!torch::Device(settings.device).is_cpu()) {
+      throw creditlib::Error(
+          "the floor is measured on the CPU: on a device small products one after the other take the time of their "
+          "launches, which a step's graph does not; ./run bench throughput gives a step's share of the device's peak");
+    }
     torch::manual_seed(1);
     if (serves) {
       check_all_taken(arguments);

@@ -155,7 +155,8 @@ void run(Settings s) {
                                    .checkpoint = {.path = std::filesystem::path(s.output_dir) /
                                                           fmt::format("checkpoint_{}_s{}.pt", s.method, s.seed),
                                                   .settings = support::fixed_settings(settings, resume),
-                                                  .retrain = s.retrain}};
+                                                  .retrain = s.retrain,
+                                                  .flags = s.run.checkpoints}};
   support::train(trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     const bool last = epoch == s.epochs;
     results["acc"] = log.test_acc.back();

@@ -132,7 +132,8 @@ double train(const Settings& s, const support::Workbench& bench, const std::stri
                                    .checkpoint = {.path = checkpoint,
                                                   .settings = support::fixed_settings(config(s), s.resume()),
                                                   .record = &collected,
-                                                  .retrain = s.retrain}};
+                                                  .retrain = s.retrain,
+                                                  .flags = s.run.checkpoints}};
   support::train(trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     accuracy = log.test_acc.back();
     after_epoch(trainer, epoch, log);

@@ -15,6 +15,7 @@
 
 #include "language_model/text.hpp"
 #include "registry/rules.hpp"
+#include "support/epoch_records.hpp"
 #include "support/figures.hpp"
 #include "support/live_line.hpp"
 #include "support/methods.hpp"
@@ -36,7 +37,8 @@ struct Settings {
                seed = 42;
   double lr = 1e-3, wd = 0.01, penalty_lam = 0;
   bool frozen_blocks = false;
-  std::string output_dir = "results/language_model", threads = "auto";
+  std::string output_dir = "results/language_model", threads = "auto", tensorboard = {};
+  support::CheckpointFlags checkpoints = {};
   bool retrain = false, quiet = false;
 
   std::int64_t epochs() const { return (steps + eval_every - 1) / eval_every; }
@@ -65,6 +67,8 @@ void declare(support::Flags& flags, Settings& s) {
   flags.add("output_dir", s.output_dir, "where {method}_s{seed}.json and its weights go", support::Flags::apart);
   support::add_threads_flag(flags, s.threads);
   support::add_retrain_flag(flags, s.retrain);
+  support::add_checkpoint_flags(flags, s.checkpoints);
+  support::add_tensorboard_flag(flags, s.tensorboard);
   flags.add("quiet", s.quiet, "no progress, only the outcome", support::Flags::apart);
 }
 
@@ -159,14 +163,17 @@ class Run {
     support::Checkpoint checkpoint(
         {.path = std::filesystem::path(s_.output_dir) / fmt::format("checkpoint_{}_s{}.pt", s_.name(), s_.seed),
          .settings = support::fixed_settings(config_, resume),
-         .retrain = s_.retrain});
+         .retrain = s_.retrain,
+         .flags = s_.checkpoints});
     Json log{{"step", Json::array()},
              {"train_bits_per_character", Json::array()},
              {"validation_bits_per_character", Json::array()},
              {"ms_per_step", Json::array()},
              {"threads", 0}};
+    double loss = 0;  // over the steps since the last measurement
     if (const auto left = checkpoint.load(trainer)) {
       log = left->progress;
+      if (!left->in_epoch.is_null()) loss = left->in_epoch.at("loss").get<double>();
       for (const auto& [name, state] : left->generators) {
         if (name == "batches") generator.set_state(state);
       }
@@ -177,12 +184,14 @@ class Run {
     trainer.module().train();
     log["threads"] = support::settle_threads(trainer, validation.front(), s_.steps - trainer.steps(),
                                              log["threads"].get<std::int64_t>(), title_, s_.quiet);
+    support::EpochRecords records(s_.tensorboard, title_, trainer.epoch());
     support::LiveLine line(s_.quiet);
+    const support::Pace pace(s_.steps, trainer.steps());
     for (;;) {
-      const auto last_step = std::min(s_.steps, (trainer.epoch() + 1) * s_.eval_every);
-      const auto steps = static_cast<double>(last_step - trainer.steps());
+      const auto first_step = trainer.epoch() * s_.eval_every, resumed_at = trainer.steps();
+      const auto last_step = std::min(s_.steps, first_step + s_.eval_every);
+      const auto steps = static_cast<double>(last_step - first_step);
       const auto start = Clock::now();
-      double loss = 0;
       while (trainer.steps() < last_step) {
         const auto [x, y] = text_.drawn(s_.batch_size, generator);
         loss += trainer.step(x, y).loss.item<double>();
@@ -190,16 +199,25 @@ class Run {
           throw creditlib::Error(
               fmt::format("{}: the loss is not finite in step {}. Use a smaller --lr.", title_, trainer.steps()));
         }
-        line.show([&] { return fmt::format("{}: step {}/{}", title_, trainer.steps(), s_.steps); });
-        if (support::interrupted()) throw support::Interrupted();
+        line.show(title_, [&] {
+          return std::vector<std::string>{fmt::format("step {}/{}", trainer.steps(), s_.steps),
+                                          pace.left(trainer.steps()), pace.rate(trainer.steps())};
+        });
+        if (support::interrupted()) {
+          checkpoint.stop(
+              trainer,
+              {.progress = log, .generators = {{"batches", generator.get_state()}}, .in_epoch = {{"loss", loss}}});
+        }
       }
       line.clear();
-      const auto ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count() / steps;
+      const auto made = static_cast<double>(std::max<std::int64_t>(1, last_step - resumed_at));
+      const auto ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count() / made;
       log["step"].push_back(trainer.steps());
       log["train_bits_per_character"].push_back(loss / steps / std::numbers::ln2);
       log["validation_bits_per_character"].push_back(bits_per_character(model, validation));
       log["ms_per_step"].push_back(ms);
-      say(log);
+      loss = 0;
+      say(log, trainer, records, pace);
       if (trainer.steps() == s_.steps) break;
       write(log, Json::object(), /*finished=*/false);
       trainer.end_epoch();
@@ -210,13 +228,24 @@ class Run {
     return results;
   }
 
-  void say(const Json& log) const {
-    if (s_.quiet) return;
+  void say(const Json& log, support::Trainer& trainer, support::EpochRecords& records,
+           const support::Pace& pace) const {
     const auto last = [&](const char* key) { return log[key].back().get<double>(); };
-    fmt::print("{}: step {}/{}, bits per character: {:.4f} in training, {:.4f} in validation; {:.1f} ms a step\n",
-               title_, log["step"].back().get<std::int64_t>(), s_.steps, last("train_bits_per_character"),
-               last("validation_bits_per_character"), last("ms_per_step"));
-    std::fflush(stdout);
+    const std::vector<support::EpochScalar> scalars{
+        {"bits_per_character/train", "train_bits_per_character", last("train_bits_per_character")},
+        {"bits_per_character/validation", "validation_bits_per_character", last("validation_bits_per_character")},
+        {"rate", "rate", trainer.rate()},
+        {"ms_per_step", "ms_per_step", last("ms_per_step")}};
+    const auto epoch = trainer.epoch() + 1, step = trainer.steps();
+    if (records) records.add(epoch, step, scalars, &trainer.module());
+    if (s_.quiet) return;
+    Json entry{{"epoch", epoch}, {"of", s_.epochs()}, {"step", step}};
+    entry.update(support::json_of(scalars));
+    support::say_epoch(title_, entry,
+                       {fmt::format("step {}/{}", step, s_.steps),
+                        fmt::format("bits per character {:.4f} train", last("train_bits_per_character")),
+                        fmt::format("{:.4f} validation", last("validation_bits_per_character")), pace.left(step),
+                        fmt::format("{:.1f} ms/step", last("ms_per_step"))});
   }
 
   /// What is measured at the end, and the weights.

@@ -13,9 +13,11 @@
 #include <creditlib/scope/eval_mode.hpp>
 #include <filesystem>
 #include <functional>
+#include <utility>
 
 #include "regression/loss.hpp"
 #include "regression/table.hpp"
+#include "support/epoch_records.hpp"
 #include "support/figures.hpp"
 #include "support/live_line.hpp"
 #include "support/methods.hpp"
@@ -39,7 +41,8 @@ struct Settings {
   std::string loss = "squared";
   std::int64_t epochs = 200, width = 64, blocks = 3, batch_size = 32;
   double lr = 1e-3, wd = 0.01, penalty_lam = 0, clip = 0;
-  std::string output_dir = "results/regression", threads = "auto";
+  std::string output_dir = "results/regression", threads = "auto", tensorboard = {};
+  support::CheckpointFlags checkpoints = {};
   bool retrain = false, quiet = false;
 
   support::Resume resume() const { return {.lists = {"methods", "seeds"}, .retrain = retrain}; }
@@ -65,6 +68,8 @@ void declare(support::Flags& flags, Settings& s) {
   flags.add("output_dir", s.output_dir, "where results_{table}.json goes");
   support::add_threads_flag(flags, s.threads);
   support::add_retrain_flag(flags, s.retrain);
+  support::add_checkpoint_flags(flags, s.checkpoints);
+  support::add_tensorboard_flag(flags, s.tensorboard);
   flags.add("quiet", s.quiet, "no progress, only the outcome", support::Flags::apart);
 }
 
@@ -121,31 +126,32 @@ class Run {
     support::Checkpoint checkpoint({.path = std::filesystem::path(s_.output_dir) /
                                             fmt::format("checkpoint_{}_{}_s{}.pt", s_.name(), method_, seed_),
                                     .settings = settings,
-                                    .retrain = s_.retrain});
+                                    .retrain = s_.retrain,
+                                    .flags = s_.checkpoints});
     Json log{
         {"train_loss", Json::array()}, {"test_rmse", Json::array()}, {"ms_per_step", Json::array()}, {"threads", 0}};
+    double loss_so_far = 0;  // of an epoch that was stopped
     if (const auto left = checkpoint.load(trainer)) {
       log = left->progress;
       batches.load(left->generators);
-      if (!s_.quiet) fmt::print("{}: goes on after epoch {} of {}\n", title_, trainer.epoch(), s_.epochs);
+      if (!left->in_epoch.is_null()) loss_so_far = left->in_epoch.at("loss").get<double>();
+      if (!s_.quiet) {
+        fmt::print("{}: goes on after epoch {} of {}, step {}\n", title_, trainer.epoch(), s_.epochs, trainer.steps());
+      }
     }
     trainer.module().train();
     const auto rows = std::min(s_.batch_size, split_.train.size());
     const auto first = split_.train.first(rows);
     log["threads"] = support::settle_threads(trainer, {first.inputs, first.targets},
-                                             batches.batches_per_epoch() * (s_.epochs - trainer.epoch()),
+                                             batches.batches_per_epoch() * s_.epochs - trainer.steps(),
                                              log["threads"].get<std::int64_t>(), title_, s_.quiet);
+    support::EpochRecords records(s_.tensorboard, title_, trainer.epoch());
     support::LiveLine line(s_.quiet);
+    const support::Pace pace(batches.batches_per_epoch() * s_.epochs, trainer.steps());
     while (true) {
-      const auto start = Clock::now();
-      log["train_loss"].push_back(epoch(trainer, batches));
-      const auto ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-      log["ms_per_step"].push_back(ms / static_cast<double>(batches.batches_per_epoch()));
+      epoch(trainer, batches, std::exchange(loss_so_far, 0), log, checkpoint);
       log["test_rmse"].push_back(tested(trainer, split_).rmse);
-      line.show([&] {
-        return fmt::format("{}: epoch {}/{}, test RMSE {:.4g}", title_, trainer.epoch() + 1, s_.epochs,
-                           log["test_rmse"].back().get<double>());
-      });
+      say_epoch(trainer, log, records, line, pace);
       if (trainer.epoch() + 1 == s_.epochs) break;
       trainer.end_epoch();
       checkpoint.save(trainer, {.progress = log, .generators = batches.named_tensors()});
@@ -157,10 +163,18 @@ class Run {
  private:
   using Clock = std::chrono::steady_clock;
 
-  /// Trains for an epoch and returns the mean loss.
-  double epoch(support::Trainer& trainer, data::Batches& batches) const {
-    double loss = 0;
+  /// Trains for an epoch, or for what is left of one that was stopped with this `loss` so far, and logs its mean loss.
+  void epoch(support::Trainer& trainer, data::Batches& batches, double loss, Json& log,
+             support::Checkpoint& checkpoint) const {
+    const auto at_start = batches.named_tensors();
+    const auto done = trainer.steps() - trainer.epoch() * batches.batches_per_epoch();
+    std::int64_t step = 0;
+    auto start = Clock::now();
     for (const auto& [x, y] : batches) {
+      if (step++ < done) {  // before the run was stopped
+        start = Clock::now();
+        continue;
+      }
       loss += trainer.step(x, y).loss.item<double>() * static_cast<double>(x.size(0));
       if (!std::isfinite(loss)) {
         throw creditlib::Error(
@@ -168,9 +182,35 @@ class Run {
                         "clipping.",
                         title_, trainer.steps()));
       }
-      if (support::interrupted()) throw support::Interrupted();
+      if (support::interrupted())
+        checkpoint.stop(trainer, {.progress = log, .generators = at_start, .in_epoch = {{"loss", loss}}});
     }
-    return loss / static_cast<double>(batches.size());
+    const auto ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+    log["train_loss"].push_back(loss / static_cast<double>(batches.size()));
+    log["ms_per_step"].push_back(ms / static_cast<double>(std::max<std::int64_t>(1, step - done)));
+  }
+
+  /// The last epoch's numbers: for TensorBoard, in a progress line, or as a line of JSON.
+  void say_epoch(support::Trainer& trainer, const Json& log, support::EpochRecords& records, support::LiveLine& line,
+                 const support::Pace& pace) const {
+    const auto last = [&](const char* key) { return log[key].back().get<double>(); };
+    const std::vector<support::EpochScalar> scalars{{"loss/train", "train_loss", last("train_loss")},
+                                                    {"rmse/test", "test_rmse", last("test_rmse")},
+                                                    {"rate", "rate", trainer.rate()},
+                                                    {"ms_per_step", "ms_per_step", last("ms_per_step")}};
+    const auto epoch = trainer.epoch() + 1;
+    if (records) records.add(epoch, trainer.steps(), scalars, &trainer.module());
+    if (s_.quiet) return;
+    const auto fields = [&] {
+      return std::vector<std::string>{fmt::format("epoch {}/{}", epoch, s_.epochs), pace.left(trainer.steps()),
+                                      pace.rate(trainer.steps()), fmt::format("test RMSE {:.4g}", last("test_rmse"))};
+    };
+    line.show(title_, fields);
+    if (!support::logs_json()) return;  // as text, epochs are many and short, and the outcome is a line
+    line.clear();
+    Json entry{{"epoch", epoch}, {"of", s_.epochs}, {"step", trainer.steps()}};
+    entry.update(support::json_of(scalars));
+    support::say_epoch(title_, entry, {});
   }
 
   Json outcome(support::Trainer& trainer, const Json& log) const {
@@ -201,7 +241,7 @@ void say(const std::string& method, std::int64_t seed, const Json& entry) {
 /// Mean over seeds (and standard deviation) of each method.
 void print_table(const Json& results, const Settings& s, const regression::Table& table,
                  const std::filesystem::path& path) {
-  support::Table text({"method", "test RMSE", "test R2", "alignment with the true gradient, block by block"});
+  support::Table text({"method", "test RMSE", "test R2", "alignment, by block"});
   const auto add = [&](const std::string& name, const auto& entry_of) {
     std::vector<double> rmse, r2;
     std::vector<Json> gammas;

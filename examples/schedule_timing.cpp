@@ -243,7 +243,8 @@ void train(const std::string& name, const ScheduleSpec& spec, const Settings& s,
       .checkpoint = {.path = std::filesystem::path(s.output_dir) / fmt::format("checkpoint_s{}_{}.pt", s.seed, name),
                      .settings = support::fixed_settings(config(s), s.resume()),
                      .record = &entry,
-                     .retrain = s.retrain}};
+                     .retrain = s.retrain,
+                     .flags = s.run.checkpoints}};
   support::train(trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     entry["test_acc"] = log.test_acc;
     entry["train_loss"] = log.train_loss;

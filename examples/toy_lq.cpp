@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/credit/value_net.hpp>
@@ -18,6 +19,7 @@
 #include <filesystem>
 #include <string>
 
+#include "support/epoch_records.hpp"
 #include "support/figures.hpp"
 #include "support/live_line.hpp"
 #include "support/program.hpp"
@@ -99,22 +101,23 @@ class Experiment {
     const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
     const std::int64_t every = std::max<std::int64_t>(1, steps / 20);
     support::LiveLine line(s_.quiet);
+    support::EpochRecords records(s_.tensorboard, name, 0);
+    const support::Pace pace(steps, 0);
     for (std::int64_t step = 0; step < steps; ++step) {
       if (step % every == 0) {
         const Json cosine = support::mean_of(problem_.cosines(credits()));
         curve.push_back({step, cosine});
         line.clear();
-        if (!s_.quiet)
-          fmt::print("{}: step {}/{}, costate cosine {}, {:.0f} s\n", name, step, steps, text(cosine, 4), seconds());
-        std::fflush(stdout);
+        say(name, step, steps, cosine, pace, records);
       }
       const auto [x, y] = fresh.next(s_.batch);
       trainer.learn(x, y);
-      line.show([&] {
-        return fmt::format("{}: step {}/{}, {:.0f} s left", name, step + 1, steps,
-                           seconds() / static_cast<double>(step + 1) * static_cast<double>(steps - step - 1));
+      line.show(name, [&] {
+        return std::vector<std::string>{fmt::format("step {}/{}", step + 1, steps), pace.left(step + 1),
+                                        pace.rate(step + 1)};
       });
-      if (support::interrupted()) throw support::Interrupted();
+      if (support::interrupted())
+        throw support::Interrupted("finished rules are kept, and the same command trains the others");
     }
     line.clear();
     const double spent = seconds();
@@ -124,6 +127,20 @@ class Experiment {
     results_[name]["curve"] = curve;
     results_[name]["seconds"] = spent;
     announce(name);
+  }
+
+  void say(const std::string& name, std::int64_t step, std::int64_t steps, const Json& cosine,
+           const support::Pace& pace, support::EpochRecords& records) const {
+    const double value = cosine.is_number() ? cosine.get<double>() : std::nan("");
+    const std::vector<support::EpochScalar> scalars{{"costate_cosine", "costate_cosine", value}};
+    records.add(step, step, scalars, nullptr);
+    if (s_.quiet) return;
+    Json entry{{"step", step}, {"of", steps}};
+    entry.update(support::json_of(scalars));
+    std::vector<std::string> fields{fmt::format("step {}/{}", step, steps),
+                                    fmt::format("costate cosine {}", text(cosine, 4))};
+    if (step > 0) fields.push_back(pace.left(step));
+    support::say_epoch(name, entry, fields);
   }
 
   void ridge() {

@@ -9,6 +9,7 @@
 #include <creditlib/scope/eval_mode.hpp>
 #include <filesystem>
 
+#include "support/epoch_records.hpp"
 #include "support/figures.hpp"
 #include "support/program.hpp"
 #include "support/resume.hpp"
@@ -29,7 +30,8 @@ struct Settings {
   std::string dataset = "mnist", data_dir = {};
   std::int64_t epochs = 400, width = 500, batch_size = 128, limit_train = 0;
   double lr = 0, decay = 0;
-  std::string output_dir = "results/weight_transport", threads = "auto";
+  std::string output_dir = "results/weight_transport", threads = "auto", tensorboard = {};
+  support::CheckpointFlags checkpoints = {};
   bool retrain = false, quiet = false;
 
   support::Resume resume() const { return {.lists = {"methods", "seeds"}, .retrain = retrain}; }
@@ -52,6 +54,8 @@ void declare(support::Flags& flags, Settings& s) {
   flags.add("output_dir", s.output_dir, "where results_{dataset}.json goes");
   support::add_threads_flag(flags, s.threads);
   support::add_retrain_flag(flags, s.retrain);
+  support::add_checkpoint_flags(flags, s.checkpoints);
+  support::add_tensorboard_flag(flags, s.tensorboard);
   flags.add("quiet", s.quiet, "no progress, only the outcome", apart);
 }
 
@@ -113,11 +117,13 @@ Json trained(const std::string& method, std::int64_t seed, const Settings& s, co
   const support::TrainingPlan plan{
       .title = fmt::format("{}, seed {}", method, seed),
       .quiet = s.quiet,
+      .tensorboard = s.tensorboard,
       .checkpoint = {
           .path = std::filesystem::path(s.output_dir) / fmt::format("checkpoint_{}_{}_s{}.pt", s.dataset, method, seed),
           .settings = settings,
           .record = &angles,
-          .retrain = s.retrain}};
+          .retrain = s.retrain,
+          .flags = s.checkpoints}};
   Json entry;
   support::train(made.trainer, batches, test, plan, [&](const support::TrainingLog& log, std::int64_t epoch) {
     angles.push_back(angles_of(made, measured_on).json());

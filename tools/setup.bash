@@ -5,8 +5,8 @@
 
 environment="$root/.venv"
 
-debian_packages=(g++ cmake ninja-build ccache python3 python3-venv git catch2 libfmt-dev nlohmann-json3-dev libcli11-dev libbenchmark-dev
-                 zlib1g-dev libpng-dev libjpeg-dev pkg-config)
+debian_packages=(g++ cmake ninja-build ccache python3 python3-venv git catch2 libfmt-dev nlohmann-json3-dev libcli11-dev
+                 libtomlplusplus-dev libbenchmark-dev zlib1g-dev libpng-dev libjpeg-dev pkg-config)
 # The oldest LibTorch that creditlib supports, so that what compiles here compiles for its users; docs/install.md says more.
 torch="torch==2.11.0"
 # All that the CPU half of that wheel needs at run time.
@@ -91,6 +91,7 @@ check_other_system() {
     header_found fmt/format.h || missing+=("fmt, headers")
     header_found nlohmann/json.hpp || missing+=("nlohmann-json")
     header_found CLI/CLI.hpp || missing+=("CLI11")
+    header_found toml++/toml.h || missing+=("toml++ (tomlplusplus)")
     header_found benchmark/benchmark.h || missing+=("Google Benchmark")
     header_found zlib.h || missing+=("zlib, headers")
     header_found png.h || missing+=("libpng, headers")

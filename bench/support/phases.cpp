@@ -28,7 +28,7 @@ void function_ends(const at::RecordFunction& function, at::ObserverContext*) {
 Timeline::Time Timeline::now() const {
   if (!device_.is_cpu()) {
     const c10::impl::VirtualGuardImpl guard(device_.type());
-    guard.synchronizeDevice(guard.getDevice().index());
+    guard.synchronizeDevice(device_.has_index() ? device_.index() : guard.getDevice().index());
   }
   return std::chrono::steady_clock::now();
 }

@@ -64,7 +64,8 @@ void train(const Settings& s, const support::Workbench& bench, support::Trainer&
                                    .checkpoint = {.path = std::filesystem::path(s.output_dir) / file,
                                                   .settings = support::fixed_settings(config(s), s.resume()),
                                                   .record = record,
-                                                  .retrain = s.retrain}};
+                                                  .retrain = s.retrain,
+                                                  .flags = s.run.checkpoints}};
   support::train(trainer, batches, test, plan, after_epoch);
 }
 

@@ -25,9 +25,10 @@ function(results variable run)
   set(${variable} "${figures}" PARENT_SCOPE)
 endfunction()
 
-run(0 "bits per character" --steps 310 --output_dir "${FOLDER}/whole")
+run(0 "bits per character" --steps 310 --output_dir "${FOLDER}/whole" --tensorboard "${FOLDER}/live")
+expect_metrics(vec_seed_42 16 validation_bits_per_character)
 
-stop_with(checkpoint_vec_s42.pt --steps 310)
+stop_with(checkpoint_vec_s42 --steps 310)
 
 run(1 "holds results of other settings \\(steps is 310 there, 311 here\\): use another --output_dir, or --retrain" --steps 311 --output_dir
     "${FOLDER}/parts")

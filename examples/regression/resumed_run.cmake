@@ -27,9 +27,10 @@ function(results variable run)
   set(${variable} "${figures}" PARENT_SCOPE)
 endfunction()
 
-run(0 "vec +[0-9.]+ +[0-9.]+" --epochs 15 --output_dir "${FOLDER}/whole")
+run(0 "vec +[0-9.]+ +[0-9.]+" --epochs 15 --output_dir "${FOLDER}/whole" --tensorboard "${FOLDER}/live")
+expect_metrics(vec_seed_42 15 test_rmse)
 
-stop_with(checkpoint_concrete_vec_s42.pt --epochs 15)
+stop_with(checkpoint_concrete_vec_s42 --epochs 15)
 
 run(1 "holds results of other settings \\(epochs is 15 there, 16 here\\): use another --output_dir, or --retrain" --epochs 16 --output_dir
     "${FOLDER}/parts")

@@ -5,7 +5,7 @@ creditlib_smoke_test(regression ARGS --methods bp dfa fa oracle vec value_net st
 creditlib_smoke_test(regression NAME regression_smooth_l1 ARGS --methods bp dfa --loss smooth_l1 --target age --test_part 0.5 --penalty_lam 0.1
                                      --clip 1 ${small} --output_dir {folder})
 if(CREDITLIB_BUILD_TESTS)
-  foreach(test resumed_run baselines)
+  foreach(test resumed_run baselines settings_file)
     add_test(NAME smoke/regression_${test} COMMAND "${CMAKE_COMMAND}" -D "PROGRAM=$<TARGET_FILE:regression>" -D
                                                    "FOLDER=${CMAKE_BINARY_DIR}/smoke/regression_${test}" -P
                                                    "${CMAKE_CURRENT_LIST_DIR}/${test}.cmake")

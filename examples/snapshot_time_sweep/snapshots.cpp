@@ -78,7 +78,8 @@ void Snapshots::make(const support::Workbench& bench) const {
       .quiet = s_.run.quiet,
       .allow_nonfinite = s_.run.allow_nonfinite,
       .tensorboard = s_.run.tensorboard,
-      .checkpoint = {.path = folder_ / "checkpoint.pt", .settings = settings, .retrain = s_.retrain}};
+      .checkpoint = {
+          .path = folder_ / "checkpoint.pt", .settings = settings, .retrain = s_.retrain, .flags = s_.run.checkpoints}};
   support::train(trainer, batches, test, plan,
                  [&](const support::TrainingLog& log, std::int64_t epoch) { save(epoch, log.test_acc.back()); });
 }

@@ -123,14 +123,15 @@ void learn(const Settings& s, support::Trainer& trainer, std::int64_t epoch, con
   const std::int64_t steps = batches.batches_per_epoch() * s.estimator_epochs;
   const auto like = bench.first_test_samples(bench.batch_size(), /*flat=*/true);
   support::settle_threads(trainer, [&] { trainer.learn(like.input, like.target); }, steps, "vector net", s.run.quiet);
+  const support::Pace pace(steps, 0);
   std::int64_t done = 0;
   for (std::int64_t e = 1; e <= s.estimator_epochs; ++e) {
     for (const auto& [x, y] : batches) {
       trainer.learn(x, y);
       ++done;
-      line.show([&] {
-        return fmt::format("vector net: epoch {}/{}, {:.0f} s left", e, s.estimator_epochs,
-                           seconds() / static_cast<double>(done) * static_cast<double>(steps - done));
+      line.show("vector net", [&] {
+        return std::vector<std::string>{fmt::format("epoch {}/{}", e, s.estimator_epochs), pace.left(done),
+                                        pace.rate(done)};
       });
       if (support::interrupted()) throw support::Interrupted();
     }

@@ -3,56 +3,73 @@
 
 #include <chrono>
 #include <creditlib/named_tensors.hpp>
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
+#include <utility>
 
+#include "support/flags.hpp"
 #include "support/trainer.hpp"
 
 namespace support {
 
-/// Where a run keeps its state between two epochs, so that it can go on after it was stopped.
+/// --checkpoint-every and --keep-checkpoints.
+struct CheckpointFlags {
+  std::int64_t every = 0;  ///< epochs; 0: after each, but not so often that it takes more than a twentieth of the time
+  std::int64_t keep = 1;   ///< the newest so many
+};
+void add_checkpoint_flags(Flags& flags, CheckpointFlags& checkpoints);
+
+/// Where a run keeps its state, so that it can go on after it was stopped.
 struct CheckpointPlan {
-  std::filesystem::path path = {};       ///< "….pt"; a ".json" of the same name stands beside it. Empty: none is kept
-  nlohmann::ordered_json settings = {};  ///< what the run depends on: under others it is not gone on with
+  std::filesystem::path path =
+      {};  ///< "NAME.pt", of which files are NAME.epochE.stepS.pt and .json. Empty: none is kept
+  nlohmann::ordered_json settings = {};      ///< what the run depends on: under others it is not gone on with
   nlohmann::ordered_json* record = nullptr;  ///< what the program collects as it trains: kept, and put back
   bool retrain = false;                      ///< forget what an earlier run left
+  CheckpointFlags flags = {};
 };
 
-/// A run's state in two files: the trainer's own checkpoint, and as JSON what is not the trainer's. After the run's end
-/// both are removed.
+/// A run's states, each in two files: the trainer's own checkpoint, and as JSON what is not the trainer's, with the
+/// checksum of the first; without the second, which is written last, there is no state. After the run's end all are
+/// removed.
 ///
 /// What is not in it is LibTorch's global generator. Nothing draws from that while a program of examples/ trains:
 /// batches, credit sources and diagnostics have generators of their own, and no network here has Dropout.
 class Checkpoint {
  public:
-  explicit Checkpoint(CheckpointPlan plan);
+  explicit Checkpoint(CheckpointPlan plan) : plan_(std::move(plan)) {}
 
   /// What goes with the trainer's own state.
   struct State {
     nlohmann::ordered_json progress = {};     ///< what has been measured so far
     creditlib::NamedTensors generators = {};  ///< the states of what draws beside the trainer
+    nlohmann::ordered_json in_epoch = {};     ///< what an epoch that has begun has so far; null between epochs
   };
 
-  /// Takes the trainer to where an earlier run left it and returns the rest; nothing where none did.
+  /// Takes the trainer to where an earlier run left it and returns the rest; nothing where none did. A damaged checkpoint
+  /// is named on standard error, and the one before it is used.
   ///
-  /// Throws Error for a checkpoint of other settings, and for files that are damaged or do not belong together.
+  /// Throws Error for a checkpoint of other settings or of a newer format, and if all that there are, are damaged.
   std::optional<State> load(Trainer& trainer);
 
-  /// Writes the state at the end of an epoch; not after each where epochs are so short that it would take more than a
-  /// twentieth of the time.
+  /// Writes the state at the end of an epoch, if the flags want one there, and removes those that are too many.
   void save(const Trainer& trainer, const State& state);
+
+  /// Writes the state at the end of a step and throws Interrupted, which says how to go on.
+  [[noreturn]] void stop(const Trainer& trainer, const State& state);
 
   void remove() const;
 
  private:
-  std::optional<State> read(Trainer& trainer);
-
   using Clock = std::chrono::steady_clock;
 
+  void write(const Trainer& trainer, const State& state);
+
   CheckpointPlan plan_;
-  std::filesystem::path beside_;
-  nlohmann::ordered_json last_;  ///< what the JSON says of the trainer's file as it is
+  std::string written_;  ///< the newest state's name, if this run knows it
   Clock::time_point saved_ = {};
   Clock::duration cost_ = {};
 };

@@ -3,12 +3,9 @@
 
 #include <cctype>
 #include <creditlib/io/atomic_file.hpp>
-#include <creditlib/scope/eval_mode.hpp>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "support/figures.hpp"
-#include "support/training.hpp"
 
 namespace support {
 namespace {
@@ -38,6 +35,18 @@ std::string lines_up_to(const std::filesystem::path& file, std::int64_t epochs) 
 
 }  // namespace
 
+void add_tensorboard_flag(Flags& flags, std::string& folder) {
+  flags.add("tensorboard", folder,
+            "write curves and histograms for TensorBoard into folders of this one, and metrics.jsonl beside them",
+            Flags::apart);
+}
+
+nlohmann::ordered_json json_of(const std::vector<EpochScalar>& scalars) {
+  auto json = nlohmann::ordered_json::object();
+  for (const auto& scalar : scalars) json[scalar.key] = scalar.value;
+  return json;
+}
+
 EpochRecords::EpochRecords(const std::string& folder, const std::string& title, std::int64_t epochs) {
   if (folder.empty()) return;
   const auto own = std::filesystem::path(folder) / folder_of(title);
@@ -46,31 +55,20 @@ EpochRecords::EpochRecords(const std::string& folder, const std::string& title, 
   lines_ = lines_up_to(metrics_, epochs);
 }
 
-void EpochRecords::add(Trainer& trainer, const TrainingLog& log, std::int64_t epoch, double rate,
-                       const creditlib::data::Batch& eval_batch) {
+void EpochRecords::add(std::int64_t epoch, std::int64_t step, const std::vector<EpochScalar>& scalars,
+                       const torch::nn::Module* module, const std::vector<creditlib::diagnostics::Measured>& gamma) {
   if (!events_) return;
-  nlohmann::ordered_json entry{{"epoch", epoch},
-                               {"step", trainer.steps()},
-                               {"train_loss", log.train_loss.back()},
-                               {"train_acc", log.train_acc.back()},
-                               {"test_acc", log.test_acc.back()},
-                               {"rate", rate},
-                               {"ms_per_step", log.ms_per_step.back()}};
-  events_->scalar("loss/train", log.train_loss.back(), epoch);
-  events_->scalar("accuracy/train", log.train_acc.back(), epoch);
-  events_->scalar("accuracy/test", log.test_acc.back(), epoch);
-  events_->scalar("rate", rate, epoch);
-  events_->scalar("ms_per_step", log.ms_per_step.back(), epoch);
-  if (eval_batch.input.defined()) {
-    const creditlib::diagnostics::EvalMode eval(trainer.module());
-    const auto gamma = gamma_at_outputs(trainer, eval_batch);
-    entry["gamma"] = values(gamma);
-    for (std::size_t l = 0; l < gamma.size(); ++l) {
-      if (gamma[l].value) events_->scalar("gamma/block_" + std::to_string(l), *gamma[l].value, epoch);
-    }
+  nlohmann::ordered_json entry{{"epoch", epoch}, {"step", step}};
+  entry.update(json_of(scalars));
+  for (const auto& scalar : scalars) events_->scalar(scalar.tag, scalar.value, epoch);
+  if (!gamma.empty()) entry["gamma"] = values(gamma);
+  for (std::size_t l = 0; l < gamma.size(); ++l) {
+    if (gamma[l].value) events_->scalar("gamma/block_" + std::to_string(l), *gamma[l].value, epoch);
   }
-  for (const auto& parameter : trainer.module().named_parameters())
-    events_->histogram(parameter.key(), parameter.value(), epoch);
+  if (module != nullptr) {
+    for (const auto& parameter : module->named_parameters())
+      events_->histogram(parameter.key(), parameter.value(), epoch);
+  }
   events_->flush();
   lines_ += entry.dump() + "\n";
   creditlib::io::write_atomically(metrics_, lines_);

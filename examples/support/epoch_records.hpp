@@ -1,17 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <creditlib/data/batches.hpp>
+#include <torch/nn/module.h>
+
 #include <creditlib/io/event_file.hpp>
+#include <creditlib/statistics/measured.hpp>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
+
+#include "support/flags.hpp"
 
 namespace support {
 
-class Trainer;
-struct TrainingLog;
+/// --tensorboard, the same in every program that trains.
+void add_tensorboard_flag(Flags& flags, std::string& folder);
+
+/// A number of an epoch: what TensorBoard calls it, its key in metrics.jsonl and in the lines of --log-format json.
+struct EpochScalar {
+  std::string tag, key;
+  double value;
+};
+/// {"train_loss": 0.1, ...}; a value that is not finite is null in text.
+nlohmann::ordered_json json_of(const std::vector<EpochScalar>& scalars);
 
 /// What --tensorboard writes while a run trains: event files for TensorBoard and, beside them, metrics.jsonl, an object
 /// an epoch. Both are in a folder of the run's title.
@@ -21,10 +35,11 @@ class EpochRecords {
   /// run goes on after them. Throws Error if the folder cannot be written to.
   EpochRecords(const std::string& folder, const std::string& title, std::int64_t epochs);
 
-  /// The last epoch of the log; `rate` is its learning rate. Gamma is measured on `eval_batch`, if there is one, in eval
-  /// mode.
-  void add(Trainer& trainer, const TrainingLog& log, std::int64_t epoch, double rate,
-           const creditlib::data::Batch& eval_batch);
+  explicit operator bool() const { return events_ != nullptr; }
+
+  /// An epoch's numbers, and histograms of the module's parameters if there is one. `epoch` and `step` count from 1.
+  void add(std::int64_t epoch, std::int64_t step, const std::vector<EpochScalar>& scalars,
+           const torch::nn::Module* module, const std::vector<creditlib::diagnostics::Measured>& gamma = {});
 
  private:
   std::filesystem::path metrics_;

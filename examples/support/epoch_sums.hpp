@@ -6,6 +6,7 @@
 #include <cmath>
 #include <creditlib/trainer_options.hpp>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
 
@@ -25,6 +26,30 @@ class EpochSums {
     losses_.select(0, step).copy_(result.loss, /*non_blocking=*/true);
     correct_.select(0, step).copy_(result.correct, /*non_blocking=*/true);
     samples_.push_back(static_cast<double>(samples));
+  }
+
+  /// Steps that were added.
+  std::int64_t steps() const { return static_cast<std::int64_t>(samples_.size()); }
+
+  /// What was added, for a checkpoint within the epoch. Waits for the device.
+  nlohmann::ordered_json json() const {
+    const auto numbers = [&](const torch::Tensor& all) {
+      const auto some = all.narrow(0, 0, steps()).cpu().contiguous();
+      return std::vector<double>(some.data_ptr<double>(), some.data_ptr<double>() + steps());
+    };
+    return {{"losses", numbers(losses_)}, {"correct", numbers(correct_)}, {"samples", samples_}};
+  }
+  /// Takes what json() gave; a loss that was not finite is null there.
+  void load(const nlohmann::ordered_json& json) {
+    samples_ = json.at("samples").get<std::vector<double>>();
+    const auto put = [&](torch::Tensor& into, const nlohmann::ordered_json& from) {
+      auto numbers = torch::zeros_like(into, torch::TensorOptions(torch::kCPU));
+      for (std::size_t i = 0; i < from.size(); ++i)
+        numbers.data_ptr<double>()[i] = from[i].is_number() ? from[i].get<double>() : std::nan("");
+      into.copy_(numbers);
+    };
+    put(losses_, json.at("losses"));
+    put(correct_, json.at("correct"));
   }
 
   struct Outcome {

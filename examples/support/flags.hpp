@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "support/live_line.hpp"
 #include "support/program.hpp"
 
 namespace support {
@@ -116,7 +117,14 @@ int run_with_flags(const std::string& about, const std::string& program, int arg
   Settings settings;
   Flags flags(app);
   declare(flags, settings);
-  return run_program(app, argc, argv, [&] { run(settings); });
+  std::string log_format = "text";
+  flags.choice("log_format", log_format, {"text", "json"},
+               "text, or json: an object per epoch and line on standard output, all else on standard error",
+               Flags::apart);
+  return run_program(app, argc, argv, [&] {
+    if (log_format == "json") log_as_json();
+    run(settings);
+  });
 }
 
 }  // namespace support

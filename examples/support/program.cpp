@@ -14,10 +14,13 @@
 #include <optional>
 #include <system_error>
 
+#include "support/settings_file.hpp"
+
 namespace support {
 namespace {
 
 std::atomic<bool> stop{false};
+nlohmann::ordered_json resolved = nlohmann::ordered_json::object();
 
 void ask_to_stop(int signal) {
   stop = true;
@@ -64,6 +67,8 @@ void read_whole_numbers_as_decimal(CLI::App& app) {
 
 bool interrupted() { return stop; }
 
+const nlohmann::ordered_json& settings() { return resolved; }
+
 std::string flag(const std::string& name) {
   std::string dashed = name;
   for (char& c : dashed) c = c == '_' ? '-' : c;
@@ -92,9 +97,15 @@ std::int64_t in_proportion(std::int64_t of_100, std::int64_t epochs) {
 
 int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body) {
   const auto complain = [&](const char* what) { std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(), what); };
+  add_settings_file_flags(app);
   read_whole_numbers_as_decimal(app);
   try {
     app.parse(argc, argv);
+    resolved = settings_of(app);
+    if (wants_settings(app)) {
+      std::fputs(toml_of(resolved).c_str(), stdout);
+      return 0;
+    }
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help
     complain(error.what());
@@ -108,8 +119,8 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<void()
   try {
     body();
     return 0;
-  } catch (const Interrupted&) {
-    complain("stopped; the results so far are written.");
+  } catch (const Interrupted& stopped) {
+    complain(("stopped; " + std::string(stopped.what()) + ".").c_str());
     return 130;
   } catch (const UsageError& error) {
     complain(error.what());

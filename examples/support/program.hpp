@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -18,8 +19,12 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Thrown at the end of a step after Ctrl-C.
-class Interrupted : public std::exception {};
+/// Thrown at the end of a step after Ctrl-C or SIGTERM; its words say what was kept and how to go on.
+class Interrupted : public std::runtime_error {
+ public:
+  explicit Interrupted(const std::string& kept = "the results so far are written, and the same command makes the rest")
+      : std::runtime_error(kept) {}
+};
 
 /// Whether Ctrl-C was pressed (or SIGTERM came) since the program started.
 bool interrupted();
@@ -50,8 +55,12 @@ void check_distinct(const std::string& flag, const std::vector<Value>& list) {
 /// run.
 std::int64_t in_proportion(std::int64_t of_100, std::int64_t epochs);
 
-/// Parses the flags and runs `body`. Flags of whole numbers take decimal digits alone: 042 is 42, 0x2a is refused. Exit
-/// codes: 0, 1 after an Error, 2 for wrong flags, 130 after Ctrl-C.
+/// The flags that this run has, from the command line, --config or as defaults: {"epochs": 20, ...}.
+const nlohmann::ordered_json& settings();
+
+/// Parses the flags, those of a --config file too, and runs `body`, or prints them after --dump-config. Flags of whole
+/// numbers take decimal digits alone: 042 is 42, 0x2a is refused. Exit codes: 0, 1 after an Error, 2 for wrong flags, 130
+/// after Ctrl-C.
 int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body);
 
 }  // namespace support

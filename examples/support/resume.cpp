@@ -15,6 +15,8 @@
 #include <system_error>
 #include <utility>
 
+#include "support/program.hpp"
+
 namespace support {
 
 using Json = nlohmann::ordered_json;
@@ -54,7 +56,10 @@ ResultsFile::~ResultsFile() {
   ::close(lock_);
 }
 
-void ResultsFile::write(const Json& results) const { creditlib::io::write_json(path_, results); }
+void ResultsFile::write(Json results) const {
+  results["environment"]["flags"] = settings();
+  creditlib::io::write_json(path_, results);
+}
 
 void add_retrain_flag(Flags& flags, bool& retrain) {
   flags.add("retrain", retrain,

@@ -34,8 +34,8 @@ class ResultsFile {
   ResultsFile& operator=(const ResultsFile&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
-  /// Replaces what it holds, whole or not at all.
-  void write(const nlohmann::ordered_json& results) const;
+  /// Replaces what it holds, whole or not at all. The flags of this run go into "environment".
+  void write(nlohmann::ordered_json results) const;
 
  private:
   std::filesystem::path path_, lock_path_;

@@ -17,6 +17,7 @@
 #include <fstream>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "creditlib_commit.hpp"
 #include "support/epoch_records.hpp"
@@ -34,51 +35,55 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-std::string clock_text(double seconds) {
-  const auto whole = static_cast<long>(seconds + 0.5);
-  if (whole >= 3600) return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
-  return fmt::format("{}:{:02}", whole / 60, whole % 60);
-}
-
 /// Epoch lines on standard output; between them, where standard error is a terminal, a line there that renews itself.
 class Progress {
  public:
-  Progress(const TrainingPlan& plan, std::int64_t epochs, std::int64_t steps_per_epoch)
-      : plan_(plan), epochs_(epochs), steps_per_epoch_(steps_per_epoch), line_(plan.quiet) {}
+  Progress(const TrainingPlan& plan, std::int64_t epochs, std::int64_t steps_per_epoch, std::int64_t done)
+      : plan_(plan),
+        epochs_(epochs),
+        steps_(steps_per_epoch),
+        pace_(epochs * steps_per_epoch, done),
+        line_(plan.quiet) {}
 
   void step(std::int64_t epoch, std::int64_t step, const TrainingLog& log, double rate) {
-    ++done_;
-    line_.show([&] {
-      const auto accuracy = log.test_acc.empty() ? std::string("-") : fmt::format("{:.4f}", log.test_acc.back());
-      return fmt::format("{}: epoch {}/{}, step {}/{}, test accuracy {}, rate {:.2e}, {} left", plan_.title, epoch + 1,
-                         epochs_, step, steps_per_epoch_, accuracy, rate, left(epoch));
+    line_.show(plan_.title, [&] {
+      const auto done = epoch * steps_ + step;
+      std::vector<std::string> fields{fmt::format("epoch {}/{}, step {}/{}", epoch + 1, epochs_, step, steps_),
+                                      pace_.left(done), pace_.rate(done)};
+      if (!log.test_acc.empty()) fields.push_back(fmt::format("test accuracy {:.4f}", log.test_acc.back()));
+      fields.push_back(fmt::format("learning rate {:.2e}", rate));
+      return fields;
     });
   }
 
-  void epoch(std::int64_t epoch, const TrainingLog& log, double rate) {
+  void epoch(std::int64_t epoch, std::int64_t step, const TrainingLog& log, const std::vector<EpochScalar>& scalars,
+             double rate) {
     line_.clear();
     if (plan_.quiet) return;
-    std::fputs(fmt::format("{}: epoch {}/{}, train loss {:.4f}, train accuracy {:.4f}, test accuracy {:.4f}, rate "
-                           "{:.2e}, {:.2f} ms a step, {} left\n",
-                           plan_.title, epoch + 1, epochs_, log.train_loss.back(), log.train_acc.back(),
-                           log.test_acc.back(), rate, log.ms_per_step.back(), left(epoch))
-                   .c_str(),
-               stdout);
-    std::fflush(stdout);
+    nlohmann::ordered_json entry{{"epoch", epoch + 1}, {"of", epochs_}, {"step", step}};
+    entry.update(json_of(scalars));
+    say_epoch(plan_.title, entry,
+              {fmt::format("epoch {}/{}", epoch + 1, epochs_), fmt::format("loss {:.4f}", log.train_loss.back()),
+               fmt::format("test accuracy {:.4f}", log.test_acc.back()),
+               fmt::format("train {:.4f}", log.train_acc.back()), pace_.left((epoch + 1) * steps_),
+               fmt::format("{:.2f} ms/step", log.ms_per_step.back()), fmt::format("learning rate {:.2e}", rate)});
   }
 
  private:
-  std::string left(std::int64_t epoch) const {
-    const auto all = static_cast<double>((epochs_ - first_epoch(epoch)) * steps_per_epoch_);
-    return clock_text(seconds_since(start_) / static_cast<double>(done_) * (all - static_cast<double>(done_)));
-  }
-  std::int64_t first_epoch(std::int64_t epoch) const { return epoch - (done_ - 1) / steps_per_epoch_; }
-
   const TrainingPlan& plan_;
-  std::int64_t epochs_, steps_per_epoch_, done_ = 0;
+  std::int64_t epochs_, steps_;
+  Pace pace_;
   LiveLine line_;
-  Clock::time_point start_ = Clock::now();
 };
+
+/// What is said and written of the last epoch.
+std::vector<EpochScalar> scalars_of(const TrainingLog& log, double rate) {
+  return {{"loss/train", "train_loss", log.train_loss.back()},
+          {"accuracy/train", "train_acc", log.train_acc.back()},
+          {"accuracy/test", "test_acc", log.test_acc.back()},
+          {"rate", "rate", rate},
+          {"ms_per_step", "ms_per_step", log.ms_per_step.back()}};
+}
 
 [[noreturn]] void fail_not_finite(Trainer& trainer, const torch::Tensor& x, const TrainingPlan& plan, std::int64_t step,
                                   std::int64_t steps_per_epoch) {
@@ -101,6 +106,17 @@ void end_epoch(Trainer& trainer, const TrainingPlan& plan, TrainingLog& log) {
   if (trainer.weights() == from || trainer.epoch() >= trainer.options().epochs) return;
   log.transitions.push_back(
       {trainer.epoch() + 1, from, trainer.weights(), std::move(before), gamma_at_outputs(trainer, plan.eval_batch)});
+}
+
+/// Gamma is measured on the plan's batch, if there is one, in eval mode.
+void record(EpochRecords& records, Trainer& trainer, const TrainingPlan& plan,
+            const std::vector<EpochScalar>& scalars) {
+  std::vector<creditlib::diagnostics::Measured> gamma;
+  if (plan.eval_batch.input.defined()) {
+    const creditlib::diagnostics::EvalMode eval(trainer.module());
+    gamma = gamma_at_outputs(trainer, plan.eval_batch);
+  }
+  records.add(trainer.epoch() + 1, trainer.steps(), scalars, &trainer.module(), gamma);
 }
 
 nlohmann::ordered_json to_json(const TrainingLog& log) {
@@ -170,56 +186,73 @@ void train(Trainer& trainer, creditlib::data::Batches& batches, creditlib::data:
   const auto images = static_cast<double>(batches.dataset().size());
   const bool on_cpu = batches.dataset().images.is_cpu();
   TrainingLog log;
-  Progress progress(plan, epochs, steps);
   auto generator = at::make_generator<at::CPUGeneratorImpl>(plan.random_labels.value_or(0));
-  const auto drawn = [&](const torch::Tensor& y) {
+  const auto labels = [&](const torch::Tensor& y) {
+    if (!plan.random_labels) return y;
     return torch::randint(0, batches.dataset().classes, y.sizes(), generator, torch::kInt64).to(y.device());
   };
+  const auto generators = [&] {
+    auto states = batches.named_tensors();
+    states.emplace_back("labels", generator.get_state());
+    return states;
+  };
   Checkpoint checkpoint(plan.checkpoint);
-  if (const auto left = checkpoint.load(trainer)) {
+  nlohmann::ordered_json in_epoch;  // what an epoch that was stopped had done
+  if (auto left = checkpoint.load(trainer)) {
     log = log_of(left->progress);
     batches.load(left->generators);
     for (const auto& [name, state] : left->generators) {
       if (name == "labels") generator.set_state(state);
     }
+    in_epoch = std::move(left->in_epoch);
     if (!plan.quiet)
-      fmt::print("{}: goes on after epoch {} of {}, from {}\n", plan.title, trainer.epoch(), epochs,
-                 plan.checkpoint.path.string());
+      fmt::print("{}: goes on after epoch {} of {}, step {}\n", plan.title, trainer.epoch(), epochs, trainer.steps());
   }
   EpochRecords records(plan.tensorboard, plan.title, trainer.epoch());
   trainer.module().train();
-  log.threads = settle_threads(trainer, batch_like(batches), steps * (epochs - trainer.epoch()), log.threads,
-                               plan.title, plan.quiet);
+  log.threads = settle_threads(trainer, batch_like(batches), steps * epochs - trainer.steps(), log.threads, plan.title,
+                               plan.quiet);
+  Progress progress(plan, epochs, steps, trainer.steps());
   while (trainer.epoch() < epochs) {
     const std::int64_t epoch = trainer.epoch();
     EpochSums sums(steps, batches.dataset().images.device());
+    if (!in_epoch.is_null()) sums.load(std::exchange(in_epoch, nullptr));
+    const std::int64_t done = sums.steps();
+    const auto at_start = generators();
     torch::Tensor last;
-    const auto start = Clock::now();
-    std::int64_t in_epoch = 0;
-    for (const auto& [x, y] : batches) {
-      const auto result = trainer.step(x, plan.random_labels ? drawn(y) : y);
+    auto start = Clock::now();
+    std::int64_t step = 0;
+    for (const auto& [x, drawn] : batches) {
+      const auto y = labels(drawn);
+      if (step++ < done) {  // before the run was stopped
+        last = x;
+        start = Clock::now();
+        continue;
+      }
+      const auto result = trainer.step(x, y);
       sums.add(result, x.size(0));
       last = x;
       if (on_cpu && !plan.allow_nonfinite && !std::isfinite(result.loss.item<double>()))
         fail_not_finite(trainer, x, plan, trainer.steps() - 1, steps);
-      progress.step(epoch, ++in_epoch, log, trainer.rate());
-      if (interrupted()) throw Interrupted();
+      progress.step(epoch, step, log, trainer.rate());
+      if (interrupted())
+        checkpoint.stop(trainer, {.progress = to_json(log), .generators = at_start, .in_epoch = sums.json()});
     }
     const auto outcome = sums.outcome();
     log.train_loss.push_back(outcome.loss / images);
     log.train_acc.push_back(outcome.correct / images);
-    log.ms_per_step.push_back(1e3 * seconds_since(start) / static_cast<double>(steps));
+    log.ms_per_step.push_back(1e3 * seconds_since(start) /
+                              static_cast<double>(std::max<std::int64_t>(1, steps - done)));
     if (!plan.allow_nonfinite && outcome.first_not_finite)
       fail_not_finite(trainer, last, plan, epoch * steps + *outcome.first_not_finite, steps);
     log.test_acc.push_back(accuracy(trainer, test));
-    progress.epoch(epoch, log, trainer.rate());
-    records.add(trainer, log, epoch + 1, trainer.rate(), plan.eval_batch);
+    const auto scalars = scalars_of(log, trainer.rate());
+    progress.epoch(epoch, trainer.steps(), log, scalars, trainer.rate());
+    if (records) record(records, trainer, plan, scalars);
     after_epoch(log, epoch + 1);
     end_epoch(trainer, plan, log);
     if (trainer.epoch() == epochs) break;
-    auto generators = batches.named_tensors();
-    generators.emplace_back("labels", generator.get_state());
-    checkpoint.save(trainer, {.progress = to_json(log), .generators = std::move(generators)});
+    checkpoint.save(trainer, {.progress = to_json(log), .generators = generators()});
   }
   checkpoint.remove();
 }

@@ -49,7 +49,7 @@ struct TrainingPlan {
 /// one thread and the same --matmul such a run is the uninterrupted one, to the bit (but for its times). `after_epoch`
 /// is called with the log so far and the number of the epoch, from 1, while its schedule and rate are still those of
 /// the epoch. Shows progress: a line that renews itself on a terminal, and a line an epoch. Throws Interrupted at the
-/// end of a step after Ctrl-C, and Error when the loss is not finite, with epoch, step and the first part of the
+/// end of a step after Ctrl-C, with a checkpoint of that step written, and Error when the loss is not finite, with epoch, step and the first part of the
 /// network that is not: found at once on the CPU, at the epoch's end on CUDA, where no step waits for the device.
 void train(Trainer& trainer, creditlib::data::Batches& batches, creditlib::data::Batches& test,
            const TrainingPlan& plan, const std::function<void(const TrainingLog&, std::int64_t)>& after_epoch);

@@ -7,6 +7,7 @@
 #include <creditlib/data/load.hpp>
 #include <creditlib/runtime/tf32.hpp>
 
+#include "support/epoch_records.hpp"
 #include "support/matmul.hpp"
 #include "support/program.hpp"
 #include "support/threads.hpp"
@@ -55,9 +56,8 @@ void add_run_flags(Flags& flags, RunFlags& run) {
   flags.add("tf32", run.tf32, "on CUDA, let products and convolutions of float32 round to TF32 (10 bits)", apart);
   flags.add("any_size", run.any_size, "take CIFAR files of any whole number of records", apart);
   flags.add("allow_nonfinite", run.allow_nonfinite, "go on when the loss is NaN or infinite", apart);
-  flags.add("tensorboard", run.tensorboard,
-            "write curves and histograms for TensorBoard into folders of this one, and metrics.jsonl beside them",
-            apart);
+  add_tensorboard_flag(flags, run.tensorboard);
+  add_checkpoint_flags(flags, run.checkpoints);
   flags.add("quiet", run.quiet, "no progress, only the outcome", apart);
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "support/checkpoint.hpp"
 #include "support/flags.hpp"
 
 namespace support {
@@ -17,6 +18,7 @@ struct RunFlags {
   std::int64_t batch_size = 128, limit_train = 0;
   std::string matmul = "auto", threads = "auto";
   std::string tensorboard = {};
+  CheckpointFlags checkpoints = {};
   bool allow_nonfinite = false, quiet = false, any_size = false, prefetch = false, cuda_graph = false, tf32 = false;
   bool no_augment = false;  ///< of train_methods
 };

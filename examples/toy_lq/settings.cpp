@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "toy_lq/settings.hpp"
 
+#include "support/epoch_records.hpp"
 #include "support/program.hpp"
 #include "support/threads.hpp"
 
@@ -35,6 +36,7 @@ void declare(support::Flags& flags, Settings& s) {
   flags.add("output_dir", s.output_dir, "where toy_lq_L{L}_d{d}_s{seed}.json goes", apart);
   support::add_threads_flag(flags, s.threads);
   support::add_retrain_flag(flags, s.retrain);
+  support::add_tensorboard_flag(flags, s.tensorboard);
   flags.add("quiet", s.quiet, "no progress, only the outcome", apart);
 }
 

@@ -20,7 +20,7 @@ struct Settings {
   double noise = 0.03, target_deviation = 1, eta = 0.01, term_grad_weight = 0, lr_fb = 0;
   std::string dynamics = "orthogonal", output_dir = "results/toy_lq";
   std::vector<std::string> methods = method_names();
-  std::string threads = "auto";
+  std::string threads = "auto", tensorboard = {};
   bool retrain = false, quiet = false;
 
   support::Resume resume() const { return {.lists = {"methods"}, .retrain = retrain}; }

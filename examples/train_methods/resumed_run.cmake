@@ -33,7 +33,7 @@ if(NOT recorded EQUAL epochs)
 endif()
 
 set(live --tensorboard "${FOLDER}/live")
-stop_with(checkpoint_digits_${method}_s42.pt --epochs ${epochs} --methods ${method} ${live})
+stop_with(checkpoint_digits_${method}_s42 --epochs ${epochs} --methods ${method} ${live})
 
 run(1 "holds results of other settings \\(epochs is ${epochs} there, 61 here\\): use another --output_dir, or --retrain" --epochs 61 --methods
     ${method} --output_dir "${FOLDER}/parts")

@@ -32,8 +32,13 @@ if(CREDITLIB_BUILD_TESTS)
   add_test(NAME smoke/train_methods_resumed COMMAND "${CMAKE_COMMAND}" -D "PROGRAM=$<TARGET_FILE:train_methods>" -D
                                                     "FOLDER=${CMAKE_BINARY_DIR}/smoke/train_methods_resumed" -P
                                                     "${CMAKE_CURRENT_LIST_DIR}/resumed_run.cmake")
-  set_tests_properties(smoke/train_methods_resumed PROPERTIES LABELS smoke TIMEOUT 600)
-  creditlib_environment(smoke/train_methods_resumed)
+  add_test(NAME smoke/train_methods_checkpoints COMMAND "${CMAKE_COMMAND}" -D "PROGRAM=$<TARGET_FILE:train_methods>" -D
+                                                        "FOLDER=${CMAKE_BINARY_DIR}/smoke/train_methods_checkpoints" -P
+                                                        "${CMAKE_CURRENT_LIST_DIR}/checkpoints.cmake")
+  foreach(test resumed checkpoints)
+    set_tests_properties(smoke/train_methods_${test} PROPERTIES LABELS smoke TIMEOUT 600)
+    creditlib_environment(smoke/train_methods_${test})
+  endforeach()
 endif()
 
 # Any images of ten classes will do, in files with MNIST's names.

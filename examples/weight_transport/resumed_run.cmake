@@ -28,32 +28,14 @@ function(results variable run)
   set(${variable} "${figures}" PARENT_SCOPE)
 endfunction()
 
-run(0 "wm +[0-9.]+ +[0-9.]+" --epochs ${epochs} --output_dir "${FOLDER}/whole")
-results(whole whole)
+run(0 "wm +[0-9.]+ +[0-9.]+" --epochs ${epochs} --output_dir "${FOLDER}/whole" --tensorboard "${FOLDER}/live")
 
-# Stopped as by Ctrl-C as soon as there is a checkpoint.
-set(checkpoint "${FOLDER}/parts/checkpoint_digits_wm_s42.pt")
-execute_process(COMMAND sh -c "${stopping}" sh "${checkpoint}" "${PROGRAM}" ${settings} --epochs ${epochs} --output_dir "${FOLDER}/parts"
-                RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
-if(NOT code EQUAL 130 OR NOT EXISTS "${checkpoint}")
-  message(FATAL_ERROR "exit code ${code}, expected 130 and a checkpoint ${checkpoint}:\n${output}")
-endif()
+stop_with(checkpoint_digits_wm_s42 --epochs ${epochs})
 
 run(1 "holds results of other settings \\(epochs is ${epochs} there, 21 here\\): use another --output_dir, or --retrain" --epochs 21 --output_dir
     "${FOLDER}/parts")
 run(0 "frsf, seed 42: finished before, kept.*wm, seed 42: goes on after epoch [0-9]+ of ${epochs}" --epochs ${epochs} --output_dir "${FOLDER}/parts")
-results(parts parts)
-if(NOT parts STREQUAL whole)
-  message(FATAL_ERROR "The run in two parts has other results than the whole one.\nwhole: ${whole}\nparts: ${parts}")
-endif()
-file(GLOB left "${FOLDER}/parts/checkpoint_*")
-if(left)
-  message(FATAL_ERROR "The finished run has left ${left}")
-endif()
+expect_same_results()
+expect_metrics(wm_seed_42 ${epochs} test_acc)
 
-file(READ "${FOLDER}/parts/${file}" before)
-run(0 "frsf, seed 42: finished before, kept.*wm, seed 42: finished before, kept" --epochs ${epochs} --output_dir "${FOLDER}/parts")
-file(READ "${FOLDER}/parts/${file}" after)
-if(NOT after STREQUAL before)
-  message(FATAL_ERROR "A run with nothing to do has changed ${FOLDER}/parts/${file}")
-endif()
+expect_nothing_to_do("frsf, seed 42: finished before, kept.*wm, seed 42: finished before, kept" --epochs ${epochs})

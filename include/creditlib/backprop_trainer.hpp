@@ -8,6 +8,7 @@
 #include <creditlib/network/detail/whole_forward.hpp>
 #include <creditlib/network/shape.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
+#include <creditlib/objective/detail/loss_and_error.hpp>
 #include <creditlib/trainer/base.hpp>
 #include <creditlib/trainer/policies.hpp>
 #include <creditlib/trainer/requirements.hpp>
@@ -78,7 +79,7 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
     return previewed(x, y, [&] {
       const auto& by_formula = passes_.by_formula();
       auto backward = by_formula ? propagated(*by_formula->fresh(), x, y) : propagated(x, y);
-      return this->joint_and_clipped(std::move(backward.gradients), x.size(0));
+      return this->joint_and_clipped(std::move(backward.gradients), {}, x.size(0));
     });
   }
 
@@ -138,12 +139,12 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   }
 
   /// By formula.
-  Backward propagated(detail::ClosedFormPass& pass, const torch::Tensor& x, const torch::Tensor& y) {
+  Backward propagated(detail::FormulaPass& pass, const torch::Tensor& x, const torch::Tensor& y) {
     const torch::NoGradGuard no_grad;
     const auto logits = pass.forward(passes_.by_formula()->input(this->model(), x)).logits;
-    const auto loss = objective_->loss(logits, y).mean();
-    const auto error = objective_->error(logits, y) / static_cast<double>(x.size(0));
-    return {pass.backpropagate(error, branch_penalty_, training_.parameters()), loss, logits};
+    const auto [loss, error] = detail::loss_and_error(*objective_, logits, y);
+    const auto in_logits = error / static_cast<double>(x.size(0));
+    return {pass.backpropagate(in_logits, branch_penalty_, training_.parameters()), loss, logits};
   }
 
   NamedTensors own_tensors() const { return {}; }

@@ -15,6 +15,8 @@ struct BindContext {
   /// On the CPU, seeded by TrainerOptions::seed; each source of a Mix has its own generator. LibTorch's global
   /// generator is never used.
   torch::Generator generator;
+  /// On the device, with Draws::Device; otherwise undefined.
+  torch::Generator device_generator = {};
 
   /// Draws from N(0, deviation^2). Numbers are drawn and scaled in float32 on the CPU, then cast and moved, so that
   /// float32 and float64, CPU and CUDA get the same numbers. A device is not waited for.
@@ -27,6 +29,19 @@ struct BindContext {
   torch::Tensor uniform(torch::IntArrayRef sizes, double bound = 1) const {
     const auto drawn = torch::empty(sizes, torch::kFloat32).uniform_(-bound, bound, generator);
     return detail::sent_to(device, dtype, drawn);
+  }
+
+  /// randn for the numbers of a step, which are drawn on the device with TrainerOptions::draws = Draws::Device.
+  torch::Tensor step_randn(torch::IntArrayRef sizes, double deviation = 1) const {
+    if (!device_generator.defined()) return randn(sizes, deviation);
+    const auto options = torch::TensorOptions(torch::kFloat32).device(device);
+    return at::randn(sizes, device_generator, options).mul_(deviation).to(dtype);
+  }
+  /// uniform in the same way.
+  torch::Tensor step_uniform(torch::IntArrayRef sizes, double bound = 1) const {
+    if (!device_generator.defined()) return uniform(sizes, bound);
+    const auto options = torch::TensorOptions(torch::kFloat32).device(device);
+    return torch::empty(sizes, options).uniform_(-bound, bound, device_generator).to(dtype);
   }
 };
 

@@ -75,6 +75,8 @@ using CreditState = typename detail::StateOf<C, M>::type;
 ///   it draws is not per sample, and what changes it is the same on all (docs/distributed.md).
 /// - `static constexpr bool wants_pullback = true` (also in the config): may call Trace::pullback.
 /// - `static constexpr bool wants_pushforward = true` (also in the config): may call Trace::pushforward.
+/// - `static constexpr bool graphable = true`: learn and after_step change nothing on the host that a later step needs and
+///   draw nothing there, so that CUDA graphs can hold them.
 ///
 /// Optional member of the config:
 /// - `using Normalizer = Raw;`: the normalizer that the rule is defined with; otherwise RowRms (NaturalNormalizer).

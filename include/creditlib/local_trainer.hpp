@@ -106,7 +106,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
     return preview(x, y, [&](const Trace& trace, detail::Pass& pass, const Mixing& now) {
       const auto credit = credit_of(trace, now);
       auto gradients = gradients_of(credit, trace, pass, now, sources_.local_inputs(this->model(), trace, now));
-      return this->joint_and_clipped(std::move(gradients), x.size(0));
+      return this->joint_and_clipped(std::move(gradients), pass.factors(training_.parameters()), x.size(0));
     });
   }
 
@@ -114,7 +114,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   void learn(const torch::Tensor& x, const torch::Tensor& y) {
     previewed(x, y, [&] {
       const auto now = detail::mixing_of(*schedule_, training_.progress());
-      const auto [trace, pass] = passes_.preview(this->model(), *objective_, x, y, Sources::rights(now));
+      const auto [trace, pass, loss] = passes_.preview(this->model(), *objective_, x, y, Sources::rights(now));
       transport(*pass, now);
       sources_.learn(this->model(), trace, now);
     });
@@ -137,7 +137,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   LocalTrainer(detail::UpdatePolicies update, Model model, const Credit& credit, const TrainerOptions& options,
                Schedule schedule, Normalizer normalizer, LocalLoss loss, Objective objective) try
       : Base(with_blocks(std::move(model)), options, std::move(update), std::move(objective)),
-        sources_(credit, this->model(), training_.device(), training_.dtype(), options.seed),
+        sources_(credit, this->model(), training_.device(), training_.dtype(), options.seed, options.draws),
         schedule_(std::move(schedule)),
         local_(std::move(normalizer), std::move(loss)) {
     detail::check_positions(this->model(), local_.loss());
@@ -171,15 +171,15 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   /// A step until the update.
   detail::BatchOutcome outcome_of(const torch::Tensor& x, const torch::Tensor& y) {
     const auto now = detail::mixing_of(*schedule_, training_.progress());
-    auto [trace, pass] = passes_.step(this->model(), *objective_, x, y, Sources::rights(now));
+    auto [trace, pass, loss] = passes_.step(this->model(), *objective_, x, y, Sources::rights(now));
     transport(*pass, now);
     const auto credit = credit_of(trace, now);
     const auto elsewhere = sources_.local_inputs(this->model(), trace, now);
     sources_.learn(this->model(), trace, now);
     auto gradients = gradients_of(credit, trace, *pass, now, elsewhere);
-    auto result = summary(objective_->loss(trace.logits, trace.target).mean(), trace.logits, trace.target);
+    auto result = summary(loss, trace.logits, trace.target);
     if constexpr (!Sources::sees_updates) trace = {};  // nobody will ask, and its buffers are the next step's
-    return {std::move(result), std::move(gradients), std::move(trace)};
+    return {std::move(result), std::move(gradients), std::move(trace), pass->factors(training_.parameters())};
   }
   void after_update(const Trace& trace) { sources_.after_step(this->model(), trace); }
 
@@ -190,7 +190,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
       const scope::RestoredGenerators generators(sources_.generators());
       const scope::RestoredTensors state(sources_.tensors_that_credit_may_change());
       const auto now = detail::mixing_of(*schedule_, training_.progress());
-      const auto [trace, pass] = passes_.preview(this->model(), *objective_, x, y, Sources::rights(now));
+      const auto [trace, pass, loss] = passes_.preview(this->model(), *objective_, x, y, Sources::rights(now));
       transport(*pass, now);
       return action(trace, *pass, now);
     });
@@ -205,6 +205,8 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
             "that this rule puts in their place (transport); switch autocast off.");
       }
       pass.set_transport(sources_.transport(this->model(), now));
+      if (!uses_are_checked_) pass.check_transported_uses();
+      uses_are_checked_ = true;
     }
   }
 
@@ -213,7 +215,8 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   /// As factors if source, normalizer, local loss and pass can all keep it so, otherwise dense.
   detail::StepCredit credit_of(const Trace& trace, const Mixing& now) {
     if constexpr (keeps_factors) {
-      if (this->path() == Path::ClosedForm && local_.scale_credit(hidden_shapes(this->model()), trace.error.size(0))) {
+      if (passes_.take_factors(training_.device()) &&
+          local_.scale_credit(hidden_shapes(this->model()), trace.error.size(0))) {
         if (auto factors = sources_.factored_credit(this->model(), trace, now)) {
           keep_embed_credit_if_trained(factors->front());
           return {.factors = std::move(*factors)};
@@ -262,7 +265,10 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
       branch = std::move(outputs.branch);
       error = objective_->error(outputs.logits, trace.target);
     }
-    auto from = local_.gradients(credit, trace.hidden, branch, this->options().memory == Memory::Constant);
+    const bool sums_factors = training_.together() && training_.device().is_cpu();
+    pass.keep_factors(sums_factors);
+    auto from = local_.gradients(credit, trace.hidden, branch,
+                                 /*only_factors=*/sums_factors || this->options().memory == Memory::Constant);
     from.readout = error / static_cast<double>(error.size(0));
     const detail::ExchangedStorages exchanged(pass.transport(Sources::transported(now)));
     return pass.gradients(from, training_.parameters());
@@ -274,6 +280,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   std::vector<torch::Generator> own_generators() const { return sources_.generators(); }
 
   Sources sources_;
+  bool uses_are_checked_ = false;  ///< whether a forward pass has shown how the network uses what is transported
   detail::Assignable<Schedule> schedule_;
   detail::LocalLosses<Normalizer, LocalLoss> local_;
 };

@@ -47,6 +47,12 @@ enum class Memory {
                 ///< DFA's; an Error for others
 };
 
+/// Where credit sources draw the random numbers of a step; those of bind are drawn on the CPU.
+enum class Draws {
+  Host,    ///< on the CPU, and sent to the model's device: the same numbers on all devices
+  Device,  ///< on the model's device: no host work and no copies, but other numbers on each kind of device
+};
+
 /// Factors on the learning rate of each part of a model.
 struct LrFactors {
   double embed = 1;
@@ -75,6 +81,7 @@ struct TrainerOptions {
   Path path = Path::Auto;
   Memory memory = Memory::Activations;
   MatmulPrecision precision = MatmulPrecision::Float32;
+  Draws draws = Draws::Host;
   /// .readout = 10 trains the readout with 10 lr.
   LrFactors lr_factors = {};
   /// Whether weight_decay applies to parameters with fewer than two dimensions too: biases, and norms' weights.

@@ -11,9 +11,12 @@
 #include <chrono>
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/direct_kolen_pollack.hpp>
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
+#include <creditlib/credit/state_predictor.hpp>
+#include <creditlib/credit/value_net.hpp>
 #include <creditlib/cuda/graphed_step.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>
@@ -152,6 +155,21 @@ void refuses_the_cpu() {
         "a model on the CPU: " + said);
 }
 
+void draws_on_the_device(torch::Device device) {
+  const auto losses = [&] {
+    torch::manual_seed(1);
+    LocalTrainer trainer(residual_mlp(device), ValueNet{}, {.seed = 3, .draws = Draws::Device});
+    const auto x = torch::ones({32, inputs}, device),
+               y = torch::zeros({32}, torch::TensorOptions(torch::kInt64).device(device));
+    std::vector<torch::Tensor> all;
+    for (int i = 0; i < 4; ++i) all.push_back(trainer.step(x, y).loss);
+    return all;
+  };
+  const auto first = losses(), second = losses();
+  check(first.back().isfinite().item<bool>(), "draws on the device: a loss that is not finite");
+  check(distance(first, second) < 1e-4, "draws on the device: other numbers from the same seed");
+}
+
 void dropout_differs_at_every_replay(torch::Device device) {
   LocalTrainer trainer(with_layers(device, 0.5), DFA{}, {.lr = 0});
   cuda::GraphedStep graphed(trainer);
@@ -234,6 +252,11 @@ int main(int argc, char** argv) try {
   compare("back-propagation", device, [&] { return BackpropTrainer(residual_mlp(device), options(Path::Auto)); });
   compare("back-propagation by autograd", device,
           [&] { return BackpropTrainer(residual_mlp(device), options(Path::Generic)); });
+  compare("state predictor", device,
+          [&] { return LocalTrainer(residual_mlp(device), StatePredictor{}, options(Path::Auto)); });
+  compare("direct Kolen-Pollack", device,
+          [&] { return LocalTrainer(residual_mlp(device), DirectKolenPollack{}, options(Path::Auto)); });
+  draws_on_the_device(device);
   if (!without_graphs) dropout_differs_at_every_replay(device);
   labels_out_of_range(device);
   return failures == 0 ? 0 : 1;

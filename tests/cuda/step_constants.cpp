@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/autocast_mode.h>
 
+#include <array>
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/direct_kolen_pollack.hpp>
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/mix.hpp>
+#include <creditlib/credit/mono_forward.hpp>
 #include <creditlib/credit/oracle.hpp>
+#include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/cuda/detail/step_constants.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/schedule/switch_at.hpp>
@@ -84,6 +88,17 @@ TEST_CASE("a step's constants change with the schedule's weights", "[cuda]") {
   CHECK_FALSE(change(trainer, [&] { trainer.end_epoch(); }));
 }
 
+TEST_CASE("a step's constants change with which sources learn", "[cuda]") {
+  struct LearnsLater {
+    std::array<double, 1> weights(const Progress&) const { return {1}; }
+    std::array<bool, 1> learns(const Progress& now) const { return {now.epoch >= 1}; }
+  };
+  LocalTrainer trainer(small_model(), DirectKolenPollack{}, {}, LearnsLater{});
+
+  CHECK(change(trainer, [&] { trainer.end_epoch(); }));
+  CHECK_FALSE(change(trainer, [&] { trainer.end_epoch(); }));
+}
+
 TEST_CASE("a step's constants change with autocast and its dtype", "[cuda]") {
   const auto autocast = [](bool on, torch::Dtype dtype) {
     at::autocast::set_autocast_enabled(at::kCPU, on);
@@ -110,6 +125,9 @@ TEST_CASE("a graph can hold the steps of sources that change nothing on the host
   STATIC_REQUIRE(graphable<DFA>);
   STATIC_REQUIRE(graphable<FA>);
   STATIC_REQUIRE(graphable<Oracle>);
+  STATIC_REQUIRE(graphable<StatePredictor>);
+  STATIC_REQUIRE(graphable<DirectKolenPollack>);
+  STATIC_REQUIRE(graphable<MonoForward>);
   STATIC_REQUIRE(graphable<Mix<DFA, Oracle>>);
   STATIC_REQUIRE(creditlib::detail::TrainersCredit<BackpropTrainer<ResidualMLP>>::graphable());
 }

@@ -74,16 +74,20 @@ TEST_CASE("the rows of all ranks together are the batches of one process", "[dis
 }
 
 TEST_CASE("each rank has as many rows as any other, or one more", "[distributed][data]") {
-  in_ranks(3, [](const std::shared_ptr<distributed::Group>& group) {
+  std::vector<std::vector<std::int64_t>> rows(3);
+  std::vector<std::int64_t> sizes(3), numbers(3);
+
+  in_ranks(3, [&](const std::shared_ptr<distributed::Group>& group) {
+    const auto at = static_cast<std::size_t>(group->rank());
     data::Batches batches(numbered_rows(20), {.batch_size = 8, .group = group});
-    std::vector<std::int64_t> rows;
-    for (const auto& batch : batches) rows.push_back(batch.input.size(0));
-    const auto expected = group->rank() == 0   ? std::vector<std::int64_t>{3, 3, 2}
-                          : group->rank() == 1 ? std::vector<std::int64_t>{3, 3, 1}
-                                               : std::vector<std::int64_t>{2, 2, 1};
-    if (rows != expected) creditlib::detail::fail("rank ", group->rank(), " has other numbers of rows");
-    if (batches.size() != 20 || batches.batches_per_epoch() != 3) creditlib::detail::fail("another size");
+    for (const auto& batch : batches) rows[at].push_back(batch.input.size(0));
+    sizes[at] = batches.size();
+    numbers[at] = batches.batches_per_epoch();
   });
+
+  CHECK(rows == std::vector<std::vector<std::int64_t>>{{3, 3, 2}, {3, 3, 1}, {2, 2, 1}});
+  CHECK(sizes == std::vector<std::int64_t>(3, 20));
+  CHECK(numbers == std::vector<std::int64_t>(3, 3));
 }
 
 TEST_CASE("a batch that is too small for all ranks, or is another on each, is refused", "[distributed][data]") {

@@ -34,7 +34,8 @@ using GroupPtr = std::shared_ptr<distributed::Group>;
 
 namespace {
 
-constexpr std::int64_t rank_steps = 24, rank_rows = 7;
+constexpr std::uint64_t rank_steps = 24;
+constexpr std::int64_t rank_rows = 7;
 
 /// The rows of a batch that are this rank's: uneven ones.
 Batch rows_of_rank(const Batch& batch, const distributed::Group& group) {
@@ -58,11 +59,19 @@ std::vector<torch::Tensor> tensors_of(const Model& model) {
   return tensors;
 }
 
+/// Made before the threads of ranks begin, since it draws from LibTorch's global generator.
+std::vector<Batch> batches_for(Kind kind) {
+  std::vector<Batch> batches;
+  for (std::uint64_t step = 0; step < rank_steps; ++step)
+    batches.push_back(batch_for(kind, torch::kFloat64, rank_rows, 100 + step));
+  return batches;
+}
+
 template <class Trainer>
-RankRun run_of(Trainer& trainer, Kind kind, const distributed::Group& group) {
+RankRun run_of(Trainer& trainer, const std::vector<Batch>& batches, const distributed::Group& group) {
   RankRun run;
-  for (std::int64_t step = 0; step < rank_steps; ++step) {
-    const auto [x, y] = rows_of_rank(batch_for(kind, torch::kFloat64, rank_rows, 100 + step), group);
+  for (std::size_t step = 0; step < batches.size(); ++step) {
+    const auto [x, y] = rows_of_rank(batches[step], group);
     const auto result = trainer.step(x, y);
     run.losses.push_back(result.loss.template item<double>());
     run.correct.push_back(result.correct.template item<std::int64_t>());
@@ -73,13 +82,15 @@ RankRun run_of(Trainer& trainer, Kind kind, const distributed::Group& group) {
 }
 
 /// Law 1 and law 2: `made(model, options)` is a trainer.
-template <class Made>
-void hold_the_laws(Kind kind, TrainerOptions options, const Made& made, std::int64_t size = 3) {
-  const auto model_of = [&](std::uint64_t seed) { return stages(kind, torch::kFloat64, seed); };
+template <class MakeModel, class Made>
+void hold_the_laws(const MakeModel& make_model, Kind kind, TrainerOptions options, const Made& made,
+                   std::int64_t size) {
+  const auto model_of = [&](std::uint64_t seed) { return make_model(torch::kFloat64, seed); };
   options.epochs = 3;
+  const auto batches = batches_for(kind);
   auto alone = made(model_of(1), options);
-  const RankRun expected = run_of(alone, kind, *distributed::alone());
-  std::vector<SequentialBlocks> models;
+  const RankRun expected = run_of(alone, batches, *distributed::alone());
+  std::vector<decltype(model_of(1))> models;
   for (std::int64_t rank = 0; rank < size; ++rank) models.push_back(model_of(static_cast<std::uint64_t>(rank + 1)));
   std::vector<RankRun> runs(static_cast<std::size_t>(size));
 
@@ -88,7 +99,7 @@ void hold_the_laws(Kind kind, TrainerOptions options, const Made& made, std::int
     auto own = options;
     own.group = group;
     auto trainer = made(models[at], own);  // of other weights than rank 0's, which it is to get
-    runs[at] = run_of(trainer, kind, *group);
+    runs[at] = run_of(trainer, batches, *group);
   });
 
   for (const auto& run : runs) {
@@ -101,6 +112,12 @@ void hold_the_laws(Kind kind, TrainerOptions options, const Made& made, std::int
       CHECK(run.correct[step] == expected.correct[step]);
     }
   }
+}
+
+template <class Made>
+void hold_the_laws(Kind kind, const TrainerOptions& options, const Made& made, std::int64_t size = 3) {
+  const auto make_model = [&](torch::Dtype dtype, std::uint64_t seed) { return stages(kind, dtype, seed); };
+  hold_the_laws(make_model, kind, options, made, size);
 }
 
 template <class Rule, class... Policies>
@@ -130,6 +147,23 @@ TEST_CASE("several processes train as one does with all rows: transported feedba
   hold_the_laws_of(LowRankFeedback{.rank = 2}, Kind::plain, {});
 }
 
+TEST_CASE("several processes train as one does with all rows: credit as factors", "[distributed][law]") {
+  const auto wide = [](torch::Dtype dtype, std::uint64_t seed) {  // so wide that factors have fewer numbers
+    torch::manual_seed(seed);
+    return lively(ResidualMLP({.input = 6, .width = 12, .classes = small_classes, .blocks = 3}), dtype);
+  };
+  const auto hold = [&](const TrainerOptions& options, const auto& rule, const auto&... policies) {
+    const auto made = [&](ResidualMLP model, const TrainerOptions& own) {
+      return LocalTrainer(std::move(model), rule, own, policies...);
+    };
+    hold_the_laws(wide, Kind::residual_mlp, options, made, 3);
+  };
+  hold({}, DFA{});
+  hold({.clip_norm = 0.1}, DFA{}, Raw{});
+  hold({.memory = Memory::Constant}, DFA{});
+  hold({.optimizer = Optimizer::SGD}, DRTP{});
+}
+
 TEST_CASE("several processes train as one does with all rows: back-propagation", "[distributed][law]") {
   const auto made = [](SequentialBlocks model, const TrainerOptions& options) {
     return BackpropTrainer(std::move(model), options, CrossEntropy{}, 0.01);
@@ -141,14 +175,13 @@ TEST_CASE("several processes train as one does with all rows: back-propagation",
 TEST_CASE("running statistics are rank 0's on all ranks", "[distributed]") {
   std::vector<std::vector<torch::Tensor>> tensors(2);
   std::vector<SequentialBlocks> models{stages(Kind::batch_norm), stages(Kind::batch_norm, torch::kFloat32, 2)};
+  std::vector<Batch> batches;
+  for (std::uint64_t i = 0; i < 10; ++i) batches.push_back(batch_for(Kind::batch_norm, torch::kFloat32, 6, i));
 
   in_ranks(2, [&](const GroupPtr& group) {
     const auto at = static_cast<std::size_t>(group->rank());
     LocalTrainer trainer(models[at], DFA{}, {.group = group});
-    for (std::uint64_t step = 0; step < 5; ++step) {
-      const auto [x, y] = batch_for(Kind::batch_norm, torch::kFloat32, 6, 10 * step + at);
-      trainer.step(x, y);
-    }
+    for (std::size_t step = 0; step < 5; ++step) trainer.step(batches[2 * step + at].x, batches[2 * step + at].y);
     trainer.end_epoch();
     tensors[at] = tensors_of(trainer.model());
   });
@@ -180,16 +213,17 @@ TEST_CASE("a loop of one's own sums the gradients too", "[distributed]") {
 
 TEST_CASE("a checkpoint of two processes goes on in one and in three", "[distributed]") {
   const TemporaryFolder folder;
+  const auto batches = batches_for(Kind::plain);
   const auto go_on = [&](LocalTrainer<SequentialBlocks, DFA>& trainer, const distributed::Group& group) {
     trainer.load(folder.path() / "run.pt");
-    run_of(trainer, Kind::plain, group);
+    run_of(trainer, batches, group);
     return tensors_of(trainer.model());
   };
   std::vector<SequentialBlocks> models;
   for (int i = 0; i < 3; ++i) models.push_back(stages(Kind::plain, torch::kFloat64));
   in_ranks(2, [&](const GroupPtr& group) {
     LocalTrainer trainer(models[static_cast<std::size_t>(group->rank())], DFA{}, {.epochs = 9, .group = group});
-    run_of(trainer, Kind::plain, *group);
+    run_of(trainer, batches, *group);
     if (group->rank() == 0) trainer.save(folder.path() / "run.pt");
   });
 
@@ -246,6 +280,7 @@ struct HiddenDraws {
 
 TEST_CASE("ranks that disagree say so before the first step", "[distributed]") {
   std::vector<SequentialBlocks> models{stages(Kind::plain), stages(Kind::plain)};
+  std::vector<SequentialBlocks> of_two_kinds{stages(Kind::plain), stages(Kind::batch_norm)};
   const auto model_of = [&](const GroupPtr& group) { return models[static_cast<std::size_t>(group->rank())]; };
   const auto check = [](const std::vector<std::string>& said, std::initializer_list<std::string> parts) {
     CHECK(says(said[0], parts));
@@ -272,8 +307,7 @@ TEST_CASE("ranks that disagree say so before the first step", "[distributed]") {
         }),
         {"credit.feedback.1 is", "on rank 1"});
   check(said_by_two([&](const GroupPtr& group) {
-          auto model = stages(group->rank() == 0 ? Kind::plain : Kind::batch_norm);
-          BackpropTrainer(model, {.group = group});
+          BackpropTrainer(of_two_kinds[static_cast<std::size_t>(group->rank())], {.group = group});
         }),
         {"parameter "});
   check(said_by_two([&](const GroupPtr& group) {
@@ -302,10 +336,10 @@ TEST_CASE("rules that would train on another state in each process are refused",
   });
   CHECK(says(with_mix[0], {"Credit source 1 of the Mix learns"}));
 
+  const auto batch = batch_for(Kind::plain);
   for (const auto& said : said_by_two([&](const GroupPtr& group) {
          LocalTrainer trainer(models[static_cast<std::size_t>(group->rank())], HiddenDraws{}, {.group = group});
-         const auto [x, y] = batch_for(Kind::plain);
-         trainer.step(x, y);
+         trainer.step(batch.x, batch.y);
        })) {
     CHECK(says(said, {"draws random numbers in a step"}));
   }
@@ -379,4 +413,23 @@ TEST_CASE("a step is one message; a group of one is never called", "[distributed
     trainer.end_epoch();
     CHECK((group->others == 0) == (size == 1));
   }
+}
+
+TEST_CASE("with credit as factors a step sends a quarter of the numbers, and as many for any batch", "[distributed]") {
+  const auto numbers_sent = [](Path path, std::int64_t rows) {
+    const auto group = std::make_shared<CountingGroup>(2);
+    torch::manual_seed(1);
+    LocalTrainer trainer(ResidualMLP({.input = 3072, .width = 256, .classes = 10, .blocks = 4}), DFA{},
+                         {.path = path, .group = group});
+    group->numbers = 0;
+    trainer.step(torch::randn({rows, 3072}), torch::arange(rows) % 10);
+    return group->numbers;
+  };
+
+  const auto dense = numbers_sent(Path::Generic, 8), factored = numbers_sent(Path::ClosedForm, 8);
+
+  INFO(factored << " of " << dense);
+  CHECK(4 * factored <= dense);
+  CHECK(numbers_sent(Path::ClosedForm, 1) == factored);
+  CHECK(numbers_sent(Path::ClosedForm, 512) == factored);
 }

@@ -142,10 +142,14 @@ TEST_CASE("rank: one goes", "[.rank]") {
   CHECK(error_of([&] { group->barrier(); }) == message);
 }
 
-TEST_CASE("rank: sizes that differ", "[.rank]") {
-  const auto group = distributed::from_environment({.timeout = std::chrono::seconds(2)});
-  group->barrier();
-  CHECK(says(error_of([&] { group->sum({torch::ones({1000 + 500 * group->rank()})}); }), {"Group::sum failed"}));
+TEST_CASE("rank: a shorter message", "[.rank]") {
+  const auto group = distributed::from_environment({.timeout = std::chrono::seconds(5)});
+  const auto tensor = torch::ones({1000 + 500 * group->rank()});
+  const auto message = error_of([&] { group->broadcast({tensor}, 0); });
+  if (group->rank() == 1) {
+    CHECK(
+        says(message, {"Group::broadcast failed on rank 1", "the message has 4000 bytes and this rank expects 6000"}));
+  }
 }
 
 // ---- What starts them ----
@@ -191,13 +195,13 @@ TEST_CASE("a rank that is killed or hangs is an error on all others, with its nu
     then = std::chrono::steady_clock::now();
     for (std::size_t rank = 0; rank < 3; ++rank) {
       while (rank != gone && processes[rank].output().find("passed") == std::string::npos &&
-             std::chrono::steady_clock::now() - then < std::chrono::seconds(20))
+             std::chrono::steady_clock::now() - then < std::chrono::seconds(40))
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
     processes[gone].send(SIGKILL);
   });
 
-  CHECK(std::chrono::steady_clock::now() - then < std::chrono::seconds(10));
+  CHECK(std::chrono::steady_clock::now() - then < std::chrono::seconds(25));  // 4 on a machine that is not busy
   for (std::size_t rank = 0; rank < 3; ++rank) {
     if (rank == gone) continue;
     INFO(ended[rank].output);
@@ -207,8 +211,8 @@ TEST_CASE("a rank that is killed or hangs is an error on all others, with its nu
   }
 }
 
-TEST_CASE("sums of other sizes fail on all ranks", "[distributed]") {
-  for (const auto& ended : ran_as_ranks(2, "rank: sizes that differ")) {
+TEST_CASE("a message that is shorter than expected is an error", "[distributed]") {
+  for (const auto& ended : ran_as_ranks(2, "rank: a shorter message")) {
     INFO(ended.output);
     CHECK(ended.code == 0);
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <creditlib/distributed/c10d.hpp>
 #include <creditlib/distributed/group.hpp>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -90,6 +91,36 @@ TEST_CASE("tensors of other sizes are not summed", "[distributed]") {
 
   CHECK(says(said[0], {"Rank 1 gave 12 bytes and this rank expected 8"}));
   CHECK(says(said[1], {"Rank 0 gave 8 bytes and this rank expected 12"}));
+}
+
+namespace {
+
+/// A backend whose peers cannot be reached.
+class NoLink final : public c10d::Backend {
+ public:
+  explicit NoLink(int size) : Backend(0, size) {}
+
+  c10::intrusive_ptr<c10d::Work> allreduce(std::vector<at::Tensor>&, const c10d::AllreduceOptions&) override {
+    throw std::runtime_error("no link\nand a second line");
+  }
+  c10::intrusive_ptr<c10d::Work> send(std::vector<at::Tensor>&, int, int) override {
+    throw std::runtime_error("no link");
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a backend's failure is an error, with the rank that it can only be", "[distributed]") {
+  const auto two = distributed::over(c10::make_intrusive<NoLink>(2)),
+             three = distributed::over(c10::make_intrusive<NoLink>(3)),
+             receiver = distributed::over(c10::make_intrusive<NoLink>(3));
+  const auto tensor = torch::ones({1});
+
+  CHECK(two->size() == 2);
+  CHECK(says(error_of([&] { two->sum({tensor}); }), {"Group::sum failed on rank 0. Rank 1 is gone", "(no link)"}));
+  CHECK(says(error_of([&] { two->sum({tensor}); }), {"Rank 1 is gone"}));
+  CHECK(says(error_of([&] { three->sum({tensor}); }), {"Another rank is gone"}));
+  CHECK(says(error_of([&] { receiver->send(tensor, 2); }), {"Group::send failed on rank 0. Rank 2 is gone"}));
 }
 
 TEST_CASE("a group is over a store or a backend, and of a rank that there is", "[distributed]") {

@@ -84,10 +84,10 @@ class Process {
     std::ifstream file(output_);
     return {std::istreambuf_iterator<char>(file), {}};
   }
-  /// Waits until it has ended; kills it after a minute.
+  /// Waits until it has ended; kills it after two minutes.
   Ended end() {
     int status = 0;
-    const auto late = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    const auto late = std::chrono::steady_clock::now() + std::chrono::seconds(120);
     while (waitpid(id_, &status, WNOHANG) == 0) {
       if (std::chrono::steady_clock::now() > late) send(SIGKILL);
       std::this_thread::sleep_for(std::chrono::milliseconds(5));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <creditlib/data/batches.hpp>
+#include <string>
 #include <vector>
 
 #include "../test.hpp"
@@ -36,6 +37,7 @@ TEST_CASE("batches of a device are the CPU's, and many are made at once", "[fake
       // The first batch alone, then 16 at a time.
       const auto groups = 1 + (there.batches_per_epoch() - 1 + 15) / 16;
       CHECK(log.launches.at("aten::gather") == groups);
+      CHECK(log.host_reads == std::vector<std::string>{});
     }
   }
 }

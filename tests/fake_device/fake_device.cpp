@@ -111,9 +111,25 @@ PinnedMemory& pinned_memory() {
 
 // ---- Random numbers ----
 
-/// The device's own generator. Its type is the CPU's, since its kernels are.
+/// A generator of the device. It is one of the CPU's too, since its kernels are.
+class DeviceGenerator final : public at::CPUGeneratorImpl {
+ public:
+  using at::CPUGeneratorImpl::CPUGeneratorImpl;
+
+ private:
+  DeviceGenerator* clone_impl() const override {
+    auto* clone = new DeviceGenerator;
+    clone->set_state(*get_state());
+    return clone;
+  }
+};
+bool is_of_device(const at::Generator& one) {
+  return dynamic_cast<const DeviceGenerator*>(one.unsafeGetGeneratorImpl()) != nullptr;
+}
+
+/// The device's own.
 const at::Generator& generator() {
-  static const auto* one = new at::Generator(torch::make_generator<at::CPUGeneratorImpl>(std::uint64_t{0}));
+  static const auto* one = new at::Generator(torch::make_generator<DeviceGenerator>(std::uint64_t{0}));
   return *one;
 }
 
@@ -236,7 +252,7 @@ void check_devices(const c10::FunctionSchema& schema, at::ArrayRef<c10::IValue> 
                   schema.arguments()[i].name(), " is on ", t.device(), ", with ", t.dim(), " dimensions");
     });
     if (arguments[i].isGenerator()) {
-      TORCH_CHECK(arguments[i].toGenerator() == generator(), schema.name(), " on ", the_device,
+      TORCH_CHECK(is_of_device(arguments[i].toGenerator()), schema.name(), " on ", the_device,
                   ": the generator is the CPU's");
     }
   }
@@ -311,7 +327,11 @@ std::vector<c10::IValue> perform(const std::string& name, const std::vector<c10:
   const auto tape = recording;
   for (std::size_t i = 0; i < given.size(); ++i) {
     if (!tape) break;
-    if (written_to(i)) each_tensor(given[i], [&](const at::Tensor& t) { tape->keep(t); });
+    if (written_to(i)) {
+      each_tensor(given[i], [&](const at::Tensor& t) {
+        if (t.defined()) tape->keep(t);
+      });
+    }
     if (given[i].isTensor() && !here(given[i].toTensor()) && given[i].toTensor().defined())
       entry.arguments[i] = given[i].toTensor().clone();  // a number of the host's is the kernel's own
   }
@@ -369,7 +389,7 @@ void launch(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const Kernel kernel = [op](const std::vector<c10::IValue>& arguments) {
     torch::jit::Stack own(arguments);
     for (std::size_t i = 0; i < own.size(); ++i) {
-      if (op.schema().arguments()[i].name() == "generator") own[i] = generator();
+      if (op.schema().arguments()[i].name() == "generator" && own[i].isNone()) own[i] = generator();
     }
     op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), &own);
     std::vector<c10::IValue> made;

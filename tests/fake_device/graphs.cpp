@@ -5,9 +5,14 @@
 
 #include <algorithm>
 #include <creditlib/backprop_trainer.hpp>
+#include <creditlib/credit/decoupled_greedy.hpp>
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/direct_kolen_pollack.hpp>
 #include <creditlib/credit/fa.hpp>
+#include <creditlib/credit/local_error_signals.hpp>
+#include <creditlib/credit/mono_forward.hpp>
 #include <creditlib/credit/oracle.hpp>
+#include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/cuda/detail/basic_graphed_step.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <memory>
@@ -183,6 +188,19 @@ TEST_CASE("runs with graphs that are replayed are those without", "[fake_device]
   }
   check_taped("oracle by formula", Kind::plain, [&] { return LocalTrainer(here(Kind::plain), Oracle{}, formula); });
   check_taped("back-propagation by formula", Kind::plain, [&] { return BackpropTrainer(here(Kind::plain), formula); });
+}
+
+TEST_CASE("runs of rules that learn on the device alone are those without graphs", "[fake_device][cuda]") {
+  const auto check = [](const std::string& name_of_case, const auto& rule) {
+    for (const auto kind : {Kind::residual_mlp, Kind::tokens}) {
+      check_taped(name_of_case, kind, [&] { return LocalTrainer(here(kind), rule, {.epochs = 4}); });
+    }
+  };
+  check("StatePredictor", StatePredictor{.clip = 1.0});
+  check("DirectKolenPollack", DirectKolenPollack{});
+  check("MonoForward", MonoForward{});
+  check("LocalErrorSignals", LocalErrorSignals{});
+  check("DecoupledGreedy", DecoupledGreedy{});
 }
 
 TEST_CASE("what a graph's step returned is there after steps of other shapes", "[fake_device][cuda]") {

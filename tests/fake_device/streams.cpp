@@ -3,7 +3,6 @@
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
-#include <creditlib/closed_form/detail/side_by_side.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -87,29 +86,4 @@ TEST_CASE("memory that goes back to its stream before another has read it is a r
 
 TEST_CASE("new memory on the fake device is full of NaN", "[fake_device]") {
   CHECK(torch::empty({3}, fake_device::device()).isnan().all().cpu().item<bool>());
-}
-
-TEST_CASE("what follows side-by-side work comes after all of it, also if a part throws", "[fake_device]") {
-  creditlib::detail::SideBySide side_by_side;
-  auto x = torch::ones({4}, fake_device::device());
-  std::vector<torch::Tensor> sums(5);
-  std::vector<c10::StreamId> streams;
-  CHECK(races_of([&] {
-          x.mul_(2);
-          side_by_side.run(x.device(), sums.size(), [&](std::size_t i) {
-            streams.push_back(stream_now().id());
-            sums[i] = x.sum();
-          });
-          x.add_(torch::stack(sums).sum());
-        }) == 0);
-  CHECK(x[0].cpu().item<float>() == 42);
-  for (std::size_t i = 1; i < streams.size(); ++i) CHECK(streams[i] != streams[i - 1]);
-
-  CHECK(races_of([&] {
-          CHECK_THROWS(side_by_side.run(x.device(), 2, [&](std::size_t i) {
-            sums[i] = x.sum();
-            if (i == 1) throw std::runtime_error("a part");
-          }));
-          x.add_(1);
-        }) == 0);
 }

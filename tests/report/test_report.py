@@ -36,7 +36,8 @@ def results(**log):
                    "bp_grad_norms_per_layer": [1e-3, 1e-4, 1e-8]}
     entry = {"log": log, "diagnostics": diagnostics, "ms_per_step": 2.0, "steps": 10, "finished": True}
     return {"42": {"dfa": entry}, "7": {"dfa": {**entry, "log": {**log, "test_acc": [0.35, 0.7]}}},
-            "config": {"arch": "resmlp", "methods": ["dfa"], "seeds": [42, 7], "epochs": 2, "penalty_lam": 0.0}}
+            "config": {"arch": "resmlp", "methods": ["dfa"], "seeds": [42, 7], "epochs": 2, "penalty_lam": 0.0},
+            "environment": {"commit": "abc"}}
 
 
 class InFolder(unittest.TestCase):
@@ -191,6 +192,17 @@ class Writing(InFolder):
         self.assertEqual(self.files(), {"out/report.html": b"page of b'three'", "out/notes.txt": b"mine"})
         self.assertFalse((self.folder / "out/report_pictures").exists())
 
+    def test_what_is_no_picture_of_a_report_stays_among_its_pictures(self):
+        self.write(b"one", "a")
+        self.file("out/report_pictures/mine.png", "mine")
+        self.file("out/report_pictures/folder/mine_light.png", "mine too")
+        self.write(b"two", "b")
+        pictures = {f"out/report_pictures/b_{theme}.png": b"two" for theme in ("light", "dark")}
+        kept = {"out/report_pictures/mine.png": b"mine", "out/report_pictures/folder/mine_light.png": b"mine too"}
+        self.assertEqual(self.files(), {"out/report.html": b"page of b'two'", **pictures, **kept})
+        self.write(b"three")
+        self.assertEqual(self.files(), {"out/report.html": b"page of b'three'", **kept})
+
     def test_a_folder_that_cannot_be_written_to(self):
         self.file("out", "a file")
         with self.assertRaisesRegex(NotWritten, "The report cannot be written to .*/out: .*File exists"):
@@ -270,6 +282,45 @@ class Drawing(InFolder):
         for sentence in ("empty.json: is empty.", "cut.json: is damaged", "nowhere.json: there is no such file."):
             self.assertIn(sentence, made.stderr)
             self.assertIn(sentence, page)
+
+    def test_a_part_that_is_lost_has_an_exit_code_of_its_own(self):
+        content = results()
+        content["42"]["fa"] = 3
+        self.file("in/a.json", content)
+        made = self.report("-o", "out", "--no-png", "in")
+        self.assertEqual(made.returncode, 3, made.stderr)
+        self.assertIn("a.json: seed 42, fa is a number, expected an object; it is left out.", made.stderr)
+        self.assertTrue((self.folder / "out/report.html").exists())
+        del content["42"]["fa"], content["environment"], content["7"]
+        self.file("in/a.json", content)
+        made = self.report("-o", "out", "--no-png", "in")
+        self.assertEqual((made.returncode, made.stderr), (3, "a.json: seed 7 of config.seeds is not in it, or not run yet.\n"
+                                                             "a.json: environment is missing.\n"))
+        content["environment"] = {}
+        content["42"]["dfa"]["finished"] = False  # a run as it is, none of whose parts is lost
+        self.file("in/a.json", content)
+        self.assertEqual(self.report("-o", "out", "--no-png", "in").returncode, 0)
+        self.file("in/empty.json", "")
+        self.assertEqual(self.report("-o", "out", "--no-png", "in").returncode, 1)
+
+    def test_many_lines_have_no_bands_and_longer_swatches(self):
+        from reporting.curves import draw
+        from reporting.style import LIGHT, pyplot
+        for count, bands in ((7, 7), (8, 0)):
+            for method in range(count):
+                content = results()
+                for seed in ("42", "7"):
+                    content[seed] = {f"rule_{method}": content[seed]["dfa"]}
+                self.file(f"{count}/{method}.json", content)
+            runs = [run for path in sorted((self.folder / str(count)).glob("*.json")) for run in read(path, path.name)[0]]
+            axes = draw(LIGHT, groups_of(runs), "test_acc").axes[0]
+            self.assertEqual(len(axes.collections), bands)
+            inches = axes.get_window_extent().width / axes.figure.dpi
+            swatches = [line.get_xdata() for line in axes.lines if min(line.get_xdata()) > 1 and not line.get_clip_on() and line.get_linewidth() > 2]
+            self.assertEqual(len(swatches), count)
+            for x in swatches:
+                self.assertAlmostEqual((x[1] - x[0]) * inches, 0.2 if bands else 0.45, 5)
+            pyplot.close("all")
 
     def test_nothing_is_written_if_there_is_nothing_to_draw(self):
         self.file("in/empty.json", "")

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -38,6 +39,8 @@ Options:
   --num_blocks,--num-blocks INT:a whole number >= 1=4
                               L
   --penalty_lam,--penalty-lam FLOAT:FLOAT >= 0=0
+  --part FLOAT:FLOAT > 0:FLOAT in [0 - 1]=0.2
+  --config TEXT:FILE          read flags from this file
   --methods TEXT:{{bp,dfa,fa}}=bp dfa ...
                               methods
   --seeds INT=42 123 ...      one run of each method per seed
@@ -164,6 +167,23 @@ class Sweep(unittest.TestCase):
         self.assertEqual(len(self.starts()), 13)
         self.assertIn("--retrain", self.starts()[-1])
 
+    def test_a_damaged_results_file_is_made_again(self):
+        self.done(self.GRID)
+        damaged = self.folder / "results/sweeps/s/num_blocks=4,penalty_lam=0/results_digits.json"
+        damaged.write_text(damaged.read_text()[:100])
+        for arguments in (["--dry-run"], []):
+            said = self.done(self.GRID, *arguments)
+            self.assertIn("4 cells, 3 of them finished", said)
+            self.assertIn("num_blocks=4,penalty_lam=0: results_digits.json is damaged: it ends early, in line 1, column ", said)
+        self.assertEqual(len(self.starts()), 5)
+        self.assertTrue(self.starts()[-1].endswith("--retrain"), self.starts()[-1])
+        json.loads(damaged.read_text())
+        self.assertIn("4 cells, 4 of them finished", self.done(self.GRID))
+
+    def test_a_folder_that_cannot_be_written_to(self):
+        (self.folder / "file").touch()
+        self.assert_refused("Results cannot be written to file/out: Not a directory. Name another --output.", self.GRID, "-o", "file/out")
+
     def test_results_of_other_settings_are_not_mixed(self):
         self.done(self.GRID)
         refused = self.sweep(self.GRID.replace('["bp", "dfa"]', '["fa"]'))
@@ -249,6 +269,9 @@ class Sweep(unittest.TestCase):
     def test_a_dry_run_runs_nothing(self):
         said = self.done(self.GRID, "--dry-run")
         self.assertEqual(said.count("--output_dir results/sweeps/s/num_blocks="), 4)
+        self.assertIn("1 at once, 1 thread each", self.done(self.GRID, "--dry-run", "--processes", "1", "--threads", "1"))
+        words = shlex.split(self.done(self.GRID, "--dry-run", "-o", "my results").splitlines()[1])
+        self.assertEqual(words[words.index("--output_dir") + 1], "my results/num_blocks=2,penalty_lam=0")
         self.assertEqual(self.starts(), [])
         self.assertFalse((self.folder / "results").exists())
 
@@ -267,7 +290,7 @@ class Sweep(unittest.TestCase):
         grid = "[grid]\nnum_blocks = [2]\n"
         self.assert_refused("s.toml is not TOML: ", 'program = "train\n')
         self.assert_refused("has no program", grid)
-        self.assert_refused("There is no program", 'program = "trian"\n' + grid)
+        self.assert_refused("line 1: there is no program", 'program = "trian"\n' + grid)
         self.assert_refused("has no cell: it needs a table [grid]", 'program = "train"\n[flags]\nnum_blocks = 2\n')
         self.assert_refused("line 2: there is no key grit (did you mean grid?)", 'program = "train"\n[grit]\nnum_blocks = [2]\n')
         self.assert_refused("line 1: program is 3, expected text.", "program = 3\n" + grid)
@@ -277,6 +300,15 @@ class Sweep(unittest.TestCase):
         self.assert_refused("line 5: train has no flag --penalty (did you mean", 'program = "train"\n' + grid + "[flags]\npenalty = 1\n")
         self.assert_refused("line 6: train has no flag --foo", 'program = "train"\n[[cells]]\nnum_blocks = 2\n\n[[cells]]\nfoo = 1\n')
         self.assert_refused("line 3: num_blocks is 2, expected a list of values to try.", 'program = "train"\n[grid]\nnum_blocks = 2\n')
+        self.assert_refused("line 3: train has no flag --num_block (did you mean num_blocks?)", 'program = "train"\n[grid]\nnum_block = 2\n')
+        self.assert_refused("line 1: there is no program", 'program = "trian"\n' + grid)
+        self.assert_refused("(did you mean train?)", 'program = "trian"\n' + grid)
+        self.assert_refused("line 3: num_blocks has 0, expected a whole number >= 1.", 'program = "train"\n[grid]\nnum_blocks = [2, 0]\n')
+        self.assert_refused("line 3: penalty_lam is -0.1, expected a number >= 0.", 'program = "train"\n[flags]\npenalty_lam = -0.1\n' + grid)
+        self.assert_refused("line 3: penalty_lam is nan, expected a finite number.", 'program = "train"\n[flags]\npenalty_lam = nan\n' + grid)
+        self.assert_refused("line 3: part is 0, expected a number > 0 and >= 0 and <= 1.", 'program = "train"\n[flags]\npart = 0\n' + grid)
+        self.assert_refused("line 3: part is 1.5, expected a number > 0 and >= 0 and <= 1.", 'program = "train"\n[flags]\npart = 1.5\n' + grid)
+        self.assert_refused("config is not set here: it is this file", 'program = "train"\n[flags]\nconfig = "a.toml"\n' + grid)
         self.assert_refused("line 3: num_blocks is [], expected a list", 'program = "train"\n[grid]\nnum_blocks = []\n')
         self.assert_refused('line 3: num_blocks has "two", expected a whole number.', 'program = "train"\n[grid]\nnum_blocks = [1, "two"]\n')
         self.assert_refused("num_blocks has 2.5, expected a whole number.", 'program = "train"\n[grid]\nnum_blocks = [2.5]\n')
@@ -289,9 +321,11 @@ class Sweep(unittest.TestCase):
         self.assert_refused("Cells 1 and 2 of s.toml are the same", 'program = "train"\n[grid]\nnum_blocks = [2, 2]\n')
 
     def test_flags_that_are_refused(self):
-        self.assert_refused("The program has no flag --method (did you mean methods?)", self.GRID, "--", "--method", "bp")
+        self.assert_refused("train has no flag --method (did you mean methods?); train --help lists them.", self.GRID, "--", "--method", "bp")
         self.assert_refused("--num_blocks varies in s.toml", self.GRID, "--", "--num-blocks", "3")
         self.assert_refused("--seeds is \"x\", expected a whole number.", self.GRID, "--", "--seeds", "x")
+        self.assert_refused("7 belongs to no flag: after -- come flags of train", self.GRID, "--", "7")
+        self.assert_refused("--penalty_lam is -1, expected a number >= 0.", self.GRID.replace("penalty_lam = [0, 1e-2]", ""), "--", "--penalty-lam", "-1")
         self.assert_refused("--threads is not given to the program", self.GRID, "--", "--threads", "2")
         self.assert_refused("--arch is one value too many.", self.GRID, "--", "--arch", "cnn", "cnn")
         self.assert_refused("is 0, expected a whole number >= 1", self.GRID, "--processes", "0")

@@ -15,11 +15,13 @@ mkdir -p "$clone/examples" "$clone/bench" "$clone/.venv" "$build/examples" "$bui
 cp -R "$source/run" "$source/tools" "$clone/"
 touch "$clone/examples/train_methods.cpp" "$clone/bench/steps.cpp"
 # As ./run leaves it once it has installed what the tests need of Python.
-eval "$(grep -E '^(python|report)_packages=' "$clone/tools/setup.bash")"
-# shellcheck disable=SC2154 # both are set by the line above
+eval "$(grep -E '^(python|report|docs)_packages=' "$clone/tools/setup.bash")"
+# shellcheck disable=SC2154 # all are set by the line above
 printf '%s\n' "${python_packages[*]}" >"$clone/.venv/.creditlib-python"
 # shellcheck disable=SC2154
 printf '%s\n' "${report_packages[*]}" >"$clone/.venv/.creditlib-report"
+# shellcheck disable=SC2154
+printf '%s\n' "${docs_packages[*]}" >"$clone/.venv/.creditlib-docs"
 
 stand_in() { cat >"$1"; chmod +x "$1"; }
 for program in "$build/examples/train_methods" "$build/bench/steps"; do
@@ -100,6 +102,8 @@ check "the default job, too, and its report" \
   "*train_methods in $here: --dataset digits * --output_dir results/digits*python in $here: $clone/tools/report *results/digits" "$(said "$clone/run")"
 check "a report is drawn in the caller's folder" "python in $here: $clone/tools/report -o out a.json" "$(said "$clone/run" report -o out a.json)"
 check "report's help needs nothing" "*usage: ./run report *" "$(said "$clone/run" report --help)"
+check "a site may go anywhere" "python in $here: $clone/tools/docs -o site" "$(said "$clone/run" docs -o site)"
+check "docs' help needs nothing" "*usage: ./run docs *" "$(said "$clone/run" docs --help)"
 check "a sweep builds its program" "*python in $here: $clone/tools/sweep s.toml*" "$(said "$clone/run" sweep s.toml)"
 check "namely" "*--build $build --target train_methods*" "$(cat "$log")"
 check "a sweep that is refused builds nothing" "exit code 2" "$(said "$clone/run" sweep bad.toml; cat "$log")"

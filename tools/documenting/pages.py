@@ -45,7 +45,9 @@ class Pages:
             return f"{path}/README.md" if (on_disk / "README.md").exists() else f"{path}/index.md"
         if not on_disk.is_file():
             return None
-        return path if on_disk.suffix in COPIED | {".md"} else path + ".md"
+        if on_disk.suffix in COPIED | {".md"}:
+            return path
+        return re.sub(r"(^|/)\.", r"\1", path) + ".md"  # MkDocs leaves hidden files out
 
     def moved(self, page, target):
         """What a link of `page` becomes; the file that it names will be there."""

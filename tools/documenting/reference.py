@@ -63,7 +63,7 @@ def _namespace(header, node, inside):
             _namespace(header, child, inside)
         else:
             entity = _entity(child, doc)
-            if entity:
+            if entity and not (entity.kind == "function" and "::" in entity.name and not doc):  # a member's body, outside of its class
                 entity.name = f"{inside}::{entity.name}" if inside else entity.name
                 header.entities.append(entity)
 
@@ -177,12 +177,12 @@ def _function(node, doc, template):
 # ---- From entities to Markdown ----
 
 def text_of(doc):
-    """A comment as Markdown for the site: < is no HTML."""
+    """A comment as Markdown for the site: < is no HTML, a[l](h) no link."""
     lines = []
     for line in doc.split("\n"):
         if not line.startswith("    "):
             parts = re.split(r"(`[^`]*`)", line)
-            line = "".join(part if part.startswith("`") else part.replace("<", "&lt;").replace("*", "\\*") for part in parts)
+            line = "".join(part if part.startswith("`") else part.replace("<", "&lt;").replace("*", "\\*").replace("](", "]\\(") for part in parts)
         lines.append(line)
     return for_site("\n".join(lines)).strip()
 

@@ -3,10 +3,10 @@
 
 import math
 
-from matplotlib import colormaps
+from matplotlib import colormaps, patheffects
 from matplotlib.ticker import MaxNLocator
 
-from reporting.style import MOST_LINES, WIDTH, figure, height_for, label_lines, line_style, right_margin, wrapped
+from reporting.style import MOST_BANDS, MOST_LINES, WIDTH, figure, height_for, label_lines, line_style, right_margin, wrapped
 
 GROWTH = 50  # D1 fires above this growth from a hidden state to the next; since init, above this growth of a state
 REFERENCE = 1e-7  # D2 fires if the reference gradient at the last hidden state has a norm below this
@@ -26,7 +26,7 @@ def norms(theme, groups, what, title=None, width=WIDTH):
         style, states = line_style(index, theme), group.states_of(what)
         means = [mean if mean > 0 else math.nan for mean, _ in states]
         axes.plot(range(len(means)), means, marker="o", markersize=4.5, **style)
-        if any(deviation for _, deviation in states):
+        if len(chosen) <= MOST_BANDS and any(deviation for _, deviation in states):
             low = [max(m - d, m / 30) if d is not None else math.nan for m, (_, d) in zip(means, states)]
             high = [m + d if d is not None else math.nan for m, (_, d) in zip(means, states)]
             axes.fill_between(range(len(means)), low, high, color=style["color"], alpha=0.22, linewidth=0)
@@ -48,23 +48,28 @@ def norms(theme, groups, what, title=None, width=WIDTH):
     return drawn
 
 
+def note_of(theme):
+    """Of text on the axes: under the lines, and with a rim by which it is read on the grid."""
+    return {"color": theme.ink, "fontsize": 8.5, "style": "italic", "zorder": 1.9,
+            "path_effects": [patheffects.withStroke(linewidth=2.5, foreground=theme.paper)]}
+
+
 def thresholds(axes, theme, what, points, fired):
     """The audit's threshold, and rings around the points at which its check fires."""
     low, high = min(y for _, y in points), max(y for _, y in points)
-    note = {"color": theme.ink, "fontsize": 8.5, "style": "italic"}
-    back = {"facecolor": theme.paper, "edgecolor": "none", "alpha": 0.65, "pad": 1}
+    note = note_of(theme)
     line = {"color": theme.warn, "linestyle": (0, (2, 2)), "linewidth": 1.1}
     if what == "gradient_norms":
         axes.set_ylim(min(low, REFERENCE) / 4, high * 3)
         axes.axhline(REFERENCE, **line)
         axes.text(0.01, REFERENCE * 1.15, "D2 fires if the last point is below 1e-7", transform=axes.get_yaxis_transform(),
-                      va="bottom", bbox=back, **note)
+                      va="bottom", **note)
     else:
         axes.set_ylim(low / 3, max(high, low * GROWTH) * 6)
         start = max((y for l, y in points if l == 0), default=high)
         axes.plot([0, 1], [start, start * GROWTH], **line)
         axes.annotate("50 times in one block:\nD1 fires if a line is steeper", (1, start * GROWTH), xytext=(7, 0),
-                      textcoords="offset points", va="center", ha="left", bbox=back, **note)
+                      textcoords="offset points", va="center", ha="left", **note)
     if fired:
         axes.plot(*zip(*fired), linestyle="none", marker="o", markersize=11, markerfacecolor="none",
                   markeredgecolor=theme.warn, markeredgewidth=1.3, clip_on=False)
@@ -90,8 +95,7 @@ def norms_over_time(theme, groups, what):
         if what == "hidden_norms" and past[0][0] == 0 and ys[0] == ys[0]:
             limits.setdefault(GROWTH * ys[0], []).append(style["color"])
     line = {"linestyle": (0, (2, 2)), "linewidth": 1.1}
-    note = {"color": theme.ink, "fontsize": 8.5, "style": "italic", "va": "bottom", "transform": axes.get_yaxis_transform(),
-            "bbox": {"facecolor": theme.paper, "edgecolor": "none", "alpha": 0.65, "pad": 1}}
+    note = {"va": "bottom", "transform": axes.get_yaxis_transform(), **note_of(theme)}
     if what == "gradient_norms":
         axes.axhline(REFERENCE, color=theme.warn, **line)
         axes.text(0.01, REFERENCE * 1.1, "D2 fires below 1e-7", **note)

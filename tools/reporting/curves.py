@@ -6,7 +6,7 @@ import math
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reporting.runs import MEASURES
-from reporting.style import MOST_LINES, WIDTH, figure, height_for, label_lines, line_style, right_margin
+from reporting.style import MOST_BANDS, MOST_LINES, WIDTH, figure, height_for, label_lines, line_style, right_margin
 
 # As many digits as a tick needs: 97.5 %, not 98.
 PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.4g}%")
@@ -35,7 +35,7 @@ def draw(theme, groups, measure, title=None, width=WIDTH):
         axes.plot(xs, means, marker="o" if 1 < len(curve) <= 12 else None, markersize=4, **style)
         low = [mean - (deviation or 0) if deviation is not None else math.nan for _, mean, deviation in curve]
         high = [mean + (deviation or 0) if deviation is not None else math.nan for _, mean, deviation in curve]
-        if any(value == value for value in low):
+        if len(chosen) <= MOST_BANDS and any(value == value for value in low):
             axes.fill_between(xs, low, high, color=style["color"], alpha=0.22, linewidth=0)
         finite = [(x, mean) for x, mean in zip(xs, means) if mean == mean]
         values += [mean for _, mean in finite]

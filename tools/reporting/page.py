@@ -16,7 +16,9 @@ p{margin:.5rem 0}.soft,figcaption{color:var(--soft);font-size:.9rem}figure{margi
 .wide{overflow-x:auto}.wide img{display:block;width:100%;min-width:600px;height:auto}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:.3rem .7rem .3rem 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
-th:first-child,td:first-child{text-align:left}th{vertical-align:bottom;font-weight:600}
+th:first-child,td:first-child{text-align:left;white-space:normal;min-width:9rem}th{vertical-align:bottom;font-weight:600;white-space:normal}
+.summary{position:relative;left:50%;transform:translateX(-50%);width:max-content;max-width:calc(100vw - 2.5rem);overflow-x:auto}
+.summary table{min-width:min(820px,calc(100vw - 2.5rem))}
 .bad{color:var(--bad);font-weight:600}.good{color:var(--good);font-weight:600}
 ul{padding-left:1.2rem;margin:.4rem 0}.notes{background:var(--box);padding:.6rem 1rem;border-radius:6px;overflow-wrap:anywhere}
 nav a{color:inherit;margin-right:.9rem}
@@ -58,7 +60,7 @@ def summary(groups):
 
 
 def table(head, rows):
-    out = ["<div class=wide><table>", "<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
+    out = ["<div class=summary><table>", "<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
     out += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
     return "\n".join([*out, "</table></div>"])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from reporting import audits, bars, blocks, curves
 from reporting import settings as varied_settings
 from reporting.runs import MEASURES
-from reporting.style import MOST_LINES, THEMES, pyplot, settings
+from reporting.style import MOST_BANDS, MOST_LINES, THEMES, pyplot, settings
 
 BAND = "Lines are means over seeds; bands reach one sample standard deviation to either side."
 RINGS = "Rings mark where the audit's check fires."
@@ -24,7 +24,7 @@ class Picture:
 
 def plan(groups):
     """(name, section, caption, function of a theme) of every picture that there could be."""
-    several = any(len(group.runs) > 1 for group in groups)
+    several = any(len(group.runs) > 1 for group in groups) and len(groups) <= MOST_BANDS
     yield ("over_setting", "Over a setting", f"The outcome over the setting that varies most; its values stand evenly. {BAND if several else ''}",
            lambda theme: varied_settings.draw(theme, groups))
     for measure, (title, _) in MEASURES.items():

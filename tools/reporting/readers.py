@@ -29,6 +29,8 @@ def read(path, name):
         runs = list(read_runs(source, program, content))
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise Unreadable(f"looks like results of {program}, but is not built like them ({error}).") from None
+    if program in OF_CREDITLIB and runs:
+        source.section("", content, "environment")
     if not runs:
         raise Unreadable(f"has no runs of {program} yet." if not source.notes else
                          "gives nothing to draw: " + source.notes[0].removeprefix(f"{name}: "))
@@ -69,15 +71,20 @@ def by_seed_and_method(source, content):
     for seed in seeds_in(content):
         methods = content[seed]
         if not isinstance(methods, dict):
-            source.note(f"seed {seed} is {kind_of(methods)}, expected an object; it is left out.")
+            source.lost(f"seed {seed} is {kind_of(methods)}, expected an object; it is left out.")
             continue
         for method, entry in methods.items():
             if not isinstance(entry, dict):
-                source.note(f"seed {seed}, {method} is {kind_of(entry)}, expected an object; it is left out.")
+                source.lost(f"seed {seed}, {method} is {kind_of(entry)}, expected an object; it is left out.")
                 continue
             yield int(seed), method, entry
     if not seeds_in(content):
         source.note(f"no seed in it, only {', '.join(content) or 'nothing'}.")
+        return
+    planned = content.get("config", {}).get("seeds")
+    for seed in planned if isinstance(planned, list) else []:
+        if str(seed) not in content:
+            source.note(f"seed {seed} of config.seeds is not in it, or not run yet.")
 
 
 NORMS = {"gamma_block_output": "gamma", "hidden_norms_per_layer": "hidden_norms",
@@ -104,6 +111,9 @@ def history(entries, x="epoch"):
     return found
 
 
+OF_CREDITLIB = {"train_methods", "regression", "weight_transport", "language_model", "schedule_timing", "toy_lq"}
+
+
 @reader("train_methods", lambda c: isinstance(c.get("config"), dict) and "methods" in c["config"] and "arch" in c["config"])
 def train_methods(source, program, content):
     config = config_of(source, content)
@@ -114,7 +124,7 @@ def train_methods(source, program, content):
         diagnostics = source.section(where, entry, "diagnostics")
         for key in ("test_acc", "train_loss"):
             if log and key not in log:
-                source.note(f"{where}log.{key} is missing.")
+                source.lost(f"{where}log.{key} is missing.")
         done = len(curves["test_acc"])
         yield Run(source.name, program, method, seed, config, curves=curves, states=states(source, where, diagnostics),
                   history=history(entry.get("by_epoch", [])), cost=costs(entry, entry.get("steps"), done),

@@ -5,7 +5,7 @@ import math
 
 from reporting.curves import ACCURACIES, PERCENT
 from reporting.runs import MEASURES, OUTCOMES, UNSAID, mean_and_deviation, shown
-from reporting.style import MOST_LINES, WIDTH, figure, height_for, label_lines, line_style, right_margin
+from reporting.style import MOST_BANDS, MOST_LINES, WIDTH, figure, height_for, label_lines, line_style, right_margin
 
 
 def varied(runs):
@@ -50,7 +50,8 @@ def draw(theme, groups):
         means = [(at[value], *mean_and_deviation(outcomes)) for value, outcomes in points]
         axes.plot([x for x, *_ in means], [mean for _, mean, _ in means], marker="o", markersize=4.5, **style)
         low, high = ([mean + sign * deviation if deviation is not None else math.nan for _, mean, deviation in means] for sign in (-1, 1))
-        axes.fill_between([x for x, *_ in means], low, high, color=style["color"], alpha=0.22, linewidth=0)
+        if len(lines) <= MOST_BANDS:
+            axes.fill_between([x for x, *_ in means], low, high, color=style["color"], alpha=0.22, linewidth=0)
         finite = [(x, mean) for x, mean, _ in means if mean == mean]
         ends.append((label, finite[-1] if finite else (math.nan, math.nan), style))
     axes.set_xticks(range(len(places)), [shown(value) for value in places])

@@ -10,6 +10,10 @@ class Unreadable(Exception):
     """A file that gives no run; its words say why."""
 
 
+class Lost(str):
+    """A note about a part that cannot be read; other notes are about runs as they are."""
+
+
 class Source:
     """One results file. `notes` are sentences about what is missing in it, for the page and for the terminal."""
 
@@ -21,13 +25,16 @@ class Source:
     def note(self, words):
         self.notes.append(f"{self.name}: {words}")
 
+    def lost(self, words):
+        self.notes.append(Lost(f"{self.name}: {words}"))
+
     def section(self, where, content, key, kind=dict):
         """content[key] if it is a `kind`; else an empty one, and a note."""
         value = content.get(key)
         if isinstance(value, kind):
             return value
         found = "is missing" if value is None else f"is {kind_of(value)}, expected {kind_of(kind())}"
-        self.note(f"{where}{key} {found}.")
+        self.lost(f"{where}{key} {found}.")
         return kind()
 
     def listed(self, where, value, kind=dict):
@@ -36,9 +43,9 @@ class Source:
             return []
         entries = [entry for entry in value if isinstance(entry, kind)] if isinstance(value, list) else []
         if not isinstance(value, list):
-            self.note(f"{where} is {kind_of(value)}, expected a list; it is left out.")
+            self.lost(f"{where} is {kind_of(value)}, expected a list; it is left out.")
         elif len(entries) < len(value):
-            self.note(f"{where} has {len(value) - len(entries)} entries that are not {kind_of(kind())}; they are left out.")
+            self.lost(f"{where} has {len(value) - len(entries)} entries that are not {kind_of(kind())}; they are left out.")
         return entries
 
     def numbers(self, where, value):
@@ -46,7 +53,7 @@ class Source:
         if value is None:
             return []
         if not isinstance(value, list):
-            self.note(f"{where} is {kind_of(value)}, expected a list of numbers; it is left out.")
+            self.lost(f"{where} is {kind_of(value)}, expected a list of numbers; it is left out.")
             return []
         numbers = [number(entry) for entry in value]
         gaps = [i for i, entry in enumerate(numbers) if not math.isfinite(entry)]
@@ -62,7 +69,7 @@ class Source:
         if xs is None:
             xs = range(1, len(values) + 1)
         elif len(xs) != len(values) and values:
-            self.note(f"{where}{key} has {len(values)} values at {len(xs)} places; the rest is left out.")
+            self.lost(f"{where}{key} has {len(values)} values at {len(xs)} places; the rest is left out.")
         return list(zip(xs, values))
 
 

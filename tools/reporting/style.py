@@ -75,6 +75,7 @@ def height_for(labels, least=3.7):
     return max(least, 0.95 + sum(0.17 * (1.15 + wrapped(label).count("\n")) for label in labels))
 
 
+MOST_BANDS = len(PALETTE)  # with more lines than this, bands would hide them, and colors come again with other dashes
 MOST_CONNECTED = 10  # with more lines than this, connectors would hide them
 
 
@@ -104,8 +105,13 @@ def label_lines(axes, lines, theme):
         if len(lines) <= MOST_CONNECTED:
             axes.plot([x, 1], [y, y], transform=axes.transAxes, color=style["color"], linewidth=0.7, alpha=0.7)
             axes.plot([1, at(0.08)], [y, position], transform=axes.transAxes, color=theme.soft, linewidth=0.7, clip_on=False)
-        axes.plot([at(0.08), at(0.28)], [position, position], transform=axes.transAxes, clip_on=False, **mark)
-        axes.text(at(0.35), position, text, transform=axes.transAxes, va="center", fontsize=9.5, linespacing=1.1)
+        axes.plot([at(0.08), at(0.08 + swatch(lines))], [position, position], transform=axes.transAxes, clip_on=False, **mark)
+        axes.text(at(0.15 + swatch(lines)), position, text, transform=axes.transAxes, va="center", fontsize=9.5, linespacing=1.1)
+
+
+def swatch(lines):
+    """Inches of the line in front of a label: two of its dashes, where lines are told apart by those."""
+    return 0.2 if len(lines) <= MOST_BANDS else 0.45
 
 
 def spread(wanted):
@@ -135,4 +141,4 @@ def spread(wanted):
 def right_margin(labels, width=WIDTH):
     """The part of the figure's width that the axes may fill, with labels at its right."""
     longest = max((len(line) for label in labels for line in wrapped(label).split("\n")), default=0)
-    return 1 - (longest * 0.079 + 0.45) / width
+    return 1 - (longest * 0.079 + 0.25 + swatch(labels)) / width

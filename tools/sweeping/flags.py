@@ -2,6 +2,7 @@
 """The flags of a program, as its --help lists them, and whether a value fits one."""
 
 import difflib
+import math
 import os
 import re
 import subprocess
@@ -11,6 +12,8 @@ from sweeping.refusal import Refusal
 
 OPTION = re.compile(r"^  (-\S+)(?: (.*))?$")
 CHOICES = re.compile(r"TEXT:\{([^}]*)\}")
+BOUND = re.compile(r"(>=|>) (-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")  # "INT:a whole number >= 1"
+RANGE = re.compile(r"in \[(\S+) - (\S+)\]")  # "FLOAT:FLOAT in [0 - 1]"
 
 
 @dataclass
@@ -19,6 +22,7 @@ class Flag:
     kind: str  # INT, FLOAT or TEXT; "" for a flag without a value
     several: bool
     choices: list
+    bounds: tuple = ()  # (">=", 1.0), ...
 
     def problem(self, value):
         """Why a value does not fit, as the end of a sentence; None if it does."""
@@ -37,11 +41,23 @@ class Flag:
             return f"{worded(value)}, expected a whole number"
         if self.kind == "FLOAT" and (isinstance(value, bool) or not isinstance(value, (int, float))):
             return f"{worded(value)}, expected a number"
+        if self.kind in ("INT", "FLOAT"):
+            return self.problem_of_number(value)
         if self.kind == "TEXT" and (isinstance(value, (bool, list, dict))):
             return f"{worded(value)}, expected text"
         if self.kind == "TEXT" and self.choices and str(value) not in self.choices:
             return f"{worded(value)}, expected one of {', '.join(self.choices)}"
         return None
+
+    def problem_of_number(self, value):
+        if not math.isfinite(value):
+            return f"{worded(value)}, expected a finite number"
+        value = float(value)
+        fits = {">=": value.__ge__, ">": value.__gt__, "<=": value.__le__}
+        if all(fits[sign](limit) for sign, limit in self.bounds):
+            return None
+        kind = "a whole number" if self.kind == "INT" else "a number"
+        return f"{plain(value).removesuffix('.0')}, expected {kind} {' and '.join(f'{sign} {limit:g}' for sign, limit in self.bounds)}"
 
     def words(self, value):
         """The words of a command line that give it this value."""
@@ -82,12 +98,20 @@ def flags_of(program):
         spec = re.split(r"\s{2,}", rest)[0]
         choices = CHOICES.match(rest)
         flag = Flag(names[0] if names[0].startswith("--") else names[-1], kind.group(1).removeprefix("U") if kind else "",
-                    bool(re.search(r"\s\.\.\.(\s|$)", spec)), choices.group(1).split(",") if choices else [])
+                    bool(re.search(r"\s\.\.\.(\s|$)", spec)), choices.group(1).split(",") if choices else [], bounds_in(spec))
         for name in names:
             flags[key_of(name)] = flag
     if not flags:
         raise Refusal(f"{program} --help lists no flags.")
     return flags
+
+
+def bounds_in(spec):
+    """What --help says of a number's range."""
+    bounds = [(sign, float(limit)) for sign, limit in BOUND.findall(spec)]
+    for low, high in RANGE.findall(spec):
+        bounds += [(">=", float(low)), ("<=", float(high))]
+    return tuple(dict.fromkeys(bounds))
 
 
 def nearest(name, names):

@@ -18,7 +18,8 @@ except ImportError:  # Python 3.10
 KEYS = {"program": (str, "text"), "output": (str, "text"), "processes": (int, "a whole number"), "threads": (int, "a whole number"),
         "flags": (dict, "a table, [flags]"), "grid": (dict, "a table, [grid]"), "cells": (list, "tables, [[cells]]")}
 OWN = {"output_dir": "output, at the top of the file", "threads": "threads, at the top of the file",
-       "retrain": "the flag --retrain of the sweep", "help": "./run sweep --help"}
+       "retrain": "the flag --retrain of the sweep", "help": "./run sweep --help",
+       "config": "this file, whose [flags] are those of all cells", "dump_config": "--dry-run of the sweep"}
 
 
 @dataclass
@@ -88,14 +89,14 @@ class File:
         return Path(self.content.get("output", f"results/sweeps/{self.path.stem}"))
 
 
-def executable(name, root):
-    """The program of a name, or of a path."""
-    if os.sep in name:
-        path = Path(name)
-    else:
-        path = Path(os.environ.get("CREDITLIB_PROGRAMS", root / "build/release/examples")) / name
+def executable(file, root):
+    """The program of a file: a name, or a path."""
+    name = file.program
+    folder = Path(os.environ.get("CREDITLIB_PROGRAMS", root / "build/release/examples"))
+    path = Path(name) if os.sep in name else folder / name
     if not path.is_file() or not os.access(path, os.X_OK):
-        raise Refusal(f"There is no program {path}.")
+        others = [one.name for one in path.parent.glob("*") if one.is_file() and os.access(one, os.X_OK)]
+        file.refuse(f"there is no program {path}{nearest(name, others)}.", "program")
     return str(path.resolve())
 
 
@@ -104,10 +105,11 @@ def cells_of(file, flags, given):
     fixed = checked(file, flags, "flags")
     grid = {}
     for key, values in file.content.get("grid", {}).items():
+        check_name(file, flags, key, "grid")
         if not isinstance(values, list) or not values:
             file.refuse(f"{key} is {worded(values)}, expected a list of values to try.", key, "grid")
         for value in values:
-            check(file, flags, key, value, "grid", len(values) > 0)
+            check(file, flags, key, value, "grid", in_list=True)
         grid[key_of(key)] = values
     listed = [checked(file, flags, "cells", place) for place in range(len(file.content.get("cells", [])))]
     if not grid and not listed:
@@ -139,11 +141,15 @@ def checked(file, flags, table, place=None):
     return {key_of(key): value for key, value in content.items()}
 
 
-def check(file, flags, key, value, table, in_list=False, place=0):
+def check_name(file, flags, key, table, place=0):
     if key_of(key) in OWN:
         file.refuse(f"{key} is not set here: it is {OWN[key_of(key)]}.", key, table, place)
     if key_of(key) not in flags:
         file.refuse(f"{file.program} has no flag --{key_of(key)}{nearest(key, flags)}; {file.program} --help lists them.", key, table, place)
+
+
+def check(file, flags, key, value, table, in_list=False, place=0):
+    check_name(file, flags, key, table, place)
     problem = flags[key_of(key)].problem(value)
     if problem:
         file.refuse(f"{key} {'has' if in_list else 'is'} {problem}.", key, table, place)
@@ -159,7 +165,7 @@ def shown(value):
     return f"{value:g}" if isinstance(value, float) else "on" if value is True else "off" if value is False else str(value)
 
 
-def fixed_from(words, flags):
+def fixed_from(words, flags, program):
     """{key: value} of flags as on a command line: --dataset digits --epochs 2."""
     given, key = {}, None
     for word in words:
@@ -169,10 +175,10 @@ def fixed_from(words, flags):
             if key in OWN:
                 raise Refusal(f"{name} is not given to the program: it is {OWN[key]}.")
             if key not in flags:
-                raise Refusal(f"The program has no flag {name}{nearest(name, flags)}.")
+                raise Refusal(f"{program} has no flag {name}{nearest(name, flags)}; {program} --help lists them.")
             given[key] = [value] if equals else []
         elif key is None:
-            raise Refusal(f"{word} belongs to no flag.")
+            raise Refusal(f"{word} belongs to no flag: after -- come flags of {program}, such as --epochs 2.")
         else:
             given[key].append(word)
     return {key: read_words(key, values, flags[key]) for key, values in given.items()}

@@ -9,6 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from reporting.source import Unreadable, load
+
 RECORD, LOG = "sweep_cell.json", "sweep_log.txt"
 
 
@@ -36,7 +38,17 @@ def write(path, text):
 
 
 def results_in(folder):
-    return sorted(file for file in folder.glob("*.json") if not file.name.startswith(("sweep_", "checkpoint_", ".")))
+    return sorted(file for file in folder.glob("*.json") if not file.name.startswith(("sweep_", "checkpoint", ".")))
+
+
+def damage_in(folder):
+    """Why a results file of a cell cannot be read; None if all can."""
+    for file in results_in(folder):
+        try:
+            load(file)
+        except Unreadable as error:
+            return f"{file.name} {error}"
+    return None
 
 
 class Pool:

@@ -14,7 +14,7 @@ struct ByBlock {
   double norm = 1;
 
   void operator()(std::vector<torch::Tensor>& gradients, const ParameterParts& parts) const {
-    for (const auto& block : parts.blocks) optim::clip_norm(gradients, block, norm);
+    optim::clip_norms(gradients, parts.blocks, norm);
   }
   void check() const { detail::expect::positive("clip::ByBlock", "norm", norm); }
 };

@@ -75,7 +75,7 @@ TORCH_MODULE(AuxiliaryNet);
 
 /// The head of DecoupledGreedy.
 struct AuxiliaryHead {
-  static constexpr bool couples_samples = true;
+  static constexpr bool couples_samples = true, graphable = true;
   std::int64_t layers = 2;
   bool batch_norm = true;
 

@@ -3,12 +3,14 @@
 
 #include <creditlib/credit/detail/direct_matrices.hpp>
 #include <creditlib/credit/detail/direct_path.hpp>
+#include <creditlib/credit/detail/direct_products.hpp>
 #include <creditlib/credit/detail/row_norms.hpp>
 #include <creditlib/credit/detail/signal.hpp>
 #include <creditlib/credit/signal.hpp>
 #include <creditlib/detail/factored_squares.hpp>
 #include <creditlib/factored_credit.hpp>
 #include <creditlib/named_tensors.hpp>
+#include <optional>
 #include <vector>
 
 namespace creditlib {
@@ -50,14 +52,18 @@ struct DFA {
 
     template <class Model>
     std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
-      std::vector<torch::Tensor> credits(feedback.size());
+      std::vector<torch::Tensor> credits(feedback.size()), e(feedback.size());
+      std::vector<std::optional<detail::DirectPath>> paths(feedback.size());
       const detail::OutputRows outputs(detail::signal_of(signal, trace));
       for (std::size_t l = 0; l < feedback.size(); ++l) {
         if (!feedback[l].defined()) continue;
-        const detail::DirectPath path(model, trace, l, feedback[l], outputs);
-        const auto& e = path.rows(outputs);
-        const auto a = e.matmul(feedback[l].t());
-        credits[l] = path.credit(normalized ? detail::with_norms_of(e, a) : a);
+        paths[l].emplace(model, trace, l, feedback[l], outputs);
+        e[l] = paths[l]->rows(outputs);
+      }
+      const auto products = detail::direct_products(e, feedback);
+      for (std::size_t l = 0; l < feedback.size(); ++l) {
+        if (!paths[l]) continue;
+        credits[l] = paths[l]->credit(normalized ? detail::with_norms_of(e[l], products[l]) : products[l]);
       }
       return credits;
     }

@@ -29,7 +29,9 @@ enum class FeedbackStart { Zeros, Random };
 /// - `void learn(Model&, const Trace&, const std::vector<torch::Tensor>& feedback)`: changes the matrices in place. B_0
 ///   is undefined if the model has no embed parameters.
 /// - optional: `NamedTensors named_tensors() const`: what a checkpoint keeps besides the matrices;
-/// - optional: `static constexpr bool wants_pullback`, `wants_pushforward`: what it asks of the Trace.
+/// - optional: `static constexpr bool wants_pullback`, `wants_pushforward`: what it asks of the Trace;
+/// - optional: `static constexpr bool graphable = true`: learn changes nothing on the host, so that CUDA graphs can hold
+///   it.
 ///
 /// Shapes, positions and options are DFA's. A step uses the matrices as they were before it learns.
 template <class Learner>
@@ -45,6 +47,7 @@ struct DirectFeedback {
 
     static constexpr bool wants_pullback = requires { requires Learner::State::wants_pullback; };
     static constexpr bool wants_pushforward = requires { requires Learner::State::wants_pushforward; };
+    static constexpr bool graphable = detail::DeclaresGraphable<typename Learner::State>;
 
     /// DFA's factors, of matrices that learning does not change.
     template <class Model>

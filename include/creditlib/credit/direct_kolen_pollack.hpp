@@ -40,6 +40,8 @@ struct DirectKolenPollack {
     double lr = 1e-4, decay = 1e-6;
 
     struct State {
+      static constexpr bool graphable = true;
+
       optim::AdamW optimizer;
 
       template <class Model>

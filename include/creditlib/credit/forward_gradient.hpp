@@ -47,7 +47,7 @@ struct ForwardGradient::State {
   std::vector<torch::Tensor> credit(Model&, const Trace& trace) {
     std::vector<torch::Tensor> credits(trace.hidden.size()), u(trace.hidden.size());
     for (std::int64_t k = 0; k < directions; ++k) {
-      for (std::size_t l = first; l < u.size(); ++l) u[l] = context.randn(trace.hidden[l].sizes());
+      for (std::size_t l = first; l < u.size(); ++l) u[l] = context.step_randn(trace.hidden[l].sizes());
       const auto parts = along(trace, u);
       for (std::size_t l = first; l < u.size(); ++l) {
         credits[l] = credits[l].defined() ? credits[l].add_(parts[l]) : parts[l];

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <creditlib/credit/detail/layer_feedback.hpp>
+#include <creditlib/detail/describe.hpp>
 #include <creditlib/detail/expect.hpp>
+#include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
 
 namespace creditlib {
@@ -60,6 +62,11 @@ struct KolenPollack {
   template <class Model>
   State bind(Model& model, const BindContext& context) const {
     detail::expect::that(decay >= 0 && decay <= 1, "KolenPollack", "decay", decay, "a number from 0 to 1");
+    if (c10::elementSize(context.dtype) < 4) {
+      detail::fail("KolenPollack: the model is ", detail::dtype_text(context.dtype),
+                   ", in which most of what feedback ",
+                   "loses and gains in a step is rounded away; train in float32 or float64.");
+    }
     const auto parameters = model->parameters();
     return {{},
             decay,

@@ -37,7 +37,7 @@ TORCH_MODULE(PredSimNet);
 
 /// The head of LocalErrorSignals.
 struct PredSimHead {
-  static constexpr bool couples_samples = true;
+  static constexpr bool couples_samples = true, graphable = true;
   double beta = 0.99;
   std::int64_t pooled = 2048;
 

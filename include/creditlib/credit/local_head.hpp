@@ -44,6 +44,7 @@ concept GivesHeadLoss =
 ///
 /// Optional members:
 /// - `static constexpr bool couples_samples = true`: a sample's loss depends on the rest of its batch.
+/// - `static constexpr bool graphable = true`: loss changes and draws nothing on the host, so that CUDA graphs can hold it.
 template <class H>
 concept LocalHead = std::copyable<H> && detail::MakesHeadModule<H> && detail::GivesHeadLoss<H>;
 

@@ -31,7 +31,7 @@ namespace creditlib {
 /// - Cost: one forward and one backward pass of each head, which give credit and the head's own gradients.
 /// - Reads the hidden states and the target, and nothing of blocks and readout, except for `last_from_readout`.
 /// - Heads are trained by AdamW at a constant rate, and are in train mode throughout; their buffers move once per step.
-/// - Throws Error at bind for an invalid option and a head with Dropout, and at the first step for a loss that is not
+/// - Throws Error at bind for an invalid option, an empty head and a head with Dropout, and at the first step for a loss that is not
 ///   (B) or does not depend on h_l.
 template <class Head>
 struct LocalHeads {
@@ -62,6 +62,7 @@ template <class Head>
 struct LocalHeads<Head>::State {
   using Module = typename detail::HeadModule<Head>::type;
   static constexpr bool couples_samples = detail::CouplesSamples<Head>;
+  static constexpr bool graphable = detail::DeclaresGraphable<Head>;
 
   Head head;
   bool last_from_readout;
@@ -182,8 +183,9 @@ typename LocalHeads<Head>::State LocalHeads<Head>::bind(Model& model, const Bind
   for (std::size_t l = first; l < (last_from_readout ? blocks : blocks + 1); ++l) {
     const auto input = detail::head_input(model, l);
     heads.push_back(detail::drawn_from(context.generator, [&] { return head.module(input); }));
-    detail::refuse_dropout("LocalHeads: the head on h_" + std::to_string(l), *heads.back(),
-                           "its loss would be another function each time it is asked");
+    const auto whose = "LocalHeads: the head on h_" + std::to_string(l);
+    if (!heads.back()) detail::fail(whose, " is an empty module; module(input) must make one.");
+    detail::refuse_dropout(whose, *heads.back(), "its loss would be another function each time it is asked");
     heads.back()->to(context.device, context.dtype);
   }
   return State(*this, first, std::move(heads));

@@ -14,6 +14,7 @@ namespace detail {
 
 /// The head of MonoForward.
 struct MonoForwardHead {
+  static constexpr bool graphable = true;
   std::int64_t pooled = 2048;
 
   ClassScores module(const HeadInput& input) const {

@@ -47,6 +47,8 @@ struct StatePredictor {
 };
 
 struct StatePredictor::State {
+  static constexpr bool graphable = true;
+
   CreditPoint at;
   std::size_t first;        ///< the hidden state of net 0
   detail::CreditNets nets;  ///< one for each of h_first..h_L (..h_{L-1} if no slot holds the estimate at h_L)

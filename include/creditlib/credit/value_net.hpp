@@ -116,7 +116,7 @@ struct ValueNet::State {
   torch::Tensor soft_minimum(std::size_t i, const Trace& trace) const {
     const torch::NoGradGuard no_grad;
     const auto h = trace.hidden[first + i].flatten(1);
-    const auto noise = context.randn({config.samples, h.size(0), h.size(1)}, config.sigma);
+    const auto noise = context.step_randn({config.samples, h.size(0), h.size(1)}, config.sigma);
     const auto values =
         value(targets[i - 1], i, (h + noise).flatten(0, 1), pooled(trace.error).repeat({config.samples, 1}));
     const auto exponents = values.view({config.samples, h.size(0)}) / -config.lambda;

@@ -112,7 +112,7 @@ struct Vec::State {
   /// M unit directions per sample, (M, B, size of h_l).
   torch::Tensor unit_directions(const torch::Tensor& h) const {
     std::vector<torch::Tensor> directions;
-    for (std::int64_t m = 0; m < config.directions; ++m) directions.push_back(context.randn(h.sizes()).flatten(1));
+    for (std::int64_t m = 0; m < config.directions; ++m) directions.push_back(context.step_randn(h.sizes()).flatten(1));
     const auto v = at::stack(directions);
     return v / v.norm(2, 2, /*keepdim=*/true);
   }

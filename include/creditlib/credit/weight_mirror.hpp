@@ -50,7 +50,7 @@ struct WeightMirror {
       for (std::size_t i = 0; i < parameters.size(); ++i) {
         if (!feedback[i].defined()) continue;
         const auto weight = parameters[i].detach().flatten(1), before = feedback[i].flatten(1);
-        const auto x = context.uniform({samples, weight.size(1)}, noise);
+        const auto x = context.step_uniform({samples, weight.size(1)}, noise);
         auto after = torch::addmm(before, weight.mm(x.t()), x, 1, rate);
         after.mul_(before.norm() / after.norm().clamp_min(1e-30));
         feedback[i].copy_(after.view(feedback[i].sizes()));

@@ -10,20 +10,24 @@
 
 namespace creditlib::detail {
 
+/// Whether what a source does in a step is on the device alone: so it says, or there is nothing but its credit.
+template <class State, class Model>
+constexpr bool learns_on_device = DeclaresGraphable<State> || (!Learns<State, Model> && !SeesUpdates<State, Model>);
+
 /// Whether a CUDA graph can hold the steps of a credit source: not if they change something on the host, which a replay
 /// would not repeat.
 template <class State, class Model>
-constexpr bool graphable_source = !Learns<State, Model> && !SeesUpdates<State, Model> &&
-                                  !HasLocalInputs<State, Model> && GivesCreditConst<State, Model>;
+constexpr bool graphable_source =
+    learns_on_device<State, Model> && !HasLocalInputs<State, Model> && GivesCreditConst<State, Model>;
 
 /// Fails to compile with the reason why a source is not graphable.
 template <class State, class Model>
 consteval bool source_is_graphable() {
-  constexpr bool learns = Learns<State, Model>;
+  constexpr bool learns = Learns<State, Model> && !DeclaresGraphable<State>;
   static_assert(!learns,
                 "creditlib: this credit source learns, and a CUDA graph would repeat what it drew and counted on the "
                 "host when it was captured; use trainer.step instead of cuda::GraphedStep");
-  constexpr bool sees_updates = SeesUpdates<State, Model>;
+  constexpr bool sees_updates = SeesUpdates<State, Model> && !DeclaresGraphable<State>;
   static_assert(
       !sees_updates,
       "creditlib: this credit source has after_step, which a CUDA graph cannot call; use trainer.step instead of "

@@ -13,6 +13,7 @@
 #include <creditlib/data/detail/worker.hpp>
 #include <creditlib/data/tensors.hpp>
 #include <creditlib/detail/expect.hpp>
+#include <creditlib/detail/sent_to.hpp>
 #include <creditlib/detail/team.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/named_tensors.hpp>
@@ -37,7 +38,7 @@ namespace creditlib::data {
 ///   samples alone; the last batch may be short.
 /// - Order, crops and flips of an epoch are drawn together when it begins, on the CPU, from this object's own
 ///   generator, and moved to the data's device: CPU and CUDA get the same batches, torch's global generator is left
-///   unchanged, and on CUDA no batch waits for a copy.
+///   unchanged, and on CUDA nothing waits for a copy.
 /// - With `group` each process gets rows of its own of every batch, in equal parts; the batches of all processes
 ///   together are those of one without it.
 /// - For evaluation turn off shuffle and augment; then nothing is drawn.
@@ -131,15 +132,15 @@ class Batches {
     const auto order =
         options_.shuffle ? torch::randperm(samples, generator_, torch::kInt64) : torch::arange(samples, torch::kInt64);
     detail::ImageDraws draws;
-    draws.index = own_.of(order).to(to);
+    draws.index = creditlib::detail::sent_to(to, torch::kInt64, own_.of(order));
     if (options_.augment) {
       const auto below = [&](std::int64_t end) {
         return own_.of(torch::randint(0, end, {samples}, generator_, torch::kInt64));
       };
       const auto offsets = 2 * detail::ImageRows::padding + 1;
-      draws.dy = below(offsets).to(to);
-      draws.dx = below(offsets).to(to);
-      draws.flip = below(2).to(torch::kBool).to(to);
+      draws.dy = creditlib::detail::sent_to(to, torch::kInt64, below(offsets));
+      draws.dx = creditlib::detail::sent_to(to, torch::kInt64, below(offsets));
+      draws.flip = creditlib::detail::sent_to(to, torch::kBool, below(2));
     }
     return draws;
   }

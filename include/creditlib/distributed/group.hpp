@@ -15,7 +15,8 @@ namespace creditlib::distributed {
 ///
 /// - All of them make the same calls in the same order; send and receive are made by two. A call returns when this
 ///   process may use its tensors again.
-/// - Tensors have the same sizes and dtypes on all ranks. Those of one call can differ from each other.
+/// - Tensors have the same sizes and dtypes on all ranks. Those of one call can differ from each other. (Gloo ends the
+///   process if a rank gives more than another expects.)
 /// - Throws Error if another process is gone, or does not come in time, with its rank if that can be known. What the
 ///   tensors hold is then undefined, and every later call throws the same.
 ///

@@ -11,7 +11,9 @@
 #include <creditlib/error.hpp>
 #include <creditlib/net/time_embedding.hpp>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,7 +50,7 @@ class CreditNetImpl : public torch::nn::Module {
       detail::fail("CreditNet: h is ", detail::shape_text(h.sizes()), " and s ", detail::shape_text(s.sizes()),
                    ", expected ", options_.state, " and ", options_.condition, " numbers per sample.");
     }
-    const auto time = time_embedding(t, options_.time, flat.options()).expand({flat.size(0), options_.time});
+    const auto time = embedded_time(t, flat.options()).expand({flat.size(0), options_.time});
     auto z = torch::cat({at::layer_norm(flat, {options_.state}, scale_, shift_), time, s}, 1);
     for (std::size_t i = 0; i < weights_.size(); ++i) {
       z = at::linear(i == 0 ? z : at::gelu(z), weights_[i], biases_[i]);
@@ -83,6 +85,15 @@ class CreditNetImpl : public torch::nn::Module {
     }
   }
 
+  /// A constant of t, computed once.
+  torch::Tensor embedded_time(double t, const torch::TensorOptions& options) const {
+    const std::lock_guard<std::mutex> lock(times_->mutex);
+    auto& known = times_->of[t];
+    if (!known.defined() || known.device() != options.device() || known.dtype() != options.dtype())
+      known = time_embedding(t, options_.time, options);
+    return known;
+  }
+
   static CreditNetOptions checked(const CreditNetOptions& options) {
     namespace expect = detail::expect;
     expect::at_least("CreditNet", "state", options.state, 1);
@@ -95,7 +106,13 @@ class CreditNetImpl : public torch::nn::Module {
     return options;
   }
 
+  struct Times {
+    std::mutex mutex;
+    std::map<double, torch::Tensor> of;
+  };
+
   CreditNetOptions options_;
+  std::shared_ptr<Times> times_ = std::make_shared<Times>();  ///< time embeddings by t
   torch::Tensor scale_, shift_;
   std::vector<torch::Tensor> weights_, biases_;
 };

@@ -109,6 +109,11 @@ struct CrossEntropy {
     return nearest(target, logits.size(detail::class_dimension(logits.dim())));
   }
 
+  /// Whether the target is one class index per sample, and no option but ignore_index changes its loss.
+  bool one_class_each(const torch::Tensor& target) const {
+    return label_smoothing == 0 && !weight.defined() && target.dim() == 1 && !target.is_floating_point();
+  }
+
  protected:
   torch::Tensor nearest(const torch::Tensor& labels, std::int64_t classes) const {
     return at::where(labels.ne(ignore_index), labels.clamp(0, classes - 1), labels);
@@ -117,10 +122,6 @@ struct CrossEntropy {
  private:
   static torch::Tensor classes_last(const torch::Tensor& t) { return detail::classes_last(t); }
 
-  /// One class index per sample, and no options for them.
-  bool one_class_each(const torch::Tensor& target) const {
-    return label_smoothing == 0 && !weight.defined() && target.dim() == 1 && !target.is_floating_point();
-  }
   /// The same, where all of them count. On other devices than the CPU nobody looks, which would wait for them.
   bool plain(const torch::Tensor& target) const {
     if (!one_class_each(target) || !target.is_cpu()) return false;

@@ -15,7 +15,8 @@ struct PassOutputs {
 };
 
 /// One step's forward pass, cut at every hidden state, and its backward. Its classes compute the same numbers:
-/// GraphPass by autograd, for any model; ClosedFormPass by formula; ConstantMemoryPass by formula, one block at a time.
+/// GraphPass by autograd, for any model; by formula ClosedFormPass on the CPU, StackedPass on other devices, and
+/// ConstantMemoryPass one block at a time.
 class Pass : public TracedPass {
  public:
   /// Runs blocks and readout again, at other states h'_0..h'_L: what a source with local_inputs trains on.
@@ -24,12 +25,23 @@ class Pass : public TracedPass {
   /// The gradients of these parameters, undefined for one that is frozen or that none reaches. Consumes the pass.
   virtual std::vector<torch::Tensor> gradients(const OutputGradients& from,
                                                const std::vector<torch::Tensor>& parameters) = 0;
+
+  /// Throws Error if the network uses a parameter so that backward passes that read its feedback in its place
+  /// (set_transport) would give a wrong gradient. By formula none does.
+  virtual void check_transported_uses() const {}
+
+  /// From now on gradients() leaves out those that come as products with fewer numbers, and factors() has them; passes
+  /// that have none do nothing.
+  virtual void keep_factors(bool) {}
+  /// After gradients(), in the order of these parameters, undefined for those that it gave; empty if there are none.
+  virtual std::vector<FactoredGradient> factors(const std::vector<torch::Tensor>&) { return {}; }
 };
 
 /// A finished forward pass: what credit sources see of it, and what the trainer continues with.
 struct ForwardPass {
   Trace trace;
   std::shared_ptr<Pass> pass;
+  torch::Tensor loss = {};  ///< the mean over the batch, in a step
 };
 
 }  // namespace creditlib::detail

@@ -5,6 +5,7 @@
 
 #include <creditlib/detail/target_range.hpp>
 #include <creditlib/progress.hpp>
+#include <creditlib/trainer/mixing.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <vector>
 
@@ -60,6 +61,11 @@ struct TrainerAccess {
   template <class Trainer>
   static void forget_buffers(Trainer& trainer) {
     trainer.passes_.forget_buffers();
+  }
+  /// Which credit sources learn in the step that comes.
+  template <class Trainer>
+  static auto learns(const Trainer& trainer) {
+    return mixing_of(*trainer.schedule_, progress(trainer)).learns;
   }
   /// The generators that the credit sources draw from, on the host.
   template <class Trainer>

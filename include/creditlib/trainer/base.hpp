@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <c10/util/Type.h>
+
 #include <creditlib/detail/assignable.hpp>
 #include <creditlib/detail/autocast.hpp>
 #include <creditlib/detail/target_range.hpp>
@@ -29,8 +31,9 @@ struct TrainerAccess;  // creditlib/trainer/access.hpp
 /// What one batch comes to, before the update.
 struct BatchOutcome {
   StepResult result;
-  std::vector<torch::Tensor> gradients;  ///< in the order of distinct_parameters(*model), not clipped
-  Trace trace = {};                      ///< what after_update is to see
+  std::vector<torch::Tensor> gradients;        ///< in the order of distinct_parameters(*model), not clipped
+  Trace trace = {};                            ///< what after_update is to see
+  std::vector<FactoredGradient> factors = {};  ///< of gradients that are kept so, for their sum over processes
 };
 
 /// What LocalTrainer and BackpropTrainer share. Derived, the trainer, has the algorithm, `outcome_of(x, y)` and
@@ -185,7 +188,10 @@ class TrainerBase {
   ~TrainerBase() = default;
 
   /// Throws Error, in all processes that train together, unless they have the same state.
-  void agree() const { training_.agree(typeid(Derived).name(), derived().own_tensors(), derived().own_generators()); }
+  void agree() const {
+    if (!training_.together()) return;
+    training_.agree(c10::demangle(typeid(Derived).name()), derived().own_tensors(), derived().own_generators());
+  }
 
   /// Runs `action` on a batch that fits, and restores everything that a forward pass changes.
   template <class Action>
@@ -220,10 +226,12 @@ class TrainerBase {
   }
 
   /// The gradients of the rows of all processes together, clipped.
-  std::vector<torch::Tensor> joint_and_clipped(std::vector<torch::Tensor> gradients, std::int64_t samples) const {
+  std::vector<torch::Tensor> joint_and_clipped(std::vector<torch::Tensor> gradients,
+                                               const std::vector<FactoredGradient>& factors,
+                                               std::int64_t samples) const {
     const auto none = torch::zeros({}, torch::TensorOptions(training_.dtype()).device(training_.device()));
     StepResult result{none, none};
-    training_.together().join(gradients, result, training_.parameters(), samples);
+    training_.together().join(gradients, factors, result, training_.parameters(), samples);
     return training_.clipped(std::move(gradients));
   }
 
@@ -256,18 +264,21 @@ class TrainerBase {
     const auto drawn_until_now = scope::states_of(derived().own_generators());
     auto outcome = derived().outcome_of(x, target);
     refuse_draws(drawn_until_now);
-    together.join(outcome.gradients, outcome.result, training_.parameters(), x.size(0));
+    together.join(outcome.gradients, outcome.factors, outcome.result, training_.parameters(), x.size(0));
     together.share(training_.buffers());
     return outcome;
   }
   void refuse_draws(const std::vector<torch::Tensor>& before) {
-    const auto now = scope::states_of(derived().own_generators());
-    for (std::size_t i = 0; i < now.size(); ++i) {
-      if (Derived::draws_for_all[i] || torch::equal(now[i], before[i])) continue;
-      fail(
-          "The credit source draws random numbers in a step, which would be the same for the rows of each process; "
-          "train it in one process, or declare `static constexpr bool data_parallel = true` of its state, if it draws "
-          "nothing per sample (docs/distributed.md).");
+    constexpr auto sources = Derived::draws_for_all.size();
+    if constexpr (sources > 0) {
+      const auto now = scope::states_of(derived().own_generators());
+      for (std::size_t i = 0; i < now.size(); ++i) {  // one of each source on the CPU, then those on the device
+        if (Derived::draws_for_all[i % sources] || torch::equal(now[i], before[i])) continue;
+        fail(
+            "The credit source draws random numbers in a step, which would be the same for the rows of each process; "
+            "train it in one process, or declare `static constexpr bool data_parallel = true` of its state, if it "
+            "draws nothing per sample (docs/distributed.md).");
+      }
     }
   }
 

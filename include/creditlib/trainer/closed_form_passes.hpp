@@ -3,7 +3,9 @@
 
 #include <creditlib/closed_form/detail/check.hpp>
 #include <creditlib/closed_form/detail/constant_memory_pass.hpp>
+#include <creditlib/closed_form/detail/formula_pass.hpp>
 #include <creditlib/closed_form/detail/pass.hpp>
+#include <creditlib/closed_form/detail/stacked_pass.hpp>
 #include <creditlib/closed_form/model.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
@@ -38,11 +40,7 @@ template <BlockModel Model>
 std::optional<closed_form::Network> chosen_closed_form(Model& model, const TrainerOptions& options,
                                                        const std::vector<torch::Tensor>& parameters) {
   std::optional<closed_form::Network> network;
-  // Elsewhere than on the CPU autograd takes fewer kernels; what it does not offer is by formula there too.
-  const bool wants_formula = options.path == Path::ClosedForm || options.memory == Memory::Constant ||
-                             options.precision == MatmulPrecision::BFloat16;
-  const bool by_autograd = options.path == Path::Generic || (!parameters.front().is_cpu() && !wants_formula);
-  if (!by_autograd) network = closed_form::of(model);
+  if (options.path != Path::Generic) network = closed_form::of(model);
   if (network) ClosedFormCheck(*network, parameters, model->blocks(), model->classes());
   if (options.path == Path::ClosedForm && !network) {
     fail(
@@ -71,9 +69,15 @@ class ClosedFormPasses {
       : network_(std::move(network)), parameters_(std::move(parameters)), precision_(precision) {}
 
   /// A pass whose tensors outlive it.
-  std::shared_ptr<ClosedFormPass> fresh() const { return make<ClosedFormPass>(); }
-  /// A pass for a step, in the buffers of the last one.
-  std::shared_ptr<ClosedFormPass> for_step() { return reused(kept_); }
+  std::shared_ptr<FormulaPass> fresh() const {
+    if (on_cpu()) return make<ClosedFormPass>();
+    return make<StackedPass>();
+  }
+  /// A pass for a step, on the CPU in the buffers of the last one.
+  std::shared_ptr<FormulaPass> for_step() {
+    if (on_cpu()) return reused(kept_);
+    return fresh();
+  }
   /// The same with the activations of one block.
   std::shared_ptr<ConstantMemoryPass> for_step_in_constant_memory() { return reused(kept_constant_); }
 
@@ -96,6 +100,7 @@ class ClosedFormPasses {
   }
 
  private:
+  bool on_cpu() const { return parameters_.front().is_cpu(); }
   template <class Kept>
   std::shared_ptr<Kept> make() const {
     return std::make_shared<Kept>(network_, parameters_, precision_);

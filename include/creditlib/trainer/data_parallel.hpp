@@ -2,6 +2,7 @@
 #pragma once
 
 #include <torch/types.h>
+#include <torch/version.h>
 
 #include <array>
 #include <charconv>
@@ -10,6 +11,7 @@
 #include <creditlib/distributed/detail/agreement.hpp>
 #include <creditlib/distributed/group.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/pass/output_gradients.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <creditlib/version.hpp>
 #include <cstddef>
@@ -59,22 +61,28 @@ class DataParallel {
   }
 
   /// Gives all ranks the tensors of rank 0.
-  void share(const std::vector<torch::Tensor>& tensors) const {
+  void share(std::vector<torch::Tensor> tensors) const {
+    std::erase_if(tensors, [](const torch::Tensor& tensor) { return !tensor.defined(); });
     if (group_ && !tensors.empty()) group_->broadcast(tensors, 0);
   }
 
   /// From what this rank's `samples` rows give, what the rows of all ranks together do: the mean gradients, and the
-  /// result's mean loss and sum of correct ones. One message.
-  void join(std::vector<torch::Tensor>& gradients, StepResult& result, const std::vector<torch::Tensor>& parameters,
-            std::int64_t samples) const {
+  /// result's mean loss and sum of correct ones. One message. Of gradients in `factors`, whose left ones are the same on
+  /// all ranks, the right ones are summed: exactly the dense sum, in fewer numbers.
+  void join(std::vector<torch::Tensor>& gradients, const std::vector<FactoredGradient>& factors, StepResult& result,
+            const std::vector<torch::Tensor>& parameters, std::int64_t samples) const {
     if (!group_) return;
     const torch::NoGradGuard no_grad;
+    const auto is_factored = [&](std::size_t i) { return !factors.empty() && factors[i].defined(); };
     std::vector<std::size_t> trained;
+    std::vector<torch::IntArrayRef> sizes;  // of what is summed
     std::int64_t numbers = 0;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       if (!parameters[i].requires_grad()) continue;
       trained.push_back(i);
-      numbers += parameters[i].numel();
+      const auto& summed = is_factored(i) ? factors[i].right : parameters[i];
+      sizes.push_back(summed.sizes());
+      numbers += summed.numel();
     }
     // The gradients' numbers; for each, whether it is defined; loss, correct, samples.
     const auto count = static_cast<std::int64_t>(trained.size());
@@ -84,13 +92,14 @@ class DataParallel {
     const auto each_part = [&](const auto& action) {
       std::int64_t first = 0;
       for (std::size_t i = 0; i < trained.size(); ++i) {
-        const auto& parameter = parameters[trained[i]];
-        action(gradients[trained[i]], sums.narrow(0, first, parameter.numel()).view(parameter.sizes()), i);
-        first += parameter.numel();
+        const auto count_of_part = c10::multiply_integers(sizes[i]);
+        action(sums.narrow(0, first, count_of_part).view(sizes[i]), i);
+        first += count_of_part;
       }
     };
     defined.zero_();
-    each_part([&](const torch::Tensor& gradient, torch::Tensor part, std::size_t i) {
+    each_part([&](torch::Tensor part, std::size_t i) {
+      const auto& gradient = is_factored(trained[i]) ? factors[trained[i]].right : gradients[trained[i]];
       if (gradient.defined()) {
         part.copy_(gradient);
         defined[static_cast<std::int64_t>(i)].fill_(1);
@@ -108,9 +117,14 @@ class DataParallel {
 
     sums.div_(all.clone());
     const auto exists = defined.to(torch::kCPU, torch::kFloat64);
-    each_part([&](torch::Tensor& gradient, const torch::Tensor& part, std::size_t i) {
+    each_part([&](const torch::Tensor& part, std::size_t i) {
       if (exists[static_cast<std::int64_t>(i)].item<double>() == 0) return;
       const auto& parameter = parameters[trained[i]];
+      auto& gradient = gradients[trained[i]];
+      if (is_factored(trained[i])) {
+        gradient = FactoredGradient{factors[trained[i]].left, part}.dense();
+        return;
+      }
       gradient = parameter.is_contiguous() ? part : at::empty_like(parameter).copy_(part);
     });
     result = {loss / all, correct.round().to(torch::kInt64)};
@@ -142,6 +156,7 @@ inline Facts facts_of(const TrainerOptions& options) {
       {"TrainerOptions::path", c10::str(static_cast<int>(options.path))},
       {"TrainerOptions::memory", c10::str(static_cast<int>(options.memory))},
       {"TrainerOptions::precision", c10::str(static_cast<int>(options.precision))},
+      {"TrainerOptions::draws", c10::str(static_cast<int>(options.draws))},
       {"TrainerOptions::lr_factors", text(factors.embed) + ", " + text(factors.blocks) + ", " + text(factors.readout)},
       {"TrainerOptions::decay_norms_and_biases", c10::str(options.decay_norms_and_biases)}};
 }

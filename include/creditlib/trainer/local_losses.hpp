@@ -2,9 +2,12 @@
 #pragma once
 
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/types.h>
 
+#include <algorithm>
 #include <creditlib/detail/assignable.hpp>
 #include <creditlib/detail/describe.hpp>
+#include <creditlib/detail/stacked.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/factored_credit.hpp>
 #include <creditlib/loss/inner_product.hpp>
@@ -103,8 +106,9 @@ class LocalLosses {
         if (a->sizes() != given[0]->sizes() || a->scalar_type() != given[0]->scalar_type()) return false;
         parts.push_back(*a);
       }
-      const auto normalized = (*normalizer_)(at::cat(parts)).detach().chunk(static_cast<std::int64_t>(given.size()));
-      for (std::size_t i = 0; i < given.size(); ++i) *given[i] = normalized[i];
+      const auto normalized = (*normalizer_)(stacked(parts).flatten(0, 1)).detach();
+      const auto each = normalized.chunk(static_cast<std::int64_t>(given.size()));
+      for (std::size_t i = 0; i < given.size(); ++i) *given[i] = each[i];
       return true;
     } else {
       return false;
@@ -117,20 +121,25 @@ class LocalLosses {
     if constexpr (HasMultipleOfCredit<LocalLoss>) {
       if (branch.empty() || branch[0].is_cpu()) return std::nullopt;
       std::vector<torch::Tensor> scaled;
-      std::vector<at::Scalar> multiples;
+      std::vector<double> multiples;
       if (credits[0].defined()) {
         const auto multiple = embed_loss().multiple_of_credit(credits[0].sizes());
         if (!multiple) return std::nullopt;
         scaled.push_back(credits[0]);
-        multiples.emplace_back(*multiple);
+        multiples.push_back(*multiple);
       }
       for (std::size_t l = 0; l < branch.size(); ++l) {
         const auto multiple = multiple_of_credit(branch[l].sizes().vec());
         if (!multiple || credits[l + 1].sizes() != branch[l].sizes()) return std::nullopt;
         scaled.push_back(credits[l + 1]);
-        multiples.emplace_back(*multiple);
+        multiples.push_back(*multiple);
       }
-      scaled = at::_foreach_mul(scaled, multiples);
+      const auto differs = [&](double multiple) { return multiple != multiples.front(); };
+      if (adjacent(scaled) && std::ranges::none_of(multiples, differs)) {  // they stay adjacent
+        scaled = (stacked(scaled) * multiples.front()).unbind();
+      } else {
+        scaled = at::_foreach_mul(scaled, std::vector<at::Scalar>(multiples.begin(), multiples.end()));
+      }
       OutputGradients from;
       std::size_t next = 0;
       if (credits[0].defined()) from.embed.dense = scaled[next++];

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <ATen/Context.h>
+
 #include <array>
 #include <creditlib/concepts.hpp>
 #include <creditlib/error.hpp>
@@ -11,6 +13,7 @@
 #include <creditlib/trainer/credit_checks.hpp>
 #include <creditlib/trainer/mixing.hpp>
 #include <creditlib/trainer/source_traits.hpp>
+#include <creditlib/trainer_options.hpp>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -27,12 +30,21 @@ class Sources {
   using State = typename Traits::State;
   static constexpr std::size_t count = Traits::count;
 
-  Sources(const Credit& credit, Model& model, torch::Device device, torch::Dtype dtype, std::int64_t seed)
-      : generators_(make_generators(seed)), state_(Traits::bind(credit, model, contexts(device, dtype))) {}
+  Sources(const Credit& credit, Model& model, torch::Device device, torch::Dtype dtype, std::int64_t seed, Draws draws)
+      : generators_(make_generators(seed)),
+        device_generators_(on_device(generators_, device, draws)),
+        state_(Traits::bind(credit, model, contexts(device, dtype))) {}
 
   State& state() { return state_; }
   const State& state() const { return state_; }
-  std::vector<torch::Generator> generators() const { return {generators_.begin(), generators_.end()}; }
+  /// Those on the CPU, then, with Draws::Device, those on the device.
+  std::vector<torch::Generator> generators() const {
+    std::vector<torch::Generator> all(generators_.begin(), generators_.end());
+    for (const auto& generator : device_generators_) {
+      if (generator.defined()) all.push_back(generator);
+    }
+    return all;
+  }
 
   /// Throws Error for a source that several processes would not train as one does.
   static void check_data_parallel() {
@@ -186,11 +198,23 @@ class Sources {
     for (std::size_t i = 0; i < count; ++i) generators[i] = statistics::seeded(static_cast<std::uint64_t>(seed), i);
     return generators;
   }
+  /// One for each on the CPU, of its seed, if a step draws elsewhere.
+  static std::array<torch::Generator, count> on_device(const std::array<torch::Generator, count>& on_cpu,
+                                                       torch::Device device, Draws draws) {
+    std::array<torch::Generator, count> generators;
+    if (draws == Draws::Host || device.is_cpu()) return generators;
+    for (std::size_t i = 0; i < count; ++i) {
+      generators[i] = at::globalContext().defaultGenerator(device).clone();
+      generators[i].set_current_seed(on_cpu[i].current_seed());
+    }
+    return generators;
+  }
   std::array<BindContext, count> contexts(torch::Device device, torch::Dtype dtype) const {
+    const auto of = [&](std::size_t i) { return BindContext{device, dtype, generators_[i], device_generators_[i]}; };
     if constexpr (count == 1) {
-      return {BindContext{device, dtype, generators_[0]}};
+      return {of(0)};
     } else {
-      return {BindContext{device, dtype, generators_[0]}, BindContext{device, dtype, generators_[1]}};
+      return {of(0), of(1)};
     }
   }
 
@@ -229,7 +253,7 @@ class Sources {
     }
   }
 
-  std::array<torch::Generator, count> generators_;
+  std::array<torch::Generator, count> generators_, device_generators_;
   State state_;
 };
 

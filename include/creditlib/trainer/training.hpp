@@ -226,10 +226,10 @@ class Training {
     for (std::size_t i = 0; i < parts_.all.size(); ++i) {
       const auto& parameter = parts_.all[i];
       facts.emplace_back("parameter " + parts_.names[i],
-                         tensor_text(parameter) + (parameter.requires_grad() ? "" : ", frozen"));
+                         kind_text(parameter) + (parameter.requires_grad() ? "" : ", frozen"));
     }
     for (const auto& buffer : model_->named_buffers()) {
-      facts.emplace_back("buffer " + buffer.key(), tensor_text(buffer.value()));
+      facts.emplace_back("buffer " + buffer.key(), kind_text(buffer.value()));
     }
     together_.agree("The trainer", std::move(facts), {});
     together_.share(parts_.all);

@@ -56,6 +56,11 @@ class ConstantMemoryPass final : public Pass {
     return gradients_.gradients(parameters);
   }
 
+  void keep_factors(bool on) override { gradients_.keep_factors(on); }
+  std::vector<FactoredGradient> factors(const std::vector<torch::Tensor>& parameters) override {
+    return gradients_.factors(parameters);
+  }
+
   std::int64_t blocks() const override { return static_cast<std::int64_t>(network_.blocks.size()); }
 
   PassOutputs rerun(const std::vector<torch::Tensor>&) override { refuse("local_inputs"); }

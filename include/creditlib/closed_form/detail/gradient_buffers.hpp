@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <creditlib/closed_form/detail/buffer.hpp>
+#include <creditlib/pass/output_gradients.hpp>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -22,6 +23,7 @@ class GradientBuffers {
   void clear() {
     for (auto& [key, slot] : slots_) {
       slot.gradient.reset();
+      slot.factors = {};
       // If the parameter's grad is still this buffer, drop it, so that the buffer can be overwritten.
       if (slot.parameter.grad().defined() && slot.parameter.grad().is_same(slot.buffer.tensor()))
         slot.parameter.mutable_grad().reset();
@@ -39,6 +41,24 @@ class GradientBuffers {
     return slot.gradient;
   }
 
+  /// Whether gradients that are products of thin matrices are to be kept so.
+  bool keeps_factors() const { return keeps_factors_; }
+  void keep_factors(bool on) { keeps_factors_ = on; }
+  /// The buffer, of these sizes, for the right factor of a trainable parameter's gradient, instead of buffer_for().
+  torch::Tensor& right_factor_for(const torch::Tensor& parameter, const torch::Tensor& left, torch::IntArrayRef sizes) {
+    auto& slot = slots_.at(parameter.unsafeGetTensorImpl());
+    slot.factors = {left, slot.right.get(sizes, parameter.options())};
+    return slot.factors.right;
+  }
+  /// Those written since clear(), in the order of `parameters`; undefined for the others.
+  std::vector<FactoredGradient> factors(const std::vector<torch::Tensor>& parameters) {
+    std::vector<FactoredGradient> all;
+    if (!keeps_factors_) return all;
+    for (const auto& parameter : parameters)
+      all.push_back(std::exchange(slots_.at(parameter.unsafeGetTensorImpl()).factors, {}));
+    return all;
+  }
+
   /// The gradients written since clear(), in the order of `parameters`; undefined for the others.
   std::vector<torch::Tensor> gradients(const std::vector<torch::Tensor>& parameters) {
     std::vector<torch::Tensor> all;
@@ -53,8 +73,11 @@ class GradientBuffers {
     torch::Tensor parameter;
     Buffer buffer;
     torch::Tensor gradient;
+    Buffer right = {};
+    FactoredGradient factors = {};
   };
   std::unordered_map<const void*, Slot> slots_;
+  bool keeps_factors_ = false;
 };
 
 }  // namespace creditlib::detail

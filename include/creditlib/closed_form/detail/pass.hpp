@@ -2,21 +2,20 @@
 #pragma once
 
 #include <creditlib/closed_form/detail/backward_work.hpp>
+#include <creditlib/closed_form/detail/formula_pass.hpp>
 #include <creditlib/closed_form/detail/gradient_buffers.hpp>
 #include <creditlib/closed_form/detail/share.hpp>
-#include <creditlib/closed_form/detail/side_by_side.hpp>
 #include <creditlib/closed_form/detail/stage.hpp>
 #include <creditlib/closed_form/network.hpp>
 #include <creditlib/detail/team.hpp>
-#include <creditlib/pass/pass.hpp>
 #include <utility>
 #include <vector>
 
 namespace creditlib::detail {
 
-/// A pass by formula, in buffers that the next pass reuses. On the CPU threads share the rows, each taking some through
+/// A pass by formula on the CPU, in buffers that the next pass reuses. Threads share the rows, each taking some through
 /// all layers: forward in one go, and backward in two, rows and then sums over them (BackwardWork).
-class ClosedFormPass final : public Pass {
+class ClosedFormPass final : public FormulaPass {
  public:
   ClosedFormPass(const closed_form::Network& network, const std::vector<torch::Tensor>& parameters,
                  MatmulPrecision precision)
@@ -32,8 +31,7 @@ class ClosedFormPass final : public Pass {
     branch_.resize(blocks_.size());
   }
 
-  /// x (B, in).
-  Trace forward(const torch::Tensor& x) {
+  Trace forward(const torch::Tensor& x) override {
     const torch::NoGradGuard no_grad;
     reset();
     Trace trace;
@@ -76,34 +74,18 @@ class ClosedFormPass final : public Pass {
                                        const std::vector<torch::Tensor>& parameters) override {
     const torch::NoGradGuard no_grad;
     gradients_.clear();
-    const auto readout = blocks_.size() + 1;
-    const auto add = [&](std::size_t part, BackwardWork& todo) {  // 0: the embed, l + 1: block l
-      if (part == 0) {
-        embed_.backward(from.embed, /*input_too=*/false, gradients_, todo);
-      } else if (part < readout) {
-        blocks_[part - 1].backward(from.blocks[part - 1], /*input_too=*/false, gradients_, todo);
-      } else {
-        readout_.backward({from.readout, {}}, /*input_too=*/false, gradients_, todo);
-      }
-    };
-    if (!from.readout.is_cpu()) {
-      side_by_side_.run(from.readout.device(), readout + 1, [&](std::size_t part) {
-        BackwardWork todo;
-        add(part, todo);
-        todo.run(1);
-      });
-    } else {
-      BackwardWork todo;
-      for (std::size_t part = 0; part <= readout; ++part) add(part, todo);
-      todo.run(shares_);
+    BackwardWork todo;
+    embed_.backward(from.embed, /*input_too=*/false, gradients_, todo);
+    for (std::size_t l = 0; l < blocks_.size(); ++l) {
+      blocks_[l].backward(from.blocks[l], /*input_too=*/false, gradients_, todo);
     }
+    readout_.backward({from.readout, {}}, /*input_too=*/false, gradients_, todo);
+    todo.run(shares_);
     return finished(parameters);
   }
 
-  /// Back-propagation: the gradients of a loss whose gradient in the logits is `error`, plus `branch_penalty` times the
-  /// batch mean of ||f_l||^2 for each block.
   std::vector<torch::Tensor> backpropagate(const torch::Tensor& error, double branch_penalty,
-                                           const std::vector<torch::Tensor>& parameters) {
+                                           const std::vector<torch::Tensor>& parameters) override {
     const torch::NoGradGuard no_grad;
     gradients_.clear();
     BackwardWork todo;
@@ -121,6 +103,11 @@ class ClosedFormPass final : public Pass {
     embed_.backward({g, {}}, /*input_too=*/false, gradients_, todo);
     todo.run(shares_);
     return finished(parameters);
+  }
+
+  void keep_factors(bool on) override { gradients_.keep_factors(on); }
+  std::vector<FactoredGradient> factors(const std::vector<torch::Tensor>& parameters) override {
+    return gradients_.factors(parameters);
   }
 
   std::int64_t blocks() const override { return static_cast<std::int64_t>(blocks_.size()); }
@@ -176,7 +163,6 @@ class ClosedFormPass final : public Pass {
   std::vector<torch::Tensor> branch_;
   torch::Tensor logits_;
   GradientBuffers gradients_;
-  SideBySide side_by_side_;
 };
 
 }  // namespace creditlib::detail

@@ -299,15 +299,20 @@ class ClosedFormStage {
 
   torch::Tensor backward(const closed_form::Linear& layer, Work& work, const OutputGradient& given, bool below,
                          GradientBuffers& gradients, BackwardWork& todo) {
+    const bool in_factors = gradients.keeps_factors() && has_fewer_numbers(given, layer);
+    if (in_factors) {
+      backward_in_factors(layer, work, given.factors, gradients, todo);
+      if (!below) return {};
+    }
     const auto g = in_best_form(given, work, todo);
     const auto of_g = operand_of(g, work, todo);
-    if (gradients.wants(layer.weight)) {
+    if (!in_factors && gradients.wants(layer.weight)) {
       const auto product = product_with(work.x, g, of_g, work);
       const auto out = gradients.buffer_for(layer.weight);
       todo.add_sum(product.multiplications(),
                    [=](const Share& share) { product.columns_into(share.columns(out), share); });
     }
-    if (gradients.wants(layer.bias)) add_sum_over_batch(g, gradients.buffer_for(layer.bias), todo);
+    if (!in_factors && gradients.wants(layer.bias)) add_sum_over_batch(g, gradients.buffer_for(layer.bias), todo);
     if (!below) return {};
     const auto pulled = work.pulled.like(work.input);
     if (g.dense.defined()) {
@@ -328,6 +333,25 @@ class ClosedFormStage {
       });
     }
     return pulled;
+  }
+  /// Whether a layer's gradient has fewer numbers as right (left^T x) than dense; no matter how large the batch is.
+  bool has_fewer_numbers(const OutputGradient& g, const closed_form::Linear& layer) const {
+    const auto outputs = layer.weight.size(0), inputs = layer.weight.size(1);
+    return g.factors.defined() && !rounds_ && g.factors.right.size(1) * (outputs + inputs) < outputs * inputs;
+  }
+  /// Writes left^T x and sum_b left, of which dW and db are products with right.
+  void backward_in_factors(const closed_form::Linear& layer, Work& work, const FactoredCredit& g,
+                           GradientBuffers& gradients, BackwardWork& todo) {
+    const auto rank = g.left.size(1);
+    if (gradients.wants(layer.weight)) {
+      const auto out = gradients.right_factor_for(layer.weight, g.right, {rank, work.x.size(1)});
+      const Product product{g.left, work.x, {}, {}, {}};
+      todo.add_sum(product.multiplications(),
+                   [=](const Share& share) { product.columns_into(share.columns(out), share); });
+    }
+    if (gradients.wants(layer.bias)) {
+      add_sum_over_batch({g.left, {}}, gradients.right_factor_for(layer.bias, g.right, {rank}), todo);
+    }
   }
   torch::Tensor backward(const closed_form::LayerNorm& layer, Work& work, const OutputGradient& given, bool below,
                          GradientBuffers& gradients, BackwardWork& todo) {

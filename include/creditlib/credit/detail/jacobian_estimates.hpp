@@ -22,7 +22,7 @@ std::vector<torch::Tensor> drawn_directions(Model& model, const Trace& trace,
   for (std::size_t l = 0; l < feedback.size(); ++l) {
     if (!feedback[l].defined()) continue;
     const DirectPath path(model, trace, l, feedback[l], outputs);
-    directions[l] = path.credit(context.randn(path.hidden_rows(trace.hidden[l]).sizes()));
+    directions[l] = path.credit(context.step_randn(path.hidden_rows(trace.hidden[l]).sizes()));
   }
   return directions;
 }

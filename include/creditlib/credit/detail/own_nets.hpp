@@ -46,9 +46,7 @@ class OwnNets {
 
   /// One step with these gradients, in the order of parameters(); one without a gradient is left unchanged.
   void step(std::vector<torch::Tensor> gradients) {
-    if (clip_) {
-      for (const auto& group : groups_) optim::clip_norm(gradients, group, *clip_);
-    }
+    if (clip_) optim::clip_norms(gradients, groups_, *clip_);
     for (std::size_t i = 0; i < gradients.size(); ++i) parameters_[i].mutable_grad() = std::move(gradients[i]);
     optimizer_.step();
   }

@@ -7,6 +7,7 @@
 #include <bit>
 #include <creditlib/cuda/graphable.hpp>
 #include <creditlib/detail/autocast.hpp>
+#include <creditlib/trainer/access.hpp>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -15,7 +16,7 @@ namespace creditlib::detail {
 
 /// The values that a captured step treats as constants although a program can change them: the addresses of parameters,
 /// buffers and the credit sources' tensors, which parameters are trained, each module's train or eval mode, the
-/// schedule's weights, and whether autocast is on and in which dtype.
+/// schedule's weights, which sources learn, and whether autocast is on and in which dtype.
 class StepConstants {
  public:
   template <class Trainer>
@@ -44,6 +45,7 @@ class StepConstants {
     if (autocast) present_.push_back(static_cast<std::uint64_t>(at::autocast::get_autocast_dtype(device.type())));
     if constexpr (requires { trainer.weights(); }) {
       for (const double weight : trainer.weights()) present_.push_back(std::bit_cast<std::uint64_t>(weight));
+      for (const bool learns : TrainerAccess::learns(trainer)) present_.push_back(learns);
     }
     return present_;
   }

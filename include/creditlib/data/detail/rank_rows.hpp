@@ -66,7 +66,7 @@ inline void require_same_batches(const data::BatchOptions& options, const std::s
                      {"drop_last", c10::str(options.drop_last)},
                      {"seed", c10::str(options.seed)},
                      {"the data's name", name},
-                     {"the shape of the inputs", shape_text(inputs.sizes()) + " " + dtype_text(inputs.scalar_type())},
+                     {"the shape of the inputs", kind_text(inputs)},
                      {"what the targets are", fact_of(targets)}});
 }
 

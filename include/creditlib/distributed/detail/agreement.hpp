@@ -21,13 +21,17 @@ namespace creditlib::detail {
 /// What all ranks must have alike: names and their values, as text.
 using Facts = std::vector<std::pair<std::string, std::string>>;
 
+/// "(128, 10) float32": each rank may have a device of its own.
+inline std::string kind_text(const torch::Tensor& tensor) {
+  return tensor.defined() ? shape_text(tensor.sizes()) + " " + dtype_text(tensor.scalar_type()) : "undefined";
+}
+
 /// A tensor's kind and, as a hash, its bytes.
 inline std::string fact_of(const torch::Tensor& tensor) {
   if (!tensor.defined()) return "undefined";
   const auto here = tensor.detach().cpu().contiguous();
   const std::string_view bytes(static_cast<const char*>(here.const_data_ptr()), here.nbytes());
-  return c10::str(shape_text(here.sizes()), " ", dtype_text(here.scalar_type()), " with the bytes ",
-                  std::hash<std::string_view>{}(bytes));
+  return c10::str(kind_text(here), " with the hash ", std::hash<std::string_view>{}(bytes));
 }
 inline void add_facts(Facts& facts, const NamedTensors& named) {
   for (const auto& [name, tensor] : named) facts.emplace_back(name, fact_of(tensor));

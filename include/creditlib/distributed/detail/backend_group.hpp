@@ -57,15 +57,16 @@ class BackendGroup final : public distributed::Group {
       if (timeout_) options.timeout = *timeout_;
       options.rootRank = from;
       packed.exchange([&](const torch::Tensor& flat) {
-        std::vector<torch::Tensor> message{flat};
+        std::vector<torch::Tensor> message{framed(flat)};
         finish(*backend_->broadcast(message, options));
+        unframe(message[0], flat);
       });
     });
   }
   void send(const torch::Tensor& tensor, std::int64_t to) override {
     require_rank("send", to, /*other=*/true);
     called("send", to, [&] {
-      std::vector<torch::Tensor> message{tensor.detach().contiguous()};
+      std::vector<torch::Tensor> message{framed(tensor.detach().reshape(-1))};
       finish(*backend_->send(message, static_cast<int>(to), /*tag=*/0), timeout_);
     });
   }
@@ -74,8 +75,9 @@ class BackendGroup final : public distributed::Group {
     PackedTensors packed({tensor});
     called("receive", from, [&] {
       packed.exchange([&](const torch::Tensor& flat) {
-        std::vector<torch::Tensor> message{flat};
+        std::vector<torch::Tensor> message{framed(flat)};
         finish(*backend_->recv(message, static_cast<int>(from), /*tag=*/0), timeout_);
+        unframe(message[0], flat);
       });
     });
   }
@@ -90,6 +92,25 @@ class BackendGroup final : public distributed::Group {
  private:
   static void finish(c10d::Work& work, std::optional<std::chrono::milliseconds> timeout = {}) {
     if (!(timeout ? work.wait(*timeout) : work.wait())) fail("the call was aborted");
+  }
+
+  // Gloo takes a message that is shorter than its receiver expects. (It ends the process for one that is longer, and so for
+  // sums of other sizes.)
+
+  /// On the CPU a flat tensor's bytes after their number.
+  static torch::Tensor framed(const torch::Tensor& flat) {
+    if (!flat.is_cpu()) return flat;
+    const auto length = torch::full({1}, static_cast<std::int64_t>(flat.nbytes()), torch::kInt64);
+    return at::cat({length.view(torch::kUInt8), flat.view(torch::kUInt8)});
+  }
+  static void unframe(const torch::Tensor& message, const torch::Tensor& flat) {
+    if (!flat.is_cpu()) return;
+    constexpr std::int64_t header = sizeof(std::int64_t);
+    const auto sent = message.narrow(0, 0, header).view(torch::kInt64).item<std::int64_t>();
+    if (sent != static_cast<std::int64_t>(flat.nbytes())) {
+      fail("the message has ", sent, " bytes and this rank expects ", flat.nbytes());
+    }
+    flat.view(torch::kUInt8).copy_(message.narrow(0, header, sent));
   }
 
   void require_rank(const char* call, std::int64_t rank, bool other) const {

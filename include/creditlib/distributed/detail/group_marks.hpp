@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <future>
+#include <memory>
 #include <string>
 #include <thread>
 #include <torch/csrc/distributed/c10d/Store.hpp>
@@ -52,6 +54,20 @@ class GroupMarks {
   /// After say_failed(): waits until all others but one have said the same, or until `latest`. Returns a sentence about
   /// those that have not.
   std::string culprits(Clock::time_point latest) const {
+    // A store whose keeper hangs blocks whoever asks it, so that a thread of its own does, which may outlive this call.
+    const auto found = std::make_shared<std::promise<std::string>>();
+    auto answer = found->get_future();
+    std::thread([found, latest, marks = *this] { found->set_value(marks.looked_up(latest)); }).detach();
+    if (answer.wait_until(latest + std::chrono::milliseconds(500)) == std::future_status::ready) return answer.get();
+    return no_answer();
+  }
+
+ private:
+  std::string no_answer() const {
+    return keeper_ + ", which keeps the group's store, does not answer: it is gone or cut off.";
+  }
+
+  std::string looked_up(Clock::time_point latest) const {
     auto silent = all();
     std::erase(silent, rank_);
     try {
@@ -59,9 +75,7 @@ class GroupMarks {
       await("failed", latest, 1, silent);
     } catch (const std::exception&) {
       // Whoever keeps the store may have gone after it had said that it failed too.
-      if (std::ranges::find(silent, 0) != silent.end()) {
-        return keeper_ + ", which keeps the group's store, does not answer: it is gone or cut off.";
-      }
+      if (std::ranges::find(silent, 0) != silent.end()) return no_answer();
     }
     if (silent.empty()) {
       return "The call failed on all ranks: do all make the same calls, with tensors of the same sizes?";
@@ -70,7 +84,6 @@ class GroupMarks {
                    " are gone, cut off, or did not make this call in time.");
   }
 
- private:
   static std::string said_of(const std::vector<std::int64_t>& ranks, const char* one, const char* several) {
     const bool alone = ranks.size() == 1;
     return c10::str(alone ? "Rank " : "Ranks ", c10::Join(", ", ranks), alone ? one : several);

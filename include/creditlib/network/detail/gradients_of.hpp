@@ -4,6 +4,8 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 
+#include <creditlib/detail/describe.hpp>
+#include <creditlib/error.hpp>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -42,6 +44,10 @@ inline std::vector<torch::Tensor> gradients_of(const std::vector<torch::Tensor>&
   for (std::size_t i = 0, next = 0; i < parameters.size(); ++i) {
     if (!parameters[i].requires_grad()) continue;
     if (const auto& gradient = found[next++]; gradient.defined()) {
+      if (gradient.layout() != torch::kStrided) {
+        fail("Parameter ", i, " of the model, ", tensor_text(parameters[i]),
+             ", gets a sparse gradient, which trainers ", "do not take; make its layer without the option `sparse`.");
+      }
       const bool own = storages.insert(gradient.storage().unsafeGetStorageImpl()).second;
       gradients[i] = own && gradient.is_non_overlapping_and_dense() ? gradient.detach() : gradient.clone().detach();
     }

@@ -8,6 +8,7 @@
 #include <creditlib/objective/detail/cross_entropy_rows.hpp>
 #include <cstdint>
 #include <tuple>
+#include <utility>
 
 /// Cross-entropy of logits (B, C) with classes (B), int64: for float32 on the CPU in a loop over rows, since LibTorch's
 /// operators take longer to call than such small tensors take to compute; elsewhere by these operators, which refuse what
@@ -57,33 +58,60 @@ inline torch::Tensor plain_errors(const torch::Tensor& logits, const torch::Tens
 
 // ---- The same if some samples do not count: by operators that take few kernels on a device ----
 
+/// Of all samples that count: the sum of their losses, and their number, 1 if there are none, so that quotients are 0.
+/// Scalars, at least float32.
+struct SumOfCounted {
+  torch::Tensor loss, count;
+
+  SumOfCounted(const torch::Tensor& log_p, const torch::Tensor& classes, std::int64_t ignore_index) {
+    const torch::NoGradGuard no_grad;
+    const bool narrow = at::isReducedFloatingType(log_p.scalar_type());  // in which the number would be rounded
+    const auto wide = narrow ? log_p.to(torch::kFloat32) : log_p;
+    std::tie(loss, count) = at::nll_loss_forward(wide, classes, {}, at::Reduction::Sum, ignore_index);
+    count.clamp_min_(1);
+  }
+};
+
 /// B over the number of samples that count, a scalar of the dtype of log_p.
 inline torch::Tensor share_of_counted(const torch::Tensor& log_p, const torch::Tensor& classes,
-                                      std::int64_t ignore_index) {
-  const torch::NoGradGuard no_grad;
-  const bool narrow = at::isReducedFloatingType(log_p.scalar_type());  // in which the count would be rounded
-  const auto wide = narrow ? log_p.to(torch::kFloat32) : log_p;
-  const auto counted = std::get<1>(at::nll_loss_forward(wide, classes, {}, at::Reduction::Sum, ignore_index));
-  const auto batch = at::scalar_tensor(classes.size(0), wide.scalar_type());
-  return (batch / counted.clamp_min_(1)).to(log_p.scalar_type());  // nothing counts: 0 / 1
+                                      const SumOfCounted& sum) {
+  const auto batch = at::scalar_tensor(classes.size(0), sum.count.scalar_type());
+  return (batch / sum.count).to(log_p.scalar_type());
 }
 
 inline torch::Tensor losses_of_counted(const torch::Tensor& logits, const torch::Tensor& classes,
                                        std::int64_t ignore_index, bool divided) {
   const auto log_p = logits.log_softmax(1);
   const auto losses = at::nll_loss_nd(log_p, classes, {}, at::Reduction::None, ignore_index);
-  return divided ? losses * share_of_counted(log_p, classes, ignore_index) : losses;
+  return divided ? losses * share_of_counted(log_p, classes, SumOfCounted(log_p, classes, ignore_index)) : losses;
 }
 
+/// The errors of losses that are each multiplied by `each`, (B).
+inline torch::Tensor errors_from(const torch::Tensor& log_p, const torch::Tensor& classes, std::int64_t ignore_index,
+                                 const torch::Tensor& each) {
+  const auto none = torch::empty({}, log_p.options());  // the total weight, which is not read without a mean
+  const auto of_log_p = at::nll_loss_backward(each, log_p, classes, {}, at::Reduction::None, ignore_index, none);
+  return at::_log_softmax_backward_data(of_log_p, log_p, 1, log_p.scalar_type());
+}
 inline torch::Tensor errors_of_counted(const torch::Tensor& logits, const torch::Tensor& classes,
                                        std::int64_t ignore_index, bool divided) {
   const torch::NoGradGuard no_grad;
   const auto log_p = logits.log_softmax(1);
-  const auto each = divided ? share_of_counted(log_p, classes, ignore_index).expand_as(classes)
-                            : torch::ones_like(classes, logits.options());
-  const auto none = torch::empty({}, logits.options());  // the total weight, which is not read without a mean
-  const auto of_log_p = at::nll_loss_backward(each, log_p, classes, {}, at::Reduction::None, ignore_index, none);
-  return at::_log_softmax_backward_data(of_log_p, log_p, 1, logits.scalar_type());
+  if (!divided) return errors_from(log_p, classes, ignore_index, torch::ones_like(classes, logits.options()));
+  const auto share = share_of_counted(log_p, classes, SumOfCounted(log_p, classes, ignore_index));
+  return errors_from(log_p, classes, ignore_index, share.expand_as(classes));
+}
+
+/// The mean of the losses that count, a scalar, and the errors: in fewer kernels than one after the other.
+inline std::pair<torch::Tensor, torch::Tensor> mean_and_errors_of_counted(const torch::Tensor& logits,
+                                                                          const torch::Tensor& classes,
+                                                                          std::int64_t ignore_index) {
+  const torch::NoGradGuard no_grad;
+  const auto log_p = logits.log_softmax(1);
+  const SumOfCounted sum(log_p, classes, ignore_index);
+  const auto share = share_of_counted(log_p, classes, sum);
+  return {(sum.loss / sum.count).to(log_p.scalar_type()),
+          errors_from(log_p, classes, ignore_index, share.expand_as(classes))};
 }
 
 /// How many samples have their largest logit at their class, a scalar.

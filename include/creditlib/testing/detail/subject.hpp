@@ -57,11 +57,11 @@ void look_at_model(const testing::ModelCase<Model>& model_case, About& about) {
 
 /// Whether a rule draws from the generator that it is given, or has tensors that may be random.
 inline bool may_draw(LawTrainer& trainer) {
+  const auto seed = static_cast<std::uint64_t>(Setting{}.options.seed);
   std::uint64_t i = 0;
   for (const auto& [name, tensor] : snapshot(trainer)) {
     if (of_the_source(name)) return true;
-    if (own_generator(name) && !torch::equal(tensor, statistics::seeded(Setting{}.options.seed, i++).get_state()))
-      return true;
+    if (own_generator(name) && !torch::equal(tensor, statistics::seeded(seed, i++).get_state())) return true;
   }
   return false;
 }

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/accumulate_grad.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <array>
+#include <creditlib/error.hpp>
+#include <cstddef>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace creditlib::detail {
+
+/// Says where the graph of a part of a network uses parameters so that feedback in their storage (ExchangedStorages)
+/// would give a wrong gradient. A parameter, or a view of it, may be multiplied with activations, be added to them or be
+/// put beside them: its own gradient then has nothing of itself, and the way down reads it alone. Of a copy (a mask, a
+/// norm, a cast) the way down would read the copy, and of a function that is not linear in it its own gradient would
+/// read the feedback.
+class TransportedUses {
+ public:
+  using Node = torch::autograd::Node;
+
+  /// `replaced`: the parameters that have feedback, with their names.
+  explicit TransportedUses(const std::vector<std::pair<torch::Tensor, std::string>>& replaced) {
+    for (const auto& [parameter, name] : replaced) names_.emplace(parameter.unsafeGetTensorImpl(), name);
+  }
+
+  /// Throws Error for the first such use in the graph of `output`. `input` is the leaf that the activations come from;
+  /// undefined for an embed, whose input has no graph.
+  void check(const std::string& part, const torch::Tensor& output, const torch::Tensor& input) {
+    if (names_.empty() || !output.defined() || !output.grad_fn()) return;
+    input_ = input.defined() ? input.unsafeGetTensorImpl() : nullptr;
+    found_.clear();
+    std::vector<Node*> open{output.grad_fn().get()};
+    while (!open.empty()) {
+      auto* const node = open.back();
+      if (found_.contains(node)) {
+        open.pop_back();
+        continue;
+      }
+      const auto before = open.size();
+      for (const auto& edge : node->next_edges()) {
+        if (edge.is_valid() && !found_.contains(edge.function.get())) open.push_back(edge.function.get());
+      }
+      if (open.size() > before) continue;
+      found_.emplace(node, looked_at(*node, part));
+      open.pop_back();
+    }
+  }
+
+ private:
+  struct Found {
+    const std::string* weight = nullptr;  ///< the parameter with feedback that the output is a view of, or linear in
+    bool view = true;                     ///< rather than a product with constants
+    bool parameter = false;               ///< whether the output is made of parameters and constants alone
+    bool reaches_input = false;
+  };
+
+  Found looked_at(Node& node, const std::string& part) const {
+    if (const auto* leaf = dynamic_cast<torch::autograd::AccumulateGrad*>(&node)) {
+      const auto* const tensor = leaf->variable.unsafeGetTensorImpl();
+      if (tensor == input_) return {.reaches_input = true};
+      const auto name = names_.find(tensor);
+      return {.weight = name == names_.end() ? nullptr : &name->second, .parameter = true};
+    }
+    const auto kind = kind_of(node);
+    Found found;
+    bool activations = false, constants = false, views_alone = true;
+    for (const auto& edge : node.next_edges()) {
+      if (!edge.is_valid()) {
+        constants = true;
+        continue;
+      }
+      const auto& below = found_.at(edge.function.get());
+      if (is_one_of(views, kind)) return below;
+      found.reaches_input = found.reaches_input || below.reaches_input;
+      activations = activations || (input_ == nullptr ? !below.parameter : below.reaches_input);
+      if (below.weight == nullptr) continue;
+      found.weight = below.weight;
+      views_alone = views_alone && below.view;
+    }
+    activations = activations || (constants && input_ == nullptr);
+    if (found.weight == nullptr) return found;
+    const bool factor = is_one_of(products, kind) && views_alone;
+    if ((activations && (factor || is_one_of(sums, kind))) || (views_alone && is_one_of(tables, kind))) {
+      found.weight = nullptr;
+    } else if (constants && factor) {  // of a recurrent layer's first state, which is zero
+      found.view = false;
+      found.parameter = true;
+    } else {
+      fail("transport: ", part, " uses ", *found.weight, " in ", node.name(),
+           ", not as a factor of activations, so the backward pass would not read the feedback in its place alone. "
+           "Multiply activations with the parameter itself, or give it no feedback (an undefined tensor).");
+    }
+    return found;
+  }
+
+  /// "Addmm" of AddmmBackward0.
+  static std::string kind_of(const Node& node) {
+    const auto name = node.name();
+    return name.substr(0, name.rfind("Backward"));
+  }
+  template <std::size_t count>
+  static bool is_one_of(const std::array<std::string_view, count>& kinds, const std::string& kind) {
+    return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
+  }
+
+  static constexpr auto views = std::to_array<std::string_view>(
+      {"T", "Transpose", "Permute", "View", "UnsafeView", "ReshapeAlias", "Expand", "Squeeze", "Unsqueeze", "Slice",
+       "Select", "Split", "Unbind", "Alias", "SplitWithSizes", "UnsafeSplit", "UnsafeSplitWithSizes", "AsStrided"});
+  static constexpr auto products = std::to_array<std::string_view>(
+      {// products
+       "Addmm", "Mm", "Bmm", "Baddbmm", "Addbmm", "Addmv", "Mv", "Linear", "MkldnnLinear", "Trilinear", "Mul",
+       "Addcmul",
+       // convolutions
+       "Convolution", "ConvolutionOverrideable", "MkldnnConvolution", "CudnnConvolution", "CudnnConvolutionTranspose",
+       "SlowConvTranspose2D", "SlowConvTranspose3D", "NnpackSpatialConvolution", "MiopenConvolution",
+       "MiopenDepthwiseConvolution",
+       // gains of norms, PReLU's slope
+       "NativeLayerNorm", "NativeBatchNorm", "NativeBatchNormLegit", "BatchNormWithUpdate", "CudnnBatchNorm",
+       "MiopenBatchNorm", "NativeGroupNorm", "FusedRmsNorm", "PreluKernel",
+       // recurrent layers in one operator
+       "MkldnnRnnLayer", "CudnnRnn", "MiopenRnn"});
+  /// Rows of the weight itself.
+  static constexpr auto tables = std::to_array<std::string_view>({"Embedding", "EmbeddingBag"});
+  /// What is added to activations, or stands beside them.
+  static constexpr auto sums = std::to_array<std::string_view>({"Add", "Sub", "Cat", "Stack", "Where"});
+
+  std::map<const void*, std::string> names_;
+  const void* input_ = nullptr;
+  std::map<const Node*, Found> found_;
+};
+
+}  // namespace creditlib::detail
