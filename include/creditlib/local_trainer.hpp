@@ -205,7 +205,8 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
             "that this rule puts in their place (transport); switch autocast off.");
       }
       pass.set_transport(sources_.transport(this->model(), now));
-      if (!uses_are_checked_) pass.check_transported_uses();
+      if (uses_are_checked_ || pass.transport(true).parameters.empty()) return;  // empty: the source has no weight now
+      pass.check_transported_uses();
       uses_are_checked_ = true;
     }
   }

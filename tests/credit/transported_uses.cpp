@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <creditlib/backprop_trainer.hpp>
+#include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/kolen_pollack.hpp>
 #include <creditlib/credit/layer_fa.hpp>
 #include <creditlib/credit/local_heads.hpp>
+#include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/sign_symmetry.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/recurrent.hpp>
 #include <creditlib/model/sequential_blocks.hpp>
+#include <creditlib/schedule/switch_at.hpp>
 #include <functional>
 #include <memory>
 #include <string>
@@ -108,8 +111,9 @@ TEST_CASE("A weight whose copy or function is what activations meet is refused i
     };
     refused("Norm", [](auto& h, auto& w) { return h.mm((w / w.norm(2, 1, true)).t()); });
     refused("MulBackward", [](auto& h, auto& w) { return h.mm((w * 0.5).t()); });
-    refused("MmBackward", [](auto& h, auto& w) { return h.mm((w * torch::ones_like(w).tril()).t()); });
+    refused("MulBackward", [](auto& h, auto& w) { return h.mm((w * torch::ones_like(w).tril()).t()); });
     refused("MmBackward", [](auto& h, auto& w) { return h.mm(w.mm(w)); });
+    refused("MmBackward", [](auto& h, auto& w) { return h.mm(w.mm(torch::ones({6, 6}))); });
     refused("CloneBackward", [](auto& h, auto& w) { return h.mm(w.t().contiguous()); });
     refused("AddBackward", [](auto& h, auto& w) { return h / (w[0] + 9); });
     refused("DivBackward", [](auto& h, auto& w) { return h / w[0]; });
@@ -134,6 +138,36 @@ TEST_CASE("Recurrent layers can have feedback") {
                                                    .example = torch::zeros({1, 7, 4})});
     CHECK(no_message(model, torch::randn({2, 7, 4}), torch::randint(3, {2, 7})) == nothing);
   }
+}
+
+TEST_CASE("A gated layer's first state may be multiplied with its weights, both ways in time") {
+  using namespace torch::nn;
+  torch::manual_seed(3);
+  for (const bool both_ways : {false, true}) {
+    SequentialBlocks model(
+        SequentialBlocksOptions{.embed = Linear(4, 5),
+                                .blocks = {Recurrent(GRU(GRUOptions(5, 6).batch_first(true).bidirectional(both_ways)),
+                                                     RecurrentOutput::LastStep)},
+                                .readout = Linear(both_ways ? 12 : 6, 3),
+                                .example = torch::zeros({1, 7, 4})});
+    LocalTrainer trainer(model, LayerFA{}, {.path = Path::Generic});
+    CHECK(what_is_thrown([&] { trainer.step(torch::randn({2, 7, 4}), torch::randint(3, {2})); }) == nothing);
+  }
+}
+
+TEST_CASE("A source that comes later in a mix is checked when it comes") {
+  using namespace torch::nn;
+  torch::manual_seed(3);
+  SequentialBlocks model(SequentialBlocksOptions{
+      .embed = Linear(5, 6),
+      .blocks = {Sequential(WeightUsed([](auto& h, auto& w) { return h.mm((w / w.norm()).t()); }))},
+      .readout = Linear(6, 3),
+      .example = torch::zeros({1, 5})});
+  LocalTrainer trainer(model, Mix{DFA{}, LayerFA{}}, {.path = Path::Generic}, SwitchAt{.epoch = 1});
+  const auto step = [&] { trainer.step(torch::randn({4, 5}), torch::randint(3, {4})); };
+  CHECK(what_is_thrown(step) == nothing);
+  trainer.end_epoch();
+  CHECK(what_is_thrown(step).find("transport: block 0 uses ") == 0);
 }
 
 TEST_CASE("Kolen and Pollack's rule refuses models of 16 bits") {

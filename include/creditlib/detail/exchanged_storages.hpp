@@ -88,11 +88,6 @@ class ExchangedStorages {
       fail("transport: the feedback for parameter ", i, " is sparse, expected a dense tensor; convert it with ",
            "to_dense().");
     }
-    if (feedback.strides() != parameter.strides()) {
-      fail("transport: the feedback for parameter ", i, " lies in memory with strides ", shape_text(feedback.strides()),
-           ", but the parameter with ", shape_text(parameter.strides()),
-           "; make it by torch::empty_like(parameter).copy_(feedback).");
-    }
     const auto fills = [](const torch::Tensor& tensor) {
       return tensor.storage_offset() == 0 && tensor.storage().nbytes() == tensor.nbytes();
     };
@@ -100,6 +95,11 @@ class ExchangedStorages {
       fail("transport: parameter ", i, ", ", tensor_text(parameter), ", is a part of a larger buffer, so that its ",
            "storage cannot be exchanged with its feedback's; give each parameter a storage of its own with ",
            "parameter.set_data(parameter.clone()).");
+    }
+    if (feedback.strides() != parameter.strides()) {
+      fail("transport: the feedback for parameter ", i, " lies in memory with strides ", shape_text(feedback.strides()),
+           ", but the parameter with ", shape_text(parameter.strides()),
+           "; make it by torch::empty_like(parameter).copy_(feedback).");
     }
     if (!fills(feedback)) {
       fail("transport: the feedback for parameter ", i, ", ", tensor_text(feedback),

@@ -87,10 +87,11 @@ class TransportedUses {
     }
     activations = activations || (constants && input_ == nullptr);
     if (found.weight == nullptr) return found;
-    const bool factor = is_one_of(products, kind) && views_alone;
-    if ((activations && (factor || is_one_of(sums, kind))) || (views_alone && is_one_of(tables, kind))) {
+    const bool in_matrix = is_one_of(products, kind), of_elements = is_one_of(of_each_element, kind);
+    if ((activations && (is_one_of(sums, kind) || of_elements || (in_matrix && views_alone))) ||
+        (views_alone && is_one_of(tables, kind))) {
       found.weight = nullptr;
-    } else if (constants && factor) {  // of a recurrent layer's first state, which is zero
+    } else if (constants && in_matrix && views_alone) {  // of a recurrent layer's first state, which is zero
       found.view = false;
       found.parameter = true;
     } else {
@@ -116,8 +117,7 @@ class TransportedUses {
        "Select", "Split", "Unbind", "Alias", "SplitWithSizes", "UnsafeSplit", "UnsafeSplitWithSizes", "AsStrided"});
   static constexpr auto products = std::to_array<std::string_view>(
       {// products
-       "Addmm", "Mm", "Bmm", "Baddbmm", "Addbmm", "Addmv", "Mv", "Linear", "MkldnnLinear", "Trilinear", "Mul",
-       "Addcmul",
+       "Addmm", "Mm", "Bmm", "Baddbmm", "Addbmm", "Addmv", "Mv", "Linear", "MkldnnLinear", "Trilinear",
        // convolutions
        "Convolution", "ConvolutionOverrideable", "MkldnnConvolution", "CudnnConvolution", "CudnnConvolutionTranspose",
        "SlowConvTranspose2D", "SlowConvTranspose3D", "NnpackSpatialConvolution", "MiopenConvolution",
@@ -129,6 +129,7 @@ class TransportedUses {
        "MkldnnRnnLayer", "CudnnRnn", "MiopenRnn"});
   /// Rows of the weight itself.
   static constexpr auto tables = std::to_array<std::string_view>({"Embedding", "EmbeddingBag"});
+  static constexpr auto of_each_element = std::to_array<std::string_view>({"Mul", "Addcmul"});
   /// What is added to activations, or stands beside them.
   static constexpr auto sums = std::to_array<std::string_view>({"Add", "Sub", "Cat", "Stack", "Where"});
 
