@@ -100,6 +100,7 @@ if(script)
                   INPUT_FILE /dev/null RESULT_VARIABLE code OUTPUT_VARIABLE said)
   string(ASCII 27 escape)
   string(REPLACE ";" "," said "${said}")
+  string(REPLACE "[" "(" said "${said}") # in a list of CMake's an open bracket hides the semicolons after it
   string(REGEX MATCHALL "\r${escape}.Kdfa, seed 7: epoch[^\r\n${escape}]+" lines "${said}")
   if(NOT code EQUAL 0 OR NOT lines MATCHES "epoch 1/3, [0-9]")
     message(FATAL_ERROR "exit code ${code} in a terminal, or no line that renews itself:\n${said}")
