@@ -49,6 +49,25 @@ struct TargetProjection {
   }
 };
 
+/// A rule whose const credit draws from the trainer's generator.
+struct HiddenDraws {
+  struct State {
+    BindContext context;
+
+    template <class Model>
+    std::vector<torch::Tensor> credit(Model&, const Trace& trace) const {
+      std::vector<torch::Tensor> credits;
+      for (const auto& h : trace.hidden) credits.push_back(context.randn(h.sizes()));
+      return credits;
+    }
+  };
+
+  template <class Model>
+  State bind(Model&, const BindContext& context) const {
+    return {context};
+  }
+};
+
 /// A rule that draws at every call, from the trainer's generator.
 struct NoisyProjection {
   struct State {

@@ -5,9 +5,6 @@
 set(settings --method vec --context 8 --width 16 --heads 2 --blocks 2 --batch-size 4 --eval-every 20 --threads 1)
 set(file vec_s42.json)
 
-file(REMOVE_RECURSE "${FOLDER}")
-file(MAKE_DIRECTORY "${FOLDER}/whole" "${FOLDER}/parts")
-
 include("${CMAKE_CURRENT_LIST_DIR}/../support/resumed_run.cmake")
 
 # results(VARIABLE RUN): the figures, times left out.

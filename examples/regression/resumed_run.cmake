@@ -5,9 +5,6 @@
 set(settings --methods dfa vec --seeds 42 --width 16 --blocks 2 --batch-size 16 --threads 1)
 set(file results_concrete.json)
 
-file(REMOVE_RECURSE "${FOLDER}")
-file(MAKE_DIRECTORY "${FOLDER}/whole" "${FOLDER}/parts")
-
 include("${CMAKE_CURRENT_LIST_DIR}/../support/resumed_run.cmake")
 
 # results(VARIABLE RUN): the figures, times left out.

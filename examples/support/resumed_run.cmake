@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-# Shared by the tests of resumed runs: PROGRAM is the program, `settings` its arguments in every run, FOLDER holds the run in parts and the
-# whole one, `file` is the name of their results, and results(VARIABLE RUN) gives the figures of one of them.
+# Shared by the tests of resumed runs: PROGRAM is the program, `settings` its arguments in every run, FOLDER, emptied here, holds the run in
+# parts and the whole one, `file` is the name of their results, and results(VARIABLE RUN) gives the figures of one of them.
+
+file(REMOVE_RECURSE "${FOLDER}")
+file(MAKE_DIRECTORY "${FOLDER}/whole" "${FOLDER}/parts")
 
 # run(EXPECTED_CODE EXPECTED_TEXT argument...)
 function(run code text)

@@ -8,9 +8,6 @@ set(settings --dataset digits --methods dfa --seeds 42 --limit-train 256 --batch
              --epochs 200 --checkpoint-every 1 --keep-checkpoints 3)
 set(checkpoint checkpoint_digits_dfa_s42)
 
-file(REMOVE_RECURSE "${FOLDER}")
-file(MAKE_DIRECTORY "${FOLDER}/whole" "${FOLDER}/parts")
-
 include("${CMAKE_CURRENT_LIST_DIR}/../support/resumed_run.cmake")
 
 # results(VARIABLE RUN): the figures of the method, times left out.

@@ -8,9 +8,6 @@ set(settings --dataset digits --seeds 42 --limit-train 256 --batch-size 32 --num
              --record_epochs)
 set(epochs 60)
 
-file(REMOVE_RECURSE "${FOLDER}")
-file(MAKE_DIRECTORY "${FOLDER}/whole" "${FOLDER}/parts")
-
 include("${CMAKE_CURRENT_LIST_DIR}/../support/resumed_run.cmake")
 
 # results(VARIABLE RUN): the figures of the method, times left out.

@@ -6,9 +6,6 @@ set(settings --dataset digits --methods frsf wm --seeds 42 --width 32 --batch-si
 set(file results_digits.json)
 set(epochs 20)
 
-file(REMOVE_RECURSE "${FOLDER}")
-file(MAKE_DIRECTORY "${FOLDER}/whole" "${FOLDER}/parts")
-
 include("${CMAKE_CURRENT_LIST_DIR}/../support/resumed_run.cmake")
 
 # results(VARIABLE RUN): the figures, times left out.

@@ -4,6 +4,7 @@
 # its tests, or its program if it has none.
 
 include("${CMAKE_CURRENT_LIST_DIR}/../../cmake/after_dashes.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/run.cmake")
 
 foreach(name CREDITLIB_LIBTORCH Torch_DIR CMAKE_PREFIX_PATH VIRTUAL_ENV CONDA_PREFIX)
   unset(ENV{${name}})
@@ -13,13 +14,6 @@ if(ccache) # the second time the compiler has nothing to do, precompiled headers
   set(ENV{CMAKE_CXX_COMPILER_LAUNCHER} "${ccache}")
   set(ENV{CCACHE_SLOPPINESS} pch_defines,time_macros,include_file_mtime,include_file_ctime)
 endif()
-
-function(run)
-  execute_process(COMMAND ${ARGN} RESULT_VARIABLE code)
-  if(NOT code EQUAL 0)
-    message(FATAL_ERROR "exit code ${code}: ${ARGN}")
-  endif()
-endfunction()
 
 file(REMOVE_RECURSE "${BINARY}")
 run("${CMAKE_COMMAND}" -S "${SOURCE}" -B "${BINARY}" ${after_dashes})

@@ -19,6 +19,7 @@
 
 #include "../late_objectives.hpp"
 #include "../models.hpp"
+#include "../rules.hpp"
 #include "../temporary_folder.hpp"
 #include "../test.hpp"
 
@@ -141,23 +142,6 @@ void check_same_run(Kind kind, const Make& make, std::int64_t captures) {
   CHECK(graphed.captures() == captures);
   CHECK(graphed.nodes() == 1);
 }
-
-/// Credit with noise that it draws on the host.
-struct Noisy {
-  struct State {
-    BindContext context;
-    template <class Model>
-    std::vector<torch::Tensor> credit(Model&, const Trace& trace) const {
-      std::vector<torch::Tensor> credits;
-      for (const auto& h : trace.hidden) credits.push_back(context.randn(h.sizes()));
-      return credits;
-    }
-  };
-  template <class Model>
-  State bind(Model&, const BindContext& context) const {
-    return {context};
-  }
-};
 
 /// Credit along the hidden states themselves, as far as the loss falls along them.
 struct AlongStates {
@@ -291,7 +275,7 @@ TEST_CASE("a graph has its own batch: the caller's may be gone", "[cuda]") {
 
 TEST_CASE("steps that draw on the host are refused, in a source and in a layer, and nothing has happened", "[cuda]") {
   const auto [x, y] = small_batch();
-  LocalTrainer noisy(small_model(), Noisy{});
+  LocalTrainer noisy(small_model(), HiddenDraws{});
   Graphed graphed(noisy, {.warm_up = 1});
   graphed.step(x, y);
   const auto before = copies(noisy.model()->parameters()), gradients = gradients_of(*noisy.model());

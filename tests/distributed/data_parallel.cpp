@@ -257,25 +257,6 @@ std::vector<std::string> said_by_two(const Make& make) {
   return said;
 }
 
-/// A rule whose const credit draws from the trainer's generator.
-struct HiddenDraws {
-  struct State {
-    BindContext context;
-
-    template <class Model>
-    std::vector<torch::Tensor> credit(Model&, const Trace& trace) const {
-      std::vector<torch::Tensor> credits;
-      for (const auto& h : trace.hidden) credits.push_back(context.randn(h.sizes()));
-      return credits;
-    }
-  };
-
-  template <class Model>
-  State bind(Model&, const BindContext& context) const {
-    return {context};
-  }
-};
-
 }  // namespace
 
 TEST_CASE("ranks that disagree say so before the first step", "[distributed]") {

@@ -6,19 +6,13 @@
 cmake_minimum_required(VERSION 3.23)
 
 include("${CMAKE_CURRENT_LIST_DIR}/../../../cmake/after_dashes.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/../run.cmake")
 set(arguments "${after_dashes}")
 
 set(PORT creditlib)
 set(CURRENT_PORT_DIR "${SOURCE}/packaging/vcpkg/creditlib")
 set(CURRENT_PACKAGES_DIR "${BINARY}/package")
 file(REMOVE_RECURSE "${BINARY}")
-
-function(run)
-  execute_process(COMMAND ${ARGN} RESULT_VARIABLE code)
-  if(NOT code EQUAL 0)
-    message(FATAL_ERROR "exit code ${code}: ${ARGN}")
-  endif()
-endfunction()
 
 # elements(json key variable): the names below `key`, or its texts if it is a list.
 function(elements json key variable)
