@@ -229,9 +229,11 @@ class TrainerBase {
   std::vector<torch::Tensor> joint_and_clipped(std::vector<torch::Tensor> gradients,
                                                const std::vector<FactoredGradient>& factors,
                                                std::int64_t samples) const {
-    const auto none = torch::zeros({}, torch::TensorOptions(training_.dtype()).device(training_.device()));
-    StepResult result{none, none};
-    training_.together().join(gradients, factors, result, training_.parameters(), samples);
+    if (const auto& together = training_.together()) {
+      const auto none = torch::zeros({}, torch::TensorOptions(training_.dtype()).device(training_.device()));
+      StepResult result{none, none};
+      together.join(gradients, factors, result, training_.parameters(), samples);
+    }
     return training_.clipped(std::move(gradients));
   }
 
