@@ -134,6 +134,8 @@ inline constexpr auto rules = std::tuple{
     Rule{"ldfa", "low-rank feedback", [](const RuleSettings& s) { return Parts{s.low_rank}; }},
     Rule{"sdfa", "DFA of the error's signs",
          [](const RuleSettings& s) { return Parts{dfa(s, creditlib::Signal::Sign)}; }},
+    Rule{"raw_dfa", "DFA as it is, without a normalizer",
+         [](const RuleSettings& s) { return Parts{dfa(s), creditlib::Always{}, creditlib::Raw{}}; }},
     Rule{"ndfa", "DFA whose credit has the norm of the error",
          [](const RuleSettings& s) { return Parts{normalized_dfa(s), creditlib::Always{}, creditlib::Raw{}}; }},
     Rule{"drtp", "direct random target projection",
