@@ -191,6 +191,7 @@ class Audit {
 
 /// Says where an audit is of other settings than the run that saved the weights.
 void compare_with_file(const Settings& s) {
+  if (!support::leads()) return;
   const std::vector<std::pair<std::string, std::string>> here{{"method", s.method},
                                                               {"dataset", s.run.dataset},
                                                               {"seed", std::to_string(s.seeds.front())},
@@ -220,5 +221,5 @@ int main(int argc, char** argv) {
   return support::run_with_flags<Settings>(
       "Audits a credit rule: growth of the hidden states (D1), validity of the reference gradient (D2), what depth is "
       "worth (D3), and\nstability; as published and as they should be. Exit code 0 whichever the verdict.",
-      "audit", argc, argv, audit::declare, run);
+      "audit", argc, argv, audit::declare, run, support::Processes::Several);
 }

@@ -82,8 +82,9 @@ Json config_of(const Settings& s, const Text& text) {
 
 support::Trainer make_trainer(const Settings& s, const TransformerLM& model) {
   if (s.frozen_blocks) support::freeze_blocks(model);
-  support::MethodSettings settings{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs(), .seed = s.seed},
-                                   .penalty = s.penalty_lam};
+  support::MethodSettings settings{
+      .options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs(), .seed = s.seed, .group = support::group()},
+      .penalty = s.penalty_lam};
   settings.rule.epochs = s.epochs();
   settings.rule.batch_size = s.batch_size;
   return support::rule_trainer(s.method, model, settings, /*mean_over_positions=*/true);
@@ -194,7 +195,7 @@ class Run {
       const auto start = Clock::now();
       while (trainer.steps() < last_step) {
         const auto [x, y] = text_.drawn(s_.batch_size, generator);
-        loss += trainer.step(x, y).loss.item<double>();
+        loss += trainer.step(support::own_rows(x), support::own_rows(y)).loss.item<double>();
         if (!std::isfinite(loss)) {
           throw creditlib::Error(
               fmt::format("{}: the loss is not finite in step {}. Use a smaller --lr.", title_, trainer.steps()));
@@ -295,5 +296,5 @@ void run(Settings s) {
 int main(int argc, char** argv) {
   return support::run_with_flags<Settings>(
       "Trains a causal transformer on the characters of a text by back-propagation or by one credit rule.",
-      "language_model", argc, argv, declare, run);
+      "language_model", argc, argv, declare, run, support::Processes::Several);
 }

@@ -89,8 +89,9 @@ support::Trainer make_trainer(const std::string& method, std::int64_t seed, cons
   creditlib::ResidualMLP model(
       {.input = inputs, .width = s.width, .classes = 1, .blocks = control && control->without_blocks ? 0 : s.blocks});
   if (control) support::freeze(model, *control);
-  support::MethodSettings settings{.options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = seed},
-                                   .penalty = s.penalty_lam};
+  support::MethodSettings settings{
+      .options = {.lr = s.lr, .weight_decay = s.wd, .epochs = s.epochs, .seed = seed, .group = support::group()},
+      .penalty = s.penalty_lam};
   if (s.clip > 0) settings.options.clip_norm = s.clip;
   settings.rule.epochs = s.epochs;
   settings.rule.batch_size = s.batch_size;
@@ -122,7 +123,7 @@ class Run {
 
   Json operator()(const Json& settings) {
     auto trainer = make_trainer(method_, seed_, s_, split_.train.inputs.size(1));
-    data::Batches batches(split_.train, {.batch_size = s_.batch_size, .seed = seed_});
+    data::Batches batches(split_.train, {.batch_size = s_.batch_size, .seed = seed_, .group = support::group()});
     support::Checkpoint checkpoint({.path = std::filesystem::path(s_.output_dir) /
                                             fmt::format("checkpoint_{}_{}_s{}.pt", s_.name(), method_, seed_),
                                     .settings = settings,
@@ -175,7 +176,8 @@ class Run {
         start = Clock::now();
         continue;
       }
-      loss += trainer.step(x, y).loss.item<double>() * static_cast<double>(x.size(0));
+      const auto rows = std::min(s_.batch_size, batches.size() - (step - 1) * s_.batch_size);  // in all processes
+      loss += trainer.step(x, y).loss.item<double>() * static_cast<double>(rows);
       if (!std::isfinite(loss)) {
         throw creditlib::Error(
             fmt::format("{}: the loss is not finite in step {}. Use a smaller --lr, a penalty or "
@@ -301,5 +303,5 @@ void run(Settings s) {
 int main(int argc, char** argv) {
   return support::run_with_flags<Settings>(
       "Trains a residual MLP to predict a column of a table by back-propagation, by credit rules and by controls.",
-      "regression", argc, argv, declare, run);
+      "regression", argc, argv, declare, run, support::Processes::Several);
 }

@@ -120,7 +120,12 @@ support::Trainer make_trainer(const ScheduleSpec& spec, const Settings& s, const
   torch::manual_seed(static_cast<std::uint64_t>(s.seed));
   ResidualMLP model({.input = bench.input(), .width = s.d_hidden, .classes = bench.classes(), .blocks = s.num_blocks});
   model->to(torch::Device(bench.device()));
-  const TrainerOptions options{.lr = s.lr, .weight_decay = s.wd, .clip_norm = 1.0, .epochs = s.epochs, .seed = s.seed};
+  const TrainerOptions options{.lr = s.lr,
+                               .weight_decay = s.wd,
+                               .clip_norm = 1.0,
+                               .epochs = s.epochs,
+                               .seed = s.seed,
+                               .group = support::group()};
   const Vec vec{.directions = s.M,
                 .epsilon = s.pert_eps,
                 .lr = s.lr_fb,
@@ -338,5 +343,5 @@ int main(int argc, char** argv) {
   return support::run_with_flags<Settings>(
       "Trains a residual MLP under schedules of DFA's and a vector net's credit, and compares early with late good "
       "credit.",
-      "schedule_timing", argc, argv, declare, run);
+      "schedule_timing", argc, argv, declare, run, support::Processes::Several);
 }

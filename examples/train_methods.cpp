@@ -300,5 +300,5 @@ int main(int argc, char** argv) {
   return support::run_with_flags<Settings>(
       "Trains a network with back-propagation and with local credit rules, and measures how well each rule's "
       "credit\naligns with the true gradient.",
-      "train_methods", argc, argv, declare, run_all);
+      "train_methods", argc, argv, declare, run_all, support::Processes::Several);
 }

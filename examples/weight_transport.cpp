@@ -102,7 +102,8 @@ Angles angles_of(weight_transport::Made& made, const data::Batch& batch) {
 /// One method with one seed, to the last epoch.
 Json trained(const std::string& method, std::int64_t seed, const Settings& s, const Json& settings,
              const data::Splits& splits) {
-  data::Batches batches(splits.train, {.batch_size = s.batch_size, .flatten = true, .seed = seed});
+  data::Batches batches(splits.train,
+                        {.batch_size = s.batch_size, .flatten = true, .seed = seed, .group = support::group()});
   data::Batches test(splits.test, {.batch_size = 1000, .shuffle = false, .flatten = true});
   const auto measured_on = *test.begin();
   auto made = weight_transport::make(method, {.input = splits.train.images[0].numel(),
@@ -202,5 +203,5 @@ int main(int argc, char** argv) {
   return support::run_with_flags<Settings>(
       "Trains a network of one hidden layer by back-propagation, feedback alignment, Kolen and Pollack's rule, a "
       "weight mirror and the weights' signs, and measures the angle between weights and feedback.",
-      "weight_transport", argc, argv, declare, run);
+      "weight_transport", argc, argv, declare, run, support::Processes::Several);
 }

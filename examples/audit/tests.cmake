@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 creditlib_smoke_test(audit ARGS --dataset digits --epochs 2 --limit-train 256 --null_draws 2 --random_label_epochs 1 --output_dir {folder})
+creditlib_smoke_test(audit NAME audit_two ARGS --dataset digits --epochs 2 --limit-train 256 --null_draws 2 --random_label_epochs 1
+                                 --distributed 2 --output_dir {folder})
 
 # Audits of the weights that train_methods' tests save.
 foreach(method dfa vec value_net)

@@ -4,6 +4,7 @@ foreach(method bp fa dfa oracle vec value_net state_predictor ep mono_forward de
   creditlib_smoke_test(language_model NAME language_model_${method} ARGS --method ${method} ${small} --output_dir {folder})
 endforeach()
 creditlib_smoke_test(language_model NAME language_model_frozen ARGS --method dfa --frozen-blocks ${small} --output_dir {folder})
+creditlib_smoke_test(language_model NAME language_model_two ARGS --method dfa ${small} --distributed 2 --output_dir {folder})
 if(CREDITLIB_BUILD_TESTS)
   add_test(NAME smoke/language_model_resumed COMMAND "${CMAKE_COMMAND}" -D "PROGRAM=$<TARGET_FILE:language_model>" -D
                                                      "FOLDER=${CMAKE_BINARY_DIR}/smoke/language_model_resumed" -P

@@ -4,6 +4,7 @@ creditlib_smoke_test(regression ARGS --methods bp dfa fa oracle vec value_net st
                                      --output_dir {folder})
 creditlib_smoke_test(regression NAME regression_smooth_l1 ARGS --methods bp dfa --loss smooth_l1 --target age --test_part 0.5 --penalty_lam 0.1
                                      --clip 1 ${small} --output_dir {folder})
+creditlib_smoke_test(regression NAME regression_two ARGS --methods bp dfa ${small} --distributed 2 --output_dir {folder})
 if(CREDITLIB_BUILD_TESTS)
   foreach(test resumed_run baselines settings_file)
     add_test(NAME smoke/regression_${test} COMMAND "${CMAKE_COMMAND}" -D "PROGRAM=$<TARGET_FILE:regression>" -D

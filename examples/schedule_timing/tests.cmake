@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 creditlib_smoke_test(schedule_timing ARGS --dataset digits --epochs 3 --limit-train 128 --num_blocks 2 --d_hidden 32 --schedules published
                                           Hybrid_blend_0.5 --output_dir {folder})
+creditlib_smoke_test(schedule_timing NAME schedule_timing_two ARGS --dataset digits --epochs 1 --limit-train 128 --num_blocks 2 --d_hidden 32
+                                          --schedules DFA_only --distributed 2 --output_dir {folder})
 
 creditlib_refusal_test(schedule_timing NAME no_schedule SAYS "DFA_frist is no schedule; the forms are" ARGS --schedules DFA_frist)
 creditlib_refusal_test(schedule_timing NAME schedule_named_twice SAYS "names DFA_only twice" ARGS --schedules published DFA_only)

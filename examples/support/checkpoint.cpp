@@ -143,6 +143,10 @@ Checkpoint::State read(Trainer& trainer, const Files& files, const CheckpointPla
   }
 }
 
+void say(const std::string& sentence) {
+  if (leads()) fmt::print(stderr, "{}\n", sentence);
+}
+
 }  // namespace
 
 void add_checkpoint_flags(Flags& flags, CheckpointFlags& checkpoints) {
@@ -157,17 +161,20 @@ void add_checkpoint_flags(Flags& flags, CheckpointFlags& checkpoints) {
 
 std::optional<Checkpoint::State> Checkpoint::load(Trainer& trainer) {
   if (plan_.path.empty()) return std::nullopt;
-  if (plan_.retrain) remove();
+  if (plan_.retrain) {
+    remove();
+    group()->barrier();
+  }
   std::string damaged;
   for (const auto& files : files_of(plan_.path)) {
     if (!fs::exists(files.json)) continue;
     try {
       auto state = read(trainer, files, plan_);
       written_ = name_of(plan_.path, files.epoch, files.step);
-      if (!damaged.empty()) fmt::print(stderr, "{} The one before it is used, {}.\n", damaged, files.json.string());
+      if (!damaged.empty()) say(fmt::format("{} The one before it is used, {}.", damaged, files.json.string()));
       return state;
     } catch (const Damaged& error) {
-      if (!damaged.empty()) fmt::print(stderr, "{}\n", damaged);
+      if (!damaged.empty()) say(damaged);
       damaged = fmt::format("Checkpoint {} is damaged: {}.", files.json.string(), error.what());
     }
   }
@@ -177,7 +184,7 @@ std::optional<Checkpoint::State> Checkpoint::load(Trainer& trainer) {
 
 void Checkpoint::save(const Trainer& trainer, const State& state) {
   const auto start = Clock::now();
-  if (plan_.path.empty()) return;
+  if (plan_.path.empty() || !leads()) return;
   if (plan_.flags.every > 0 ? trainer.epoch() % plan_.flags.every != 0 : start - saved_ < 20 * cost_) return;
   write(trainer, state);
   saved_ = Clock::now();
@@ -185,7 +192,7 @@ void Checkpoint::save(const Trainer& trainer, const State& state) {
 }
 
 void Checkpoint::stop(const Trainer& trainer, const State& state) {
-  if (plan_.path.empty()) throw Interrupted();
+  if (plan_.path.empty() || !leads()) throw Interrupted();
   write(trainer, state);
   throw Interrupted(fmt::format("the same command goes on after step {}, from {}", trainer.steps(),
                                 (plan_.path.parent_path() / (written_ + ".pt")).string()));
@@ -215,7 +222,7 @@ void Checkpoint::write(const Trainer& trainer, const State& state) {
 }
 
 void Checkpoint::remove() const {
-  if (plan_.path.empty()) return;
+  if (plan_.path.empty() || !leads()) return;
   for (const auto& files : files_of(plan_.path)) support::remove(files);
 }
 

@@ -34,7 +34,7 @@ struct CheckpointPlan {
 
 /// A run's states, each in two files: the trainer's own checkpoint, and as JSON what is not the trainer's, with the
 /// checksum of the first; without the second, which is written last, there is no state. After the run's end all are
-/// removed.
+/// removed. Of several processes of one run the first writes and removes, and all read: they see one folder.
 ///
 /// What is not in it is LibTorch's global generator. Nothing draws from that while a program of examples/ trains:
 /// batches, credit sources and diagnostics have generators of their own, and no network here has Dropout.

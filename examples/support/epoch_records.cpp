@@ -48,7 +48,7 @@ nlohmann::ordered_json json_of(const std::vector<EpochScalar>& scalars) {
 }
 
 EpochRecords::EpochRecords(const std::string& folder, const std::string& title, std::int64_t epochs) {
-  if (folder.empty()) return;
+  if (folder.empty() || !leads()) return;
   const auto own = std::filesystem::path(folder) / folder_of(title);
   events_ = std::make_unique<creditlib::io::EventFile>(own);
   metrics_ = own / "metrics.jsonl";

@@ -31,7 +31,7 @@ nlohmann::ordered_json json_of(const std::vector<EpochScalar>& scalars);
 /// an epoch. Both are in a folder of the run's title.
 class EpochRecords {
  public:
-  /// Nothing is written if `folder` is empty. Of the metrics that are there, those of the first `epochs` are kept: the
+  /// Nothing is written if `folder` is empty, nor by a process that does not lead. Of the metrics that are there, those of the first `epochs` are kept: the
   /// run goes on after them. Throws Error if the folder cannot be written to.
   EpochRecords(const std::string& folder, const std::string& title, std::int64_t epochs);
 

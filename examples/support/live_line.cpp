@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <creditlib/error.hpp>
 
+#include "support/processes.hpp"
+
 namespace support {
 namespace {
 
@@ -38,7 +40,7 @@ std::string fitted(const std::string& title, const std::vector<std::string>& fie
   return columns > 0 ? line.substr(0, static_cast<std::size_t>(columns)) : line;
 }
 
-LiveLine::LiveLine(bool quiet) : live_(!quiet && ::isatty(STDERR_FILENO)) {}
+LiveLine::LiveLine(bool quiet) : live_(!quiet && leads() && ::isatty(STDERR_FILENO)) {}
 
 double Pace::seconds_per_step(std::int64_t done) const {
   const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start_;
@@ -59,6 +61,7 @@ void log_as_json() {
   std::fflush(stdout);
   const int copy = ::dup(STDOUT_FILENO);
   json_lines = copy < 0 ? nullptr : ::fdopen(copy, "w");
+  if (json_lines != nullptr && !leads()) return;  // where standard output goes nowhere, so does all
   if (json_lines == nullptr || ::dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
     throw creditlib::Error("--log-format json: standard output or standard error is closed.");
 }

@@ -14,8 +14,17 @@ namespace process = creditlib::process;
 using creditlib::runtime::Matmul;
 
 namespace {
+
 bool rounds = false;  // bf16 was asked for, which LibTorch knows as oneDNN
+
+/// What the first process gives, in all: products are to have the same bits in them.
+Matmul shared(Matmul own) {
+  const auto number = torch::full({}, static_cast<std::int64_t>(own), torch::kInt64);
+  group()->broadcast({number}, 0);
+  return static_cast<Matmul>(number.item<std::int64_t>());
 }
+
+}  // namespace
 
 const std::vector<std::string>& matmul_names() {
   static const std::vector<std::string> names{"auto", "mkl", "onednn", "bf16"};
@@ -25,7 +34,9 @@ const std::vector<std::string>& matmul_names() {
 void set_matmul(const std::string& wanted, bool quiet) {
   rounds = wanted == "bf16";
   if (wanted == "auto") {
+    if (!leads()) return creditlib::runtime::use_matmul(shared(Matmul::Default));
     const auto trial = creditlib::runtime::choose_matmul();
+    shared(creditlib::runtime::matmul_in_use());
     if (quiet) return;
     fmt::print(stderr,
                "matrix products by {}: mkl {:.2f} ms with an error of {:.0e}, onednn {:.2f} ms and {:.0e} (--matmul "

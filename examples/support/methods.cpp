@@ -52,6 +52,7 @@ Trainer make_trainer(const std::string& arch, const std::string& method, const W
   if (without_blocks && !has_shallow(arch))
     throw UsageError(method + " is the readout on h_0, which that of --arch " + arch +
                      " does not take: blocks change the shape");
+  settings.options.group = group();
   settings.rule.epochs = settings.options.epochs;
   settings.rule.batch_size = bench.batch_size();
   const auto& images = bench.splits().train.images;

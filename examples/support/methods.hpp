@@ -16,7 +16,8 @@
 /// the names of command lines.
 namespace support {
 
-/// What a method is trained with in addition to its name; make_trainer fills in `rule.epochs` and `rule.batch_size`.
+/// What a method is trained with in addition to its name; make_trainer fills in `rule.epochs`, `rule.batch_size`
+/// and `options.group`.
 struct MethodSettings {
   creditlib::TrainerOptions options = {};
   double penalty = 0;  ///< times the batch mean of ||f_l||^2, added to each block's loss

@@ -65,7 +65,12 @@ void read_whole_numbers_as_decimal(CLI::App& app) {
 
 }  // namespace
 
-bool interrupted() { return stop; }
+bool interrupted() {
+  if (group()->size() == 1) return stop;
+  const auto asked = torch::full({}, stop ? 1 : 0, torch::kInt64);
+  group()->sum({asked});
+  return asked.item<std::int64_t>() > 0;
+}
 
 const nlohmann::ordered_json& settings() { return resolved; }
 
@@ -95,8 +100,11 @@ std::int64_t in_proportion(std::int64_t of_100, std::int64_t epochs) {
   return std::max<std::int64_t>(1, epochs * of_100 / 100);
 }
 
-int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body) {
-  const auto complain = [&](const char* what) { std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(), what); };
+int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body, Processes processes) {
+  const auto complain = [&](const char* what) {
+    const auto where = leads() ? std::string() : " (rank " + std::to_string(rank()) + ")";
+    std::fprintf(stderr, "%s%s: %s\n", app.get_name().c_str(), where.c_str(), what);
+  };
   add_settings_file_flags(app);
   read_whole_numbers_as_decimal(app);
   try {
@@ -117,13 +125,17 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<void()
   std::signal(SIGINT, ask_to_stop);
   std::signal(SIGTERM, ask_to_stop);
   try {
+    if (processes == Processes::One && started_processes() > 1) {
+      throw UsageError("this program trains in one process, and torchrun (or WORLD_SIZE) has started " +
+                       std::to_string(started_processes()) + ": start it alone");
+    }
     body();
     return 0;
-  } catch (const Interrupted& stopped) {
-    complain(("stopped; " + std::string(stopped.what()) + ".").c_str());
+  } catch (const Interrupted& stopped) {  // in all processes
+    if (leads()) complain(("stopped; " + std::string(stopped.what()) + ".").c_str());
     return 130;
-  } catch (const UsageError& error) {
-    complain(error.what());
+  } catch (const UsageError& error) {  // in all processes too
+    if (leads()) complain(error.what());
     return 2;
   } catch (const c10::Error& error) {
     complain(error.what_without_backtrace());

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "support/processes.hpp"
+
 /// What every program of examples/ has in common: flags, exit codes, Ctrl-C.
 namespace support {
 
@@ -26,7 +28,8 @@ class Interrupted : public std::runtime_error {
       : std::runtime_error(kept) {}
 };
 
-/// Whether Ctrl-C was pressed (or SIGTERM came) since the program started.
+/// Whether Ctrl-C was pressed (or SIGTERM came) since the program started, in one process of this run at least: all ask
+/// it at the same step, and get the same answer.
 bool interrupted();
 
 /// "--penalty_lam,--penalty-lam": a flag in the reference scripts' spelling and with dashes.
@@ -60,7 +63,8 @@ const nlohmann::ordered_json& settings();
 
 /// Parses the flags, those of a --config file too, and runs `body`, or prints them after --dump-config. Flags of whole
 /// numbers take decimal digits alone: 042 is 42, 0x2a is refused. Exit codes: 0, 1 after an Error, 2 for wrong flags, 130
-/// after Ctrl-C.
-int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body);
+/// after Ctrl-C. Of several processes of one run, `processes` says whether the program knows what to do in them.
+int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body,
+                Processes processes = Processes::One);
 
 }  // namespace support

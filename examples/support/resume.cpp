@@ -34,6 +34,7 @@ bool names(const std::filesystem::path& path, int file) {
 
 ResultsFile::ResultsFile(std::filesystem::path path)
     : path_(std::move(path)), lock_path_(path_.parent_path() / ("." + path_.filename().string() + ".lock")) {
+  if (!leads()) return;
   creditlib::io::check_writable_folder(path_.parent_path());
   for (;;) {
     lock_ = ::open(lock_path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
@@ -52,11 +53,13 @@ ResultsFile::ResultsFile(std::filesystem::path path)
 }
 
 ResultsFile::~ResultsFile() {
+  if (lock_ < 0) return;
   ::unlink(lock_path_.c_str());
   ::close(lock_);
 }
 
 void ResultsFile::write(Json results) const {
+  if (!leads()) return;
   results["environment"]["flags"] = settings();
   creditlib::io::write_json(path_, results);
 }

@@ -23,7 +23,7 @@ struct Resume {
 };
 
 /// A results file, this run's alone while the object lives: two that add to one file would each undo what the other
-/// does. A hidden file beside it, `.NAME.lock`, says so to others; a program that is killed leaves it, and it is free.
+/// does. Of several processes of one run the first has the file, and all read it. A hidden file beside it, `.NAME.lock`, says so to others; a program that is killed leaves it, and it is free.
 class ResultsFile {
  public:
   /// Creates its folder where missing. Throws Error where that cannot be written to, and where another run has the
@@ -39,7 +39,7 @@ class ResultsFile {
 
  private:
   std::filesystem::path path_, lock_path_;
-  int lock_;  ///< a file descriptor
+  int lock_ = -1;  ///< a file descriptor
 };
 
 /// The results in `file` that this run adds to, without "config" and "environment": an empty object where

@@ -40,13 +40,15 @@ void add_threads_flag(Flags& flags, std::string& threads) {
 }
 
 void set_threads(const std::string& wanted, bool prefetch) {
-  const int cores = creditlib::runtime::available_cores();
+  // Processes on one machine share its cores.
+  const int cores = std::max(1, creditlib::runtime::available_cores() / static_cast<int>(local_processes()));
   const int most = prefetch ? std::max(1, cores - 1) : cores;
   automatic = wanted == "auto";
   const auto asked = automatic ? std::int64_t{at::get_num_threads()} : std::stoll(wanted);
-  if (!automatic && asked > most) {
-    fmt::print(stderr, "--threads {}: there are {} cores{}, and more threads would wait for each other; {} it is\n",
-               asked, cores, prefetch ? ", one of which makes batches (--prefetch)" : "", most);
+  if (!automatic && asked > most && leads()) {
+    fmt::print(stderr, "--threads {}: there are {} cores{}{}, and more threads would wait for each other; {} it is\n",
+               asked, cores, local_processes() > 1 ? " for each process" : "",
+               prefetch ? ", one of which makes batches (--prefetch)" : "", most);
   }
   all = static_cast<int>(std::min<std::int64_t>(asked, most));
   at::set_num_threads(all);
@@ -55,6 +57,7 @@ void set_threads(const std::string& wanted, bool prefetch) {
 std::int64_t settle_threads(Trainer& trainer, const creditlib::data::Batch& batch, std::int64_t steps,
                             std::int64_t earlier, const std::string& title, bool quiet) {
   if (!batch.input.is_cpu()) return at::get_num_threads();
+  if (group()->size() > 1) return at::get_num_threads();  // a timing would choose for each process on its own
   if (automatic && earlier > 0) {
     at::set_num_threads(static_cast<int>(std::min<std::int64_t>(earlier, all)));
     return at::get_num_threads();

@@ -159,6 +159,7 @@ creditlib::data::Batch batch_like(const creditlib::data::Batches& batches) {
   const auto part = batches.dataset().first(std::min(options.batch_size, batches.dataset().size()));
   options.batch_size = part.size();
   options.shuffle = options.augment = options.prefetch = false;
+  options.group = nullptr;
   return *creditlib::data::Batches(part, options).begin();
 }
 
@@ -187,9 +188,14 @@ void train(Trainer& trainer, creditlib::data::Batches& batches, creditlib::data:
   const bool on_cpu = batches.dataset().images.is_cpu();
   TrainingLog log;
   auto generator = at::make_generator<at::CPUGeneratorImpl>(plan.random_labels.value_or(0));
-  const auto labels = [&](const torch::Tensor& y) {
+  // Of a step's batch in all processes.
+  const auto samples_of = [&, batch = batches.options().batch_size](std::int64_t step) {
+    return std::min(batch, batches.dataset().size() - step * batch);
+  };
+  const auto labels = [&](const torch::Tensor& y, std::int64_t step) {
     if (!plan.random_labels) return y;
-    return torch::randint(0, batches.dataset().classes, y.sizes(), generator, torch::kInt64).to(y.device());
+    const auto all = torch::randint(0, batches.dataset().classes, {samples_of(step)}, generator, torch::kInt64);
+    return own_rows(all).to(y.device());
   };
   const auto generators = [&] {
     auto states = batches.named_tensors();
@@ -223,14 +229,14 @@ void train(Trainer& trainer, creditlib::data::Batches& batches, creditlib::data:
     auto start = Clock::now();
     std::int64_t step = 0;
     for (const auto& [x, drawn] : batches) {
-      const auto y = labels(drawn);
+      const auto y = labels(drawn, step);
       if (step++ < done) {  // before the run was stopped
         last = x;
         start = Clock::now();
         continue;
       }
       const auto result = trainer.step(x, y);
-      sums.add(result, x.size(0));
+      sums.add(result, samples_of(step - 1));
       last = x;
       if (on_cpu && !plan.allow_nonfinite && !std::isfinite(result.loss.item<double>()))
         fail_not_finite(trainer, x, plan, trainer.steps() - 1, steps);
@@ -276,9 +282,10 @@ nlohmann::ordered_json transitions_json(const TrainingLog& log) {
 }
 
 nlohmann::ordered_json environment(const std::string& device) {
-  nlohmann::ordered_json environment{{"commit", CREDITLIB_COMMIT}, {"libtorch", TORCH_VERSION},
-                                     {"processor", processor()},   {"threads", at::get_num_threads()},
-                                     {"matmul", matmul_in_use()},  {"device", device}};
+  nlohmann::ordered_json environment{{"commit", CREDITLIB_COMMIT},  {"libtorch", TORCH_VERSION},
+                                     {"processor", processor()},    {"threads", at::get_num_threads()},
+                                     {"matmul", matmul_in_use()},   {"device", device},
+                                     {"processes", group()->size()}};
   if (device != "cpu") {
     const auto tf32 = creditlib::runtime::tf32_in_use();
     environment["tf32"] = {{"convolutions", tf32.convolutions}, {"products", tf32.products}};

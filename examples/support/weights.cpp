@@ -10,6 +10,7 @@
 #include <map>
 
 #include "registry/rules.hpp"
+#include "support/processes.hpp"
 
 namespace support {
 
@@ -87,6 +88,7 @@ bool has_feedback_by_element(const creditlib::io::Safetensors& file, const std::
 
 void save_weights(const std::filesystem::path& path, torch::nn::Module& model, const std::string& method,
                   const NamedTensors& credit_tensors, const std::map<std::string, std::string>& about) {
+  if (!leads()) return;
   NamedTensors tensors;
   for (const auto& entry : model.named_parameters()) tensors.emplace_back(entry.key(), entry.value());
   for (const auto& entry : model.named_buffers()) tensors.emplace_back(entry.key(), entry.value());

@@ -66,6 +66,8 @@ Workbench::Workbench(const RunFlags& flags) : flags_(flags), device_(chosen_devi
     throw UsageError("--cuda-graph is of CUDA devices, and this run is on the CPU: leave it out, or use --device cuda");
   if (flags.tf32 && device_ == "cpu")
     throw UsageError("--tf32 is of CUDA devices, and this run is on the CPU: leave it out, or use --device cuda");
+  if (group()->size() > 1 && device_ != "cpu")
+    throw UsageError("several processes train on the CPU alone, and this run is on " + device_ + ": use --device cpu");
   creditlib::runtime::use_tf32(flags.tf32);
   set_threads(flags.threads, flags.prefetch);
   set_matmul(flags.matmul, flags.quiet);
@@ -84,7 +86,8 @@ creditlib::data::Batches Workbench::train_batches(std::int64_t seed, bool flat) 
                                                   .augment = splits_.augment,
                                                   .flatten = flat,
                                                   .prefetch = flags_.prefetch,
-                                                  .seed = seed});
+                                                  .seed = seed,
+                                                  .group = group()});
 }
 
 creditlib::data::Batches Workbench::test_batches(bool flat) const {

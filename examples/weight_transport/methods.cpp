@@ -40,7 +40,12 @@ creditlib::SequentialBlocks network(const MakeOptions& o) {
 
 creditlib::TrainerOptions trainer_options(const Method& method, const MakeOptions& o) {
   const double lr = o.lr > 0 ? o.lr : method.lr;
-  return {.lr = lr, .weight_decay = o.decay / lr, .epochs = o.epochs, .seed = o.seed, .decay_norms_and_biases = false};
+  return {.lr = lr,
+          .weight_decay = o.decay / lr,
+          .epochs = o.epochs,
+          .seed = o.seed,
+          .decay_norms_and_biases = false,
+          .group = support::group()};
 }
 
 constexpr creditlib::optimizer::SGD plain_sgd{.momentum = 0};

@@ -3,6 +3,8 @@ set(small --dataset digits --seeds 42 --epochs 2 --width 32 --threads 1)
 creditlib_smoke_test(weight_transport ARGS ${small} --output_dir {folder})
 creditlib_smoke_test(weight_transport NAME weight_transport_decay ARGS --methods bp kp wm --lr 0.1 --decay 1e-3 --limit-train 256 ${small}
                                            --output_dir {folder})
+creditlib_smoke_test(weight_transport NAME weight_transport_two ARGS --methods bp kp wm ${small} --limit-train 256 --distributed 2
+                                           --output_dir {folder})
 if(CREDITLIB_BUILD_TESTS)
   foreach(test resumed_run figures)
     add_test(NAME smoke/weight_transport_${test} COMMAND "${CMAKE_COMMAND}" -D "PROGRAM=$<TARGET_FILE:weight_transport>" -D

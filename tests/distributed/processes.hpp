@@ -108,10 +108,13 @@ class Process {
   std::string output_;
 };
 
-/// Starts `size` ranks that run the hidden test case, lets `meanwhile` act on them, and waits until all have ended.
+/// Starts `size` ranks that run the hidden test case, with `command_of(rank, command)` in place of the command, lets
+/// `meanwhile` act on them, and waits until all have ended.
 inline std::vector<Ended> ran_as_ranks(
     int size, const std::string& test_case, const Variables& variables = {},
-    const std::function<void(std::vector<Process>&)>& meanwhile = [](std::vector<Process>&) {}) {
+    const std::function<void(std::vector<Process>&)>& meanwhile = [](std::vector<Process>&) {},
+    const std::function<std::vector<std::string>(int, std::vector<std::string>)>& command_of =
+        [](int, std::vector<std::string> command) { return command; }) {
   const TemporaryFolder folder;
   const auto port = free_port();
   std::vector<Process> processes;
@@ -121,8 +124,11 @@ inline std::vector<Ended> ran_as_ranks(
                   {"MASTER_ADDR", "127.0.0.1"},
                   {"MASTER_PORT", port},
                   {"GLOO_SOCKET_IFNAME", "lo"}};
-    own.insert(own.end(), variables.begin(), variables.end());
-    processes.emplace_back(std::vector<std::string>{this_program(), test_case}, own,
+    for (const auto& [name, value] : variables) {
+      std::erase_if(own, [&](const auto& variable) { return variable.first == name; });
+      own.emplace_back(name, value);
+    }
+    processes.emplace_back(command_of(rank, {this_program(), test_case}), own,
                            folder.path() / ("rank" + std::to_string(rank)));
   }
   meanwhile(processes);
