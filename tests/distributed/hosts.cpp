@@ -80,14 +80,14 @@ TEST_CASE("rank: volume", "[.rank]") {
 }
 
 TEST_CASE("rank: trains until the network is cut", "[.rank]") {
-  const auto group = distributed::from_environment({.timeout = std::chrono::seconds(3)});
+  const auto group = distributed::from_environment({.timeout = std::chrono::seconds(10)});
   ResidualMLP model({.input = 8, .width = 8, .classes = 2, .blocks = 2});
   LocalTrainer trainer(model, DFA{}, {.group = group});
   const auto x = torch::randn({4, 8}), y = torch::randint(2, {4});
   try {
     for (int step = 0;; ++step) {
       trainer.step(x, y);
-      if (step == 10) std::cout << "trains" << std::endl;
+      if (step == 10) std::cout << "ten steps" << std::endl;
     }
   } catch (const Error& error) {
     std::cout << error.what() << std::endl;
@@ -128,7 +128,7 @@ TEST_CASE("a network that is cut is an Error on both sides, with the other's ran
   }
   const auto cut = [&](std::vector<Process>& processes) {
     const auto late = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-    while (processes[0].output().find("trains") == std::string::npos && std::chrono::steady_clock::now() < late)
+    while (processes[0].output().find("ten steps") == std::string::npos && std::chrono::steady_clock::now() < late)
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     hosts->cut();
   };

@@ -54,7 +54,7 @@ class Hosts {
   static bool done(const std::string& command) { return std::system((command + " >/dev/null 2>&1").c_str()) == 0; }
   static std::string name(int host) { return "creditlib-" + std::to_string(::getpid()) + "-" + std::to_string(host); }
 
-  static constexpr const char* interface = "link";
+  static constexpr const char* interface = "wire0";
   bool linked_ = false;
 };
 
