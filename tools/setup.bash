@@ -48,9 +48,6 @@ setup_system() {
   if have dpkg-query && have apt-get; then setup_debian; else check_other_system; fi
 }
 
-# For the preset ci: compiles in half of g++ 12's time. Debian and Ubuntu have it or not; without it g++ compiles.
-quick_compiler=clang++-19
-quick_compiler_package=clang-19
 wants_quick_compiler() { [[ "$preset" == ci && -z "${CXX:-}" ]] && ! have "$quick_compiler"; }
 offered() {
   local said
