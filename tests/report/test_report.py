@@ -22,7 +22,7 @@ sys.dont_write_bytecode = True
 
 from reporting.folder import NotWritten, write  # noqa: E402
 from reporting.readers import read  # noqa: E402
-from reporting.runs import groups_of  # noqa: E402
+from reporting.runs import groups_of, said  # noqa: E402
 from reporting.source import Unreadable  # noqa: E402
 
 HAVE_MATPLOTLIB = importlib.util.find_spec("matplotlib") is not None
@@ -55,6 +55,15 @@ class InFolder(unittest.TestCase):
     def report(self, *arguments, **options):
         return subprocess.run([sys.executable, ROOT / "tools" / "report", *arguments], capture_output=True, text=True,
                               cwd=self.folder, **options)
+
+
+class Saying(unittest.TestCase):
+    def test_a_deviation_has_the_decimals_of_its_mean(self):
+        for mean, deviation, form, expected in ((1.25, 0.00386, ".3g", "1.25 ± 0.00"), (9.9, 0.0887, ".3g", "9.90 ± 0.09"),
+                                                (27.04, 11.13, ".3g", "27.0 ± 11.1"), (123.4, 5.6, ".3g", "123 ± 6"),
+                                                (0.6, 0.1414, ".4f", "0.6000 ± 0.1414"), (1.5e-6, 2e-7, ".3g", "1.50e-06 ± 2e-07"),
+                                                (0.3, None, ".4g", "0.3000"), (math.nan, None, ".4f", "not finite")):
+            self.assertEqual(said(mean, deviation, form), expected)
 
 
 class Reading(InFolder):
@@ -302,6 +311,18 @@ class Drawing(InFolder):
         self.assertEqual(self.report("-o", "out", "--no-png", "in").returncode, 0)
         self.file("in/empty.json", "")
         self.assertEqual(self.report("-o", "out", "--no-png", "in").returncode, 1)
+
+    def test_the_audits_threshold_is_labeled_within_the_axes(self):
+        from reporting.blocks import norms
+        from reporting.style import LIGHT, pyplot
+        apart = results()  # hidden states of very different sizes
+        apart["42"]["bp"] = {**apart["42"]["dfa"], "diagnostics": {"hidden_norms_per_layer": [1e4, 1e4, 1e4]}}
+        path = self.file("a.json", apart)
+        axes = norms(LIGHT, groups_of(read(path, "a.json")[0]), "hidden_norms").axes[0]
+        notes = [text for text in axes.texts if "D1 fires" in text.get_text()]
+        self.assertEqual(len(notes), 1)
+        self.assertTrue(axes.get_ylim()[0] < notes[0].xy[1] < axes.get_ylim()[1])
+        pyplot.close("all")
 
     def test_many_lines_have_no_bands_and_longer_swatches(self):
         from reporting.curves import draw

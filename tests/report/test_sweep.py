@@ -197,7 +197,7 @@ class Sweep(unittest.TestCase):
         self.assertIn("4 cells, 0 of them finished; 1 at once, 3 threads each", self.done(text))
         self.assertEqual({line.split("--")[0] for line in self.starts()}, {"2 threads 3 3 ", "3 threads 3 3 "})
         self.assertTrue((self.folder / "results/mine/num_blocks=3,methods=fa,seeds=2/results_digits.json").exists())
-        self.assertIn("| 3 | fa | fa | 1 2 | 0.3 ± 0 |", (self.folder / "results/mine/sweep_results.md").read_text())
+        self.assertIn("| 3 | fa | fa | 1 2 | 0.3000 ± 0.0000 |", (self.folder / "results/mine/sweep_results.md").read_text())
 
     def test_flags_for_all_cells(self):
         self.done(self.GRID, "-o", "results/other", "--", "--methods", "fa", "bp", "--seeds=7", "--deaf")

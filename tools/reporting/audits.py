@@ -2,6 +2,7 @@
 """The audit: its checks over epochs with their thresholds, and the verdict in words."""
 
 import math
+import re
 
 from matplotlib.ticker import MaxNLocator
 
@@ -40,7 +41,7 @@ def checks_over_epochs(theme, groups):
             panel.annotate(f"fires {check['fires']} {limit:g}", (0.99, limit), xycoords=panel.get_yaxis_transform(),
                            xytext=(0, 2), textcoords="offset points", ha="right", va="bottom", fontsize=8.5, style="italic")
         panel.set_title(f"{name}", fontsize=10)
-        panel.set_ylabel(wrapped(check["meaning"], 30), fontsize=8)
+        panel.set_ylabel(with_subscripts(wrapped(check["meaning"], 30)), fontsize=8)
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.margins(y=0.15)
@@ -53,6 +54,11 @@ def checks_over_epochs(theme, groups):
     drawn.subplots_adjust(left=0.125, right=0.985, top=1 - 0.35 / height, bottom=(0.85 if len(labels) > 1 else 0.5) / height,
                           hspace=0.62, wspace=0.36)
     return drawn
+
+
+def with_subscripts(text):
+    """h_l and h_{l+1} as they are written in print."""
+    return re.sub(r"(?<=[a-z])_(\{[^}]*\}|\w)", lambda found: f"$_{{{found[1].strip('{}')}}}$", text)
 
 
 MEANINGS = {

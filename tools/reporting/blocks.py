@@ -65,8 +65,8 @@ def thresholds(axes, theme, what, points, fired):
         axes.text(0.01, REFERENCE * 1.15, "D2 fires if the last point is below 1e-7", transform=axes.get_yaxis_transform(),
                       va="bottom", **note)
     else:
-        axes.set_ylim(low / 3, max(high, low * GROWTH) * 6)
         start = max((y for l, y in points if l == 0), default=high)
+        axes.set_ylim(low / 3, max(6 * high, 3 * start * GROWTH))
         axes.plot([0, 1], [start, start * GROWTH], **line)
         axes.annotate("50 times in one block:\nD1 fires if a line is steeper", (1, start * GROWTH), xytext=(7, 0),
                       textcoords="offset points", va="center", ha="left", **note)

@@ -5,7 +5,7 @@ import base64
 from html import escape
 
 from reporting import audits
-from reporting.runs import MEASURES, mean_and_deviation
+from reporting.runs import MEASURES, mean_and_deviation, said
 
 STYLE = """
 :root{color-scheme:light dark;--paper:#fff;--ink:#1f2328;--soft:#59636e;--line:#d9dee3;--bad:#a63600;--good:#00694c;--box:#f6f8fa}
@@ -26,10 +26,7 @@ nav a{color:inherit;margin-right:.9rem}
 
 
 def with_deviation(values, form):
-    mean, deviation = mean_and_deviation(values)
-    if mean != mean:
-        return "not finite"
-    return f"{mean:{form}} ± {deviation:{form}}" if deviation is not None else f"{mean:{form}}"
+    return said(*mean_and_deviation(values), form)
 
 
 def summary(groups):

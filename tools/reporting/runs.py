@@ -112,6 +112,17 @@ def mean_and_deviation(values):
     return fmean(finite), stdev(finite) if len(finite) > 1 else None
 
 
+def said(mean, deviation, form):
+    """"0.94 ± 0.03": the deviation to the same decimal as the mean, which `form` is for."""
+    if mean != mean:
+        return "not finite"
+    text = f"{mean:#{form}}".rstrip(".")  # 0.30, not 0.3
+    if deviation is None:
+        return text
+    decimals = len(text.partition(".")[2])
+    return f"{text} ± " + (f"{deviation:.2g}" if "e" in text else f"{deviation:.{decimals}f}")
+
+
 # Settings that say nothing of what was trained.
 UNSAID = {"method", "methods", "seed", "seeds", "schedules", "output_dir", "gpu", "data_dir", "quiet", "threads"}
 # Settings that every run is told apart by, whatever its method.

@@ -5,7 +5,7 @@ import csv
 import io
 
 from reporting.readers import read
-from reporting.runs import MEASURES, mean_and_deviation
+from reporting.runs import MEASURES, mean_and_deviation, said
 from reporting.source import Unreadable
 from sweeping.plan import shown
 from sweeping.pool import record_of, results_in
@@ -94,8 +94,8 @@ def as_markdown(title, head, rows):
         cells = []
         for i in columns:
             text = f"{row[i]:.4g}" if isinstance(row[i], float) else str(row[i])
-            if i + 1 < len(head) and head[i + 1] == f"{head[i]}, deviation" and row[i + 1] != "":
-                text += f" ± {row[i + 1]:.2g}"
+            if i + 1 < len(head) and head[i + 1] == f"{head[i]}, deviation" and row[i] != "":
+                text = said(row[i], None if row[i + 1] == "" else row[i + 1], ".4g")
             cells.append(text.replace("|", "\\|").replace("\n", " "))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
