@@ -24,7 +24,15 @@ HEADER = '''// SPDX-License-Identifier: Apache-2.0
 
 namespace creditlib {
 
-/// Half of what it is given, for a <T> and any a[l](h):
+namespace detail {
+/// What no reader looks for.
+struct Unseen {};
+}  // namespace detail
+
+/// A helper of Half, with P(x < 1; 2).
+struct Quarter {};
+
+/// Half of what it is given, for a <T> and any a[l](h); not rounded:
 ///
 ///     y = x / 2
 /// - Throws Error if x is 0.
@@ -125,6 +133,8 @@ class Site(unittest.TestCase):
             self.assertIn(said, reference)
         for hidden in ("secret_", "not for readers", "Hidden", "throw 1"):
             self.assertNotIn(hidden, reference)
+        headers = (self.site / "reference.html").read_text()
+        self.assertIn("<td>Half of what it is given, for a &lt;T&gt; and any a[l](h); not rounded</td>", headers)  # not what comes before it
         index = json.loads((self.site / "search/search_index.json").read_text())
         self.assertIn("docs/half.html", {entry["location"] for entry in index["docs"]})
         self.assertEqual([path.name for path in self.site.parent.iterdir()], ["site"])  # nothing else is left there

@@ -188,9 +188,15 @@ def text_of(doc):
 
 
 def first_sentence(header):
-    doc = next((entity.doc for entity in header.entities if entity.doc), header.intro)
-    paragraph = " ".join(text_of(doc).split("\n\n")[0].split())
-    return re.split(r"(?<=[.:;])\s", paragraph)[0].rstrip(":;")
+    """What the header is for: the first sentence about what has the file's name, or else about the first of its public parts."""
+    named = header.path.rpartition("/")[2].removesuffix(".hpp").replace("_", "")
+    said = [entity for entity in header.entities if entity.doc and "detail::" not in entity.name]
+    said.sort(key=lambda entity: entity.name.rpartition("::")[2].replace("_", "").lower() != named)
+    sentence = " ".join((said[0].doc if said else header.intro).strip().split("\n\n")[0].split())
+    for end in ".;:":  # the longer ones end earlier
+        if end == "." or len(sentence) > 160:
+            sentence = re.split(rf"(?<=\{end})\s", sentence)[0]
+    return text_of(sentence.rstrip(";:"))
 
 
 def page(header, bases):
