@@ -5,6 +5,7 @@ tests are skipped. The whole site is built by .ci/run."""
 import importlib.util
 import json
 import pathlib
+import resource
 import shutil
 import subprocess
 import sys
@@ -117,8 +118,8 @@ class Site(unittest.TestCase):
         (self.clone / path).parent.mkdir(parents=True, exist_ok=True)
         (self.clone / path).write_text(text)
 
-    def docs(self, *arguments):
-        return subprocess.run([sys.executable, str(self.clone / "tools/docs"), *arguments], capture_output=True, text=True)
+    def docs(self, *arguments, **options):
+        return subprocess.run([sys.executable, str(self.clone / "tools/docs"), *arguments], capture_output=True, text=True, **options)
 
     def test_the_site(self):
         (self.clone / "build/site").mkdir(parents=True)  # an empty folder is no obstacle
@@ -148,6 +149,17 @@ class Site(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("gone.md", done.stderr)
         self.assertIn("The end", (self.site / "docs/half.html").read_text())
+
+    def test_a_full_disk_is_a_sentence_and_the_former_site_stays(self):
+        self.assertEqual(self.docs().returncode, 0)
+        before = (self.site / "docs/half.html").read_bytes()
+        self.write("docs/half.md", PAGES["docs/half.md"] + "\nMore.\n")
+        for most in (100, 40_000):  # bytes of a file, as if the disk were full: for the pages, and for what MkDocs makes of them
+            done = self.docs(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)))
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertRegex(done.stderr, r"^docs: .*/site cannot be made: [^\n]*File too large[^\n]*; the former site, if there was one, is as it was\.\n$")
+            self.assertEqual((self.site / "docs/half.html").read_bytes(), before)
+            self.assertEqual([path.name for path in self.site.parent.iterdir()], ["site"])
 
     def test_a_page_that_is_not_listed_is_named(self):
         self.write("docs/other.md", "# Other\n")

@@ -126,6 +126,8 @@ mkdir -p torch/include/torch/csrc/api/include/torch
 touch torch/include/torch/csrc/api/include/torch/torch.h
 check "and relative prefixes" "*-DCMAKE_PREFIX_PATH=/other;$here/torch *" \
   "$(unset CREDITLIB_LIBTORCH; CMAKE_PREFIX_PATH=/other:torch said "$clone/run" build >/dev/null 2>&1; cat "$log")"
+mkdir "$scratch/other" && cp -R "$source/run" "$source/tools" "$scratch/other/" && touch "$scratch/other/build"
+check "a clone that cannot be written to is named" "$scratch/other/build cannot be written to, *exit code 1" "$(said "$scratch/other/run" report a.json)"
 check "CREDITLIB_SYSTEM has one value" "CREDITLIB_SYSTEM is as-is, expected as_is or nothing.*exit code 1" \
   "$(CREDITLIB_SYSTEM=as-is said "$clone/run" build)"
 said "$clone/run" build >/dev/null
