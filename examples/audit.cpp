@@ -20,6 +20,7 @@
 #include "support/methods.hpp"
 #include "support/program.hpp"
 #include "support/resume.hpp"
+#include "support/table.hpp"
 #include "support/training.hpp"
 #include "support/workbench.hpp"
 

@@ -23,6 +23,7 @@
 #include "support/methods.hpp"
 #include "support/program.hpp"
 #include "support/resume.hpp"
+#include "support/table.hpp"
 #include "support/threads.hpp"
 #include "support/training.hpp"
 

@@ -24,6 +24,7 @@
 #include "support/live_line.hpp"
 #include "support/program.hpp"
 #include "support/resume.hpp"
+#include "support/table.hpp"
 #include "support/threads.hpp"
 #include "support/training.hpp"
 #include "toy_lq/problem.hpp"

@@ -13,6 +13,7 @@
 #include "support/figures.hpp"
 #include "support/program.hpp"
 #include "support/resume.hpp"
+#include "support/table.hpp"
 #include "support/threads.hpp"
 #include "support/training.hpp"
 #include "weight_transport/angle.hpp"

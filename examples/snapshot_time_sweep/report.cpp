@@ -2,10 +2,12 @@
 #include "snapshot_time_sweep/report.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdio>
 
-#include "support/figures.hpp"
+#include "support/live_line.hpp"
+#include "support/table.hpp"
 
 namespace sweep {
 
@@ -20,22 +22,27 @@ std::string text(const Json& value, const char* format) {
 }  // namespace
 
 void announce(const Json& r) {
-  fmt::print(
-      "{:>12}: eta={}, dL_same_1={}, dL_held_1={}, PUR_1={}, dL_same_5={}, dL_held_5={}, PUR_5={}, u_cos={}, "
-      "u_var={}\n",
-      r["method"].get<std::string>(), text(r["best_eta"], "{:.0e}"), text(r["dl_same_1"], "{:+.6f}"),
-      text(r["dl_held_1"], "{:+.6f}"), text(r["pur_1"], "{:.3f}"), text(r["dl_same_5"], "{:+.6f}"),
-      text(r["dl_held_5"], "{:+.6f}"), text(r["pur_5"], "{:.3f}"), text(r["update_cos"], "{:.3f}"),
-      text(r["update_var"], "{:.2e}"));
+  const std::vector<std::pair<const char*, const char*>> figures{
+      {"best_eta", "{:.0e}"}, {"dl_same_1", "{:+.6f}"}, {"dl_held_1", "{:+.6f}"},
+      {"pur_1", "{:.3f}"},    {"dl_same_5", "{:+.6f}"}, {"dl_held_5", "{:+.6f}"},
+      {"pur_5", "{:.3f}"},    {"update_cos", "{:.3f}"}, {"update_var", "{:.2e}"}};
+  const std::vector<std::string> names{"eta",       "dL_same_1", "dL_held_1", "PUR_1", "dL_same_5",
+                                       "dL_held_5", "PUR_5",     "u_cos",     "u_var"};
+  std::vector<std::string> fields;
+  for (std::size_t i = 0; i < names.size(); ++i)
+    fields.push_back(names[i] + "=" + text(r[figures[i].first], figures[i].second));
+  fmt::print("{}\n", support::fitted(r["method"].get<std::string>(), fields, support::columns_of(STDOUT_FILENO)));
   std::fflush(stdout);
 }
 
 void print_tables(const Json& results) {
-  support::Table table({"epoch", "acc", "method", "eta", "dL_same_1", "dL_held_1", "PUR_1", "dL_same_5", "dL_held_5",
-                        "PUR_5", "u_cos", "u_var"});
-  support::Table ours({"epoch", "method", "gamma", "rho", "eta", "dL_same", "dL_held", "PUR", "its interval"});
+  support::Table table({"epoch", "method", "acc", "eta", "dL_same_1", "dL_held_1", "PUR_1", "dL_same_5", "dL_held_5",
+                        "PUR_5", "u_cos", "u_var"},
+                       /*keys=*/2);
+  support::Table ours({"epoch", "method", "gamma", "rho", "eta", "dL_same", "dL_held", "PUR", "its interval"},
+                      /*keys=*/2);
   for (const auto& r : results) {
-    table.add({r["snapshot_epoch"].dump(), text(r["snapshot_acc"], "{:.3f}"), r["method"].get<std::string>(),
+    table.add({r["snapshot_epoch"].dump(), r["method"].get<std::string>(), text(r["snapshot_acc"], "{:.3f}"),
                text(r["best_eta"], "{:.0e}"), text(r["dl_same_1"], "{:+.6f}"), text(r["dl_held_1"], "{:+.6f}"),
                text(r["pur_1"], "{:.3f}"), text(r["dl_same_5"], "{:+.6f}"), text(r["dl_held_5"], "{:+.6f}"),
                text(r["pur_5"], "{:.3f}"), text(r["update_cos"], "{:.3f}"), text(r["update_var"], "{:.2e}")});

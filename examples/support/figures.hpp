@@ -30,15 +30,4 @@ std::string mean_and_deviation(const std::vector<double>& numbers, int digits);
 /// The mean of each column over rows of numbers and nulls, as text: " 0.412  0.006    null".
 std::string mean_by_column(const std::vector<nlohmann::ordered_json>& rows);
 
-/// A table in aligned columns.
-class Table {
- public:
-  explicit Table(std::vector<std::string> head) : rows_{std::move(head)} {}
-  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
-  std::string text() const;
-
- private:
-  std::vector<std::vector<std::string>> rows_;
-};
-
 }  // namespace support

@@ -38,9 +38,7 @@ void set_matmul(const std::string& wanted, bool quiet) {
     const auto trial = creditlib::runtime::choose_matmul();
     shared(creditlib::runtime::matmul_in_use());
     if (quiet) return;
-    fmt::print(stderr,
-               "matrix products by {}: mkl {:.2f} ms with an error of {:.0e}, onednn {:.2f} ms and {:.0e} (--matmul "
-               "chooses)\n",
+    fmt::print(stderr, "matmul: {} (mkl {:.2f} ms, error {:.0e}; onednn {:.2f} ms, {:.0e}; --matmul chooses)\n",
                matmul_in_use(), trial.default_milliseconds, trial.default_error, trial.onednn_milliseconds,
                trial.onednn_error);
     return;
