@@ -19,6 +19,7 @@
 #include <filesystem>
 #include <string>
 
+#include "support/checkpoint.hpp"
 #include "support/epoch_records.hpp"
 #include "support/figures.hpp"
 #include "support/live_line.hpp"
@@ -26,6 +27,7 @@
 #include "support/resume.hpp"
 #include "support/table.hpp"
 #include "support/threads.hpp"
+#include "support/trainer.hpp"
 #include "support/training.hpp"
 #include "toy_lq/problem.hpp"
 #include "toy_lq/samples.hpp"
@@ -58,56 +60,87 @@ class Experiment {
     for (const auto& name : s_.methods) {
       if (results_.contains(name)) {
         support::say_kept(name);
-        continue;
+      } else if (name == "ridge") {
+        ridge();
+      } else {
+        train(name);
       }
-      run_method(name);
-      write();
     }
     report();
   }
 
  private:
-  void run_method(const std::string& name) {
-    const double lr = s_.lr_fb;
+  support::Trainer make_trainer(const std::string& name) {
     creditlib::StatePredictor predictor;
     creditlib::ValueNet value{.terminal_gradient_weight = s_.term_grad_weight};
     creditlib::Vec vec{.directions = s_.M};
-    if (lr > 0) predictor.lr = value.lr = vec.lr = lr;
-    if (name == "ridge") return ridge();
-    if (name == "dfa") return train(name, creditlib::DFA{}, 0);
-    if (name == "state_predictor") return train(name, predictor, s_.steps);
-    if (name == "value_net") return train(name, value, s_.steps);
-    if (name == "vec") return train(name, vec, s_.steps);
-    if (name == "state_predictor_y") return train(name, SeesTarget<creditlib::StatePredictor>{predictor}, s_.steps);
-    if (name == "value_net_y") return train(name, SeesTarget<creditlib::ValueNet>{value}, s_.steps);
-    return train(name, SeesTarget<creditlib::Vec>{vec}, s_.steps);
+    if (s_.lr_fb > 0) predictor.lr = value.lr = vec.lr = s_.lr_fb;
+    if (name == "dfa") return trainer_of(creditlib::DFA{});
+    if (name == "state_predictor") return trainer_of(predictor);
+    if (name == "value_net") return trainer_of(value);
+    if (name == "vec") return trainer_of(vec);
+    if (name == "state_predictor_y") return trainer_of(SeesTarget<creditlib::StatePredictor>{predictor});
+    if (name == "value_net_y") return trainer_of(SeesTarget<creditlib::ValueNet>{value});
+    return trainer_of(SeesTarget<creditlib::Vec>{vec});
   }
 
   template <class Source>
-  void train(const std::string& name, const Source& source, std::int64_t steps) {
+  support::Trainer trainer_of(const Source& source) {
+    const creditlib::SquaredError objective;
+    return support::Trainer(
+        creditlib::LocalTrainer(problem_.model(), source, {.epochs = 1, .seed = s_.seed}, creditlib::Always{},
+                                creditlib::Raw{}, creditlib::InnerProduct{}, objective),
+        {}, objective);
+  }
+
+  /// A learned source from its start, or from where an earlier run left it.
+  void train(const std::string& name) {
     using Clock = std::chrono::steady_clock;
-    creditlib::LocalTrainer trainer(problem_.model(), source, {.epochs = 1, .seed = s_.seed}, creditlib::Always{},
-                                    creditlib::Raw{}, creditlib::InnerProduct{}, creditlib::SquaredError{});
+    const std::int64_t steps = name == "dfa" ? 0 : s_.steps;
+    const std::int64_t every = std::max<std::int64_t>(1, steps / 20);  // an epoch, for checkpoints
+    auto trainer = make_trainer(name);
     const auto credits = [&] {
       const auto& held_out = problem_.held_out();
       return trainer.raw_credits(held_out.input, held_out.target);
     };
     toy_lq::Samples fresh(s_, toy_lq::training_stream);
-    Json curve = Json::array();
+    support::Checkpoint checkpoint(
+        {.path = file_.path().parent_path() / fmt::format("checkpoint_L{}_d{}_{}_s{}.pt", s_.L, s_.d, name, s_.seed),
+         .settings = support::fixed_settings(config_, s_.resume()),
+         .retrain = s_.retrain,
+         .flags = s_.checkpoints});
+    Json log{{"curve", Json::array()}, {"seconds", 0.0}, {"threads", 0}};
+    std::int64_t done = 0;
+    if (const auto left = checkpoint.load(trainer)) {
+      log = left->progress;
+      done = left->at->step;
+      for (const auto& [key, state] : left->generators) fresh.load(state);
+      if (!s_.quiet) fmt::print("{}: goes on after step {} of {}\n", name, done, steps);
+    }
     if (steps > 0) {
       const auto like = toy_lq::Samples(s_, toy_lq::training_stream).next(s_.batch);
-      support::settle_threads(trainer, [&] { trainer.learn(like.input, like.target); }, steps, name, s_.quiet);
+      log["threads"] = support::settle_threads(
+          trainer, [&] { trainer.learn(like.input, like.target); }, steps - done, log["threads"].get<std::int64_t>(),
+          name, s_.quiet);
     }
     const auto start = Clock::now();
-    const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
-    const std::int64_t every = std::max<std::int64_t>(1, steps / 20);
+    const auto seconds = [start, before = log["seconds"].get<double>()] {
+      return before + std::chrono::duration<double>(Clock::now() - start).count();
+    };
+    const auto state_after = [&](std::int64_t step) -> support::Checkpoint::State {
+      log["seconds"] = seconds();
+      return {.progress = log,
+              .generators = {{"samples", fresh.state()}},
+              .at = support::Checkpoint::Position{.epoch = step / every, .step = step}};
+    };
     support::LiveLine line(s_.quiet);
-    support::EpochRecords records(s_.tensorboard, name, 0);
-    const support::Pace pace(steps, 0);
-    for (std::int64_t step = 0; step < steps; ++step) {
+    support::EpochRecords records(s_.tensorboard, name, done - 1);
+    const support::Pace pace(steps, done);
+    for (std::int64_t step = done; step < steps; ++step) {
       if (step % every == 0) {
+        if (step > done) checkpoint.save(trainer, state_after(step));
         const Json cosine = support::mean_of(problem_.cosines(credits()));
-        curve.push_back({step, cosine});
+        log["curve"].push_back({step, cosine});
         line.clear();
         say(name, step, steps, cosine, pace, records);
       }
@@ -117,17 +150,17 @@ class Experiment {
         return std::vector<std::string>{fmt::format("step {}/{}", step + 1, steps), pace.left(step + 1),
                                         pace.rate(step + 1)};
       });
-      if (support::interrupted())
-        throw support::Interrupted("finished rules are kept, and the same command trains the others");
+      if (support::interrupted()) checkpoint.stop(trainer, state_after(step + 1));
     }
     line.clear();
     const double spent = seconds();
-    results_[name] = problem_.measured(credits());
-    curve.push_back({steps, results_[name]["costate_cosine"]});
-    results_[name]["steps"] = steps;
-    results_[name]["curve"] = curve;
-    results_[name]["seconds"] = spent;
-    announce(name);
+    auto& result = results_[name] = problem_.measured(credits());
+    log["curve"].push_back({steps, result["costate_cosine"]});
+    result["steps"] = steps;
+    result["curve"] = log["curve"];
+    result["seconds"] = spent;
+    finish(name);
+    checkpoint.remove();
   }
 
   void say(const std::string& name, std::int64_t step, std::int64_t steps, const Json& cosine,
@@ -147,10 +180,12 @@ class Experiment {
   void ridge() {
     const auto samples = toy_lq::Samples(s_, toy_lq::ridge_stream).next(s_.ridge_samples);
     results_["ridge"] = problem_.measured(problem_.ridge_credits(samples));
-    announce("ridge");
+    finish("ridge");
   }
 
-  void announce(const std::string& name) const {
+  /// Writes the results and says this rule's.
+  void finish(const std::string& name) const {
+    write();
     if (s_.quiet) return;
     const auto& r = results_[name];
     fmt::print("{}: costate cosine {}, rho {}, nudge {}\n", name, text(r["costate_cosine"], 4), text(r["rho"], 4),
@@ -170,8 +205,9 @@ class Experiment {
   }
 
   void report() const {
-    support::Table table({"rule", "costate cosine", "rho", fmt::format("nudge {:g}", s_.eta), "of exact",
-                          "cosine at h_1", "at the middle", "at h_L"});
+    const auto middle = static_cast<std::size_t>(s_.L / 2);
+    support::Table table(
+        {"rule", "cosine", "rho", "nudge", "share", "h_1", fmt::format("h_{}", middle + 1), fmt::format("h_{}", s_.L)});
     for (const auto& name : s_.methods) {
       const auto& r = results_[name];
       const auto& layers = r["costate_cosine_per_layer"];
@@ -179,9 +215,11 @@ class Experiment {
                              ? Json(r["nudge"].get<double>() / r["nudge_backprop"].get<double>())
                              : Json();
       table.add({name, text(r["costate_cosine"], 4), text(r["rho"], 4), text(r["nudge"], 5), text(share, 3),
-                 text(layers[0], 3), text(layers[layers.size() / 2], 3), text(layers[layers.size() - 1], 3)});
+                 text(layers[0], 3), text(layers[middle], 3), text(layers[layers.size() - 1], 3)});
     }
     fmt::print("\n{}\n", table.text());
+    fmt::print("cosine: with the costate, mean over h_1..h_{} and at three of them\n", s_.L);
+    fmt::print("nudge: by {:g}; share: of what the exact gradient gets\n", s_.eta);
     fmt::print("costate cosine of the best gradient of any function of LayerNorm(h): {}\n",
                text(problem_.layer_norm_ceiling(), 4));
     fmt::print("costate: closed form and autograd differ by {:.1e} of its norm\nresults: {}\n",

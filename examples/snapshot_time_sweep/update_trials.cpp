@@ -122,7 +122,8 @@ void learn(const Settings& s, support::Trainer& trainer, std::int64_t epoch, con
   const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   const std::int64_t steps = batches.batches_per_epoch() * s.estimator_epochs;
   const auto like = bench.first_test_samples(bench.batch_size(), /*flat=*/true);
-  support::settle_threads(trainer, [&] { trainer.learn(like.input, like.target); }, steps, "vector net", s.run.quiet);
+  support::settle_threads(
+      trainer, [&] { trainer.learn(like.input, like.target); }, steps, /*earlier=*/0, "vector net", s.run.quiet);
   const support::Pace pace(steps, 0);
   std::int64_t done = 0;
   for (std::int64_t e = 1; e <= s.estimator_epochs; ++e) {

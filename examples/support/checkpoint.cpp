@@ -21,6 +21,7 @@ namespace support {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using Position = Checkpoint::Position;
 namespace fs = std::filesystem;
 
 constexpr std::int64_t format = 1;  // of the JSON; a newer one is refused
@@ -57,12 +58,16 @@ std::string checksum_of(const fs::path& file) {
 
 /// A checkpoint's two files.
 struct Files {
-  std::int64_t epoch, step;
+  Position at;
   fs::path tensors, json;
 };
 
-std::string name_of(const fs::path& path, std::int64_t epoch, std::int64_t step) {
-  return fmt::format("{}.epoch{}.step{}", path.stem().string(), epoch, step);
+std::string name_of(const fs::path& path, Position at) {
+  return fmt::format("{}.epoch{}.step{}", path.stem().string(), at.epoch, at.step);
+}
+
+Position position_of(const Trainer& trainer, const Checkpoint::State& state) {
+  return state.at.value_or(Position{.epoch = trainer.epoch(), .step = trainer.steps()});
 }
 
 /// Those of a run, newest first, and what is left of others that were not written to the end.
@@ -79,15 +84,14 @@ std::vector<Files> files_of(const fs::path& path) {
       const auto [end, error] = std::from_chars(name.data() + from, name.data() + to, value);
       return error == std::errc() && end == name.data() + to ? value : -1;
     };
-    Files files{.epoch = number(begin.size(), step),
-                .step = number(step + 5, name.size()),
+    Files files{.at = {.epoch = number(begin.size(), step), .step = number(step + 5, name.size())},
                 .tensors = path.parent_path() / (name + ".pt"),
                 .json = path.parent_path() / (name + ".json")};
     const auto same = [&](const Files& other) { return other.json == files.json; };
-    if (files.epoch >= 0 && files.step >= 0 && std::none_of(found.begin(), found.end(), same)) found.push_back(files);
+    if (files.at.epoch >= 0 && files.at.step >= 0 && std::none_of(found.begin(), found.end(), same))
+      found.push_back(files);
   }
-  std::sort(found.begin(), found.end(),
-            [](const Files& a, const Files& b) { return std::pair(a.epoch, a.step) > std::pair(b.epoch, b.step); });
+  std::sort(found.begin(), found.end(), [](const Files& a, const Files& b) { return a.at > b.at; });
   return found;
 }
 
@@ -127,7 +131,7 @@ Json checked(const Files& files, const CheckpointPlan& plan) {
 Checkpoint::State read(Trainer& trainer, const Files& files, const CheckpointPlan& plan) {
   try {
     const auto content = checked(files, plan);
-    Checkpoint::State state{.progress = content.at("progress"), .in_epoch = content.at("in_epoch")};
+    Checkpoint::State state{.progress = content.at("progress"), .in_epoch = content.at("in_epoch"), .at = files.at};
     for (const auto& entry : content.at("generators").items())
       state.generators.emplace_back(entry.key(), bytes_of(entry.value().get<std::string>()));
     const Json record = plan.record ? content.at("record") : Json();
@@ -170,7 +174,7 @@ std::optional<Checkpoint::State> Checkpoint::load(Trainer& trainer) {
     if (!fs::exists(files.json)) continue;
     try {
       auto state = read(trainer, files, plan_);
-      written_ = name_of(plan_.path, files.epoch, files.step);
+      written_ = name_of(plan_.path, files.at);
       if (!damaged.empty()) say(fmt::format("{} The one before it is used, {}.", damaged, files.json.string()));
       return state;
     } catch (const Damaged& error) {
@@ -185,24 +189,27 @@ std::optional<Checkpoint::State> Checkpoint::load(Trainer& trainer) {
 void Checkpoint::save(const Trainer& trainer, const State& state) {
   const auto start = Clock::now();
   if (plan_.path.empty() || !leads()) return;
-  if (plan_.flags.every > 0 ? trainer.epoch() % plan_.flags.every != 0 : start - saved_ < 20 * cost_) return;
-  write(trainer, state);
+  const auto at = position_of(trainer, state);
+  if (plan_.flags.every > 0 ? at.epoch % plan_.flags.every != 0 : start - saved_ < 20 * cost_) return;
+  write(trainer, state, at);
   saved_ = Clock::now();
   cost_ = saved_ - start;
 }
 
 void Checkpoint::stop(const Trainer& trainer, const State& state) {
   if (plan_.path.empty() || !leads()) throw Interrupted();
-  write(trainer, state);
-  throw Interrupted(fmt::format("the same command goes on after step {}, from {}", trainer.steps(),
+  const auto at = position_of(trainer, state);
+  write(trainer, state, at);
+  throw Interrupted(fmt::format("the same command goes on after step {}, from {}", at.step,
                                 (plan_.path.parent_path() / (written_ + ".pt")).string()));
 }
 
-void Checkpoint::write(const Trainer& trainer, const State& state) {
-  const auto name = name_of(plan_.path, trainer.epoch(), trainer.steps());
+void Checkpoint::write(const Trainer& trainer, const State& state, Position at) {
+  const auto name = name_of(plan_.path, at);
   if (name == written_) return;  // a run that was stopped before it had made a step
-  Json content{{"format", format},           {"settings", plan_.settings},  {"epoch", trainer.epoch()},
-               {"step", trainer.steps()},    {"checksum", nullptr},         {"progress", state.progress},
+  Json content{{"format", format},           {"settings", plan_.settings},
+               {"epoch", at.epoch},          {"step", at.step},
+               {"checksum", nullptr},        {"progress", state.progress},
                {"in_epoch", state.in_epoch}, {"generators", Json::object()}};
   for (const auto& [of, tensor] : state.generators) content["generators"][of] = hex_of(tensor);
   if (plan_.record) content["record"] = *plan_.record;
@@ -216,8 +223,7 @@ void Checkpoint::write(const Trainer& trainer, const State& state) {
 
   std::int64_t kept = 0;
   for (const auto& files : files_of(plan_.path)) {
-    const bool later = std::pair(files.epoch, files.step) > std::pair(trainer.epoch(), trainer.steps());
-    if (later || !fs::exists(files.json) || ++kept > plan_.flags.keep) support::remove(files);
+    if (files.at > at || !fs::exists(files.json) || ++kept > plan_.flags.keep) support::remove(files);
   }
 }
 

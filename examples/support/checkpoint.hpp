@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <compare>
 #include <creditlib/named_tensors.hpp>
 #include <cstdint>
 #include <filesystem>
@@ -36,17 +37,26 @@ struct CheckpointPlan {
 /// checksum of the first; without the second, which is written last, there is no state. After the run's end all are
 /// removed. Of several processes of one run the first writes and removes, and all read: they see one folder.
 ///
-/// What is not in it is LibTorch's global generator. Nothing draws from that while a program of examples/ trains:
-/// batches, credit sources and diagnostics have generators of their own, and no network here has Dropout.
+/// What is not in it is LibTorch's global generator. Nothing depends on its state while a program of examples/ trains:
+/// batches, credit sources and diagnostics have generators of their own, no network here has Dropout, and toy_lq seeds it
+/// anew for each batch.
 class Checkpoint {
  public:
   explicit Checkpoint(CheckpointPlan plan) : plan_(std::move(plan)) {}
+
+  /// Where a run is.
+  struct Position {
+    std::int64_t epoch, step;  ///< how many are done
+    auto operator<=>(const Position&) const = default;
+  };
 
   /// What goes with the trainer's own state.
   struct State {
     nlohmann::ordered_json progress = {};     ///< what has been measured so far
     creditlib::NamedTensors generators = {};  ///< the states of what draws beside the trainer
     nlohmann::ordered_json in_epoch = {};     ///< what an epoch that has begun has so far; null between epochs
+    /// Of a run whose epochs and steps are not those of its trainer, which counts no learn(). Set by load().
+    std::optional<Position> at = std::nullopt;
   };
 
   /// Takes the trainer to where an earlier run left it and returns the rest; nothing where none did. A damaged checkpoint
@@ -66,7 +76,7 @@ class Checkpoint {
  private:
   using Clock = std::chrono::steady_clock;
 
-  void write(const Trainer& trainer, const State& state);
+  void write(const Trainer& trainer, const State& state, Position at);
 
   CheckpointPlan plan_;
   std::string written_;  ///< the newest state's name, if this run knows it

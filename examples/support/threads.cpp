@@ -58,17 +58,14 @@ std::int64_t settle_threads(Trainer& trainer, const creditlib::data::Batch& batc
                             std::int64_t earlier, const std::string& title, bool quiet) {
   if (!batch.input.is_cpu()) return at::get_num_threads();
   if (group()->size() > 1) return at::get_num_threads();  // a timing would choose for each process on its own
-  if (automatic && earlier > 0) {
-    at::set_num_threads(static_cast<int>(std::min<std::int64_t>(earlier, all)));
-    return at::get_num_threads();
-  }
-  return settle_threads(trainer, [&] { trainer.step(batch.input, batch.target); }, steps, title, quiet);
+  return settle_threads(trainer, [&] { trainer.step(batch.input, batch.target); }, steps, earlier, title, quiet);
 }
 
-bool starts_timing(std::int64_t steps) {
+bool starts_timing(std::int64_t steps, std::int64_t earlier) {
   if (!automatic) return false;
-  at::set_num_threads(all);  // an earlier trainer of this process may have chosen one
-  return steps >= fewest_steps;
+  // An earlier trainer of this process may have chosen one.
+  at::set_num_threads(earlier > 0 ? static_cast<int>(std::min<std::int64_t>(earlier, all)) : all);
+  return earlier == 0 && steps >= fewest_steps;
 }
 
 void time_threads(const std::function<void()>& step, const std::string& title, bool quiet) {

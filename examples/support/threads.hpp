@@ -28,16 +28,17 @@ void set_threads(const std::string& wanted, bool prefetch = false);
 std::int64_t settle_threads(Trainer& trainer, const creditlib::data::Batch& batch, std::int64_t steps,
                             std::int64_t earlier, const std::string& title, bool quiet);
 
-/// Under --threads auto takes all threads; whether a run of so many steps gains enough to be timed.
-bool starts_timing(std::int64_t steps);
+/// Under --threads auto takes the number `earlier`, or all threads if it is 0; whether a run of so many steps should be
+/// timed: one that begins, and is long enough to gain by it.
+bool starts_timing(std::int64_t steps, std::int64_t earlier);
 /// Times `step` on one thread and on all, and takes the faster.
 void time_threads(const std::function<void()>& step, const std::string& title, bool quiet);
 
 /// The same for a `step` of the trainer's own kind, in a rehearsal if it is timed.
 template <class OfAnyKind>
 std::int64_t settle_threads(OfAnyKind& trainer, const std::function<void()>& step, std::int64_t steps,
-                            const std::string& title, bool quiet) {
-  if (starts_timing(steps)) trainer.rehearse([&] { time_threads(step, title, quiet); });
+                            std::int64_t earlier, const std::string& title, bool quiet) {
+  if (starts_timing(steps, earlier)) trainer.rehearse([&] { time_threads(step, title, quiet); });
   return at::get_num_threads();
 }
 

@@ -27,6 +27,10 @@ class Samples {
     return {x, at::randn({n, s_.outputs}, generator_, options) * s_.target_deviation};
   }
 
+  /// What comes next depends on, for checkpoints.
+  torch::Tensor state() const { return generator_.get_state(); }
+  void load(const torch::Tensor& state) { generator_.set_state(state); }
+
  private:
   const Settings& s_;
   torch::Generator generator_;

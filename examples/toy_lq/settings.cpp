@@ -36,6 +36,7 @@ void declare(support::Flags& flags, Settings& s) {
   flags.add("output_dir", s.output_dir, "where toy_lq_L{L}_d{d}_s{seed}.json goes", apart);
   support::add_threads_flag(flags, s.threads);
   support::add_retrain_flag(flags, s.retrain);
+  support::add_checkpoint_flags(flags, s.checkpoints);
   support::add_tensorboard_flag(flags, s.tensorboard);
   flags.add("quiet", s.quiet, "no progress, only the outcome", apart);
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "support/checkpoint.hpp"
 #include "support/flags.hpp"
 #include "support/resume.hpp"
 
@@ -21,6 +22,7 @@ struct Settings {
   std::string dynamics = "orthogonal", output_dir = "results/toy_lq";
   std::vector<std::string> methods = method_names();
   std::string threads = "auto", tensorboard = {};
+  support::CheckpointFlags checkpoints = {};
   bool retrain = false, quiet = false;
 
   support::Resume resume() const { return {.lists = {"methods"}, .retrain = retrain}; }
