@@ -3,12 +3,14 @@
 #include <creditlib/io/atomic_file.hpp>
 #include <stdexcept>
 
+#include "../small_files.hpp"
 #include "../temporary_folder.hpp"
 #include "files.hpp"
 
 using namespace creditlib;
 using creditlib::test::check_error;
 using creditlib::test::read_file;
+using creditlib::test::SmallFiles;
 using creditlib::test::TemporaryFolder;
 using creditlib::test::write_file;
 
@@ -50,10 +52,21 @@ TEST_CASE("a writer that throws, or whose stream fails, leaves the old file and 
                                        }),
                   std::runtime_error);
   check_error([&] { io::write_atomically(folder / "file", [](auto& stream) { stream.setstate(std::ios::badbit); }); },
-              {(folder / "file").string(), "cannot be written whole", "left unchanged"});
+              {(folder / "file").string(), "cannot be written whole (the disk may be full)", "left unchanged"});
 
   CHECK(read_file(folder / "file") == "old");
   CHECK(files_in(folder) == 1);
+}
+
+TEST_CASE("what the system says of a failed write is in the error, whenever it failed", "[io]") {
+  const TemporaryFolder folder;
+  const SmallFiles small(4096);
+
+  for (const std::size_t size : {5'000UL, 1'000'000UL}) {  // when the file is closed, and before
+    check_error([&] { io::write_atomically(folder / "file", std::string(size, 'x')); },
+                {(folder / "file").string(), "cannot be written whole (File too large)", "free some space"});
+    CHECK(files_in(folder) == 0);
+  }
 }
 
 TEST_CASE("a folder that cannot be written to is named, with the reason", "[io]") {

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <sys/resource.h>
-
 #include <cmath>
 #include <creditlib/io/detail/crc32c.hpp>
 #include <creditlib/io/event_file.hpp>
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
 
+#include "../small_files.hpp"
 #include "../temporary_folder.hpp"
 #include "files.hpp"
 
 using namespace creditlib;
 using creditlib::test::check_error;
 using creditlib::test::read_file;
+using creditlib::test::SmallFiles;
 using creditlib::test::TemporaryFolder;
 using creditlib::test::write_file;
 
@@ -140,13 +139,8 @@ TEST_CASE("a folder that cannot be made, and a full disk, are errors", "[io]") {
               {(folder / "file" / "run").string(), "cannot be created"});
 
   io::EventFile events(folder / "run");
-  rlimit before{};
-  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
-  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-  const rlimit small{.rlim_cur = 4096, .rlim_max = before.rlim_max};  // bytes of a file: as if the disk were full
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+  const SmallFiles small(4096);
   for (int step = 0; step < 1000; ++step) events.scalar("loss", 1, step);
-  check_error([&] { events.flush(); }, {events.path().string(), "cannot be written whole", "free some space"});
-  ::setrlimit(RLIMIT_FSIZE, &before);
-  std::signal(SIGXFSZ, handler);
+  check_error([&] { events.flush(); },
+              {events.path().string(), "cannot be written whole (File too large)", "free some space"});
 }

@@ -5,6 +5,7 @@
 
 namespace creditlib::cuda {
 
+/// Options of a GraphedStep.
 struct GraphOptions {
   /// The number of eager steps per batch shape before a step is captured: libraries initialize themselves in them,
   /// which must not be captured.

@@ -19,7 +19,10 @@
 namespace creditlib {
 namespace detail {
 
-inline std::string last_system_error() { return std::generic_category().message(errno); }
+/// Why the last call failed, if it says.
+inline std::string last_system_error() {
+  return errno != 0 ? std::generic_category().message(errno) : std::string("the disk may be full");
+}
 
 inline std::filesystem::path folder_of(const std::filesystem::path& file) {
   return file.has_parent_path() ? file.parent_path() : ".";
@@ -48,7 +51,7 @@ class PartialFile {
   std::ostream& stream() { return stream_; }
 
   void replace_target() {
-    errno = 0;
+    if (stream_) errno = 0;  // else it says why writing failed
     stream_.close();
     if (!stream_ || !flushed_to_disk()) {
       fail("write_atomically: ", target_, " cannot be written whole (", last_system_error(),

@@ -82,7 +82,7 @@ class EventFile {
   ///
   /// - Throws Error if not all of it could be written: the disk is full.
   void flush() {
-    errno = 0;
+    if (file_) errno = 0;  // else it says why writing failed
     if (!file_.flush()) {
       detail::fail("EventFile: ", path_, " cannot be written whole (", detail::last_system_error(),
                    "): free some space or choose another folder.");
