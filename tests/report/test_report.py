@@ -240,7 +240,7 @@ class Drawing(InFolder):
         made = self.report("-o", "out", "--title", "A <title>", "in")
         self.assertEqual((made.returncode, made.stdout, made.stderr), (0, "report: out/report.html\n", ""))
         page = (self.folder / "out/report.html").read_text()
-        for part in ("<h1>A &lt;title&gt;</h1>", "0.6000 ± 0.1414", "prefers-color-scheme: dark", "42 7", "finished"):
+        for part in ("<h1>A &lt;title&gt;</h1>", "0.6000 ± 0.1414", "prefers-color-scheme: dark", "42 7", "finished", "scroll it sideways"):
             self.assertIn(part, page)
         self.assertNotRegex(page, r'(src|srcset|href)="(?!data:|#)')  # nothing from elsewhere
         svgs = [base64.b64decode(text).decode() for text in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", page)]

@@ -21,6 +21,7 @@ th:first-child,td:first-child{text-align:left;white-space:normal;min-width:9rem}
 .summary table{min-width:min(820px,calc(100vw - 2.5rem))}
 .bad{color:var(--bad);font-weight:600}.good{color:var(--good);font-weight:600}
 ul{padding-left:1.2rem;margin:.4rem 0}.notes{background:var(--box);padding:.6rem 1rem;border-radius:6px;overflow-wrap:anywhere}
+@media(max-width:631px){figcaption::before,.summary+.soft::before{content:"Wider than this screen: scroll it sideways. "}}
 nav a{color:inherit;margin-right:.9rem}
 """.strip()
 
