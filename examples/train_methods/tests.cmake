@@ -5,7 +5,7 @@ creditlib_smoke_test(train_methods NAME train_methods_depth ARGS --dataset digit
                                         --limit-train 128 --num_blocks 6 --d_hidden 32 --output_dir {folder})
 creditlib_smoke_test(train_methods NAME train_methods_at_input ARGS --dataset digits --methods oracle vec value_net state_predictor
                                         --credit_point input --seeds 42 --epochs 1 --limit-train 128 --d_hidden 32 --output_dir {folder})
-creditlib_smoke_test(train_methods NAME train_methods_mlp ARGS --arch mlp --dataset digits --methods dfa sdfa ndfa drtp dkp frozen --seeds 42
+creditlib_smoke_test(train_methods NAME train_methods_mlp ARGS --arch mlp --dataset digits --methods dfa sdfa raw_dfa ndfa drtp dkp frozen --seeds 42
                                         --epochs 1 --limit-train 128 --num_blocks 2 --d_hidden 32 --output_dir {folder})
 creditlib_smoke_test(train_methods NAME train_methods_lenet ARGS --arch lenet --dataset digits --methods bp layer_fa dfa usf brsf frsf --seeds 42
                                         --epochs 1 --limit-train 64 --output_dir {folder})
