@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
-
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
@@ -18,6 +16,7 @@
 #include "models.hpp"
 #include "test.hpp"
 #include "threads.hpp"
+#include "undifferentiable.hpp"
 
 using namespace creditlib;
 using namespace creditlib::test;
@@ -112,18 +111,6 @@ struct Spike : torch::autograd::Function<Spike> {
     return {g[0] / (1 + context->get_saved_variables()[0].square())};
   }
 };
-/// h + 2h, whose gradient is written behind autograd's back.
-struct Behind : torch::autograd::Function<Behind> {
-  static torch::Tensor forward(torch::autograd::AutogradContext*, const torch::Tensor& h) { return 2 * h; }
-  static torch::autograd::tensor_list backward(torch::autograd::AutogradContext*,
-                                               const torch::autograd::tensor_list& g) {
-    auto doubled = torch::empty_like(g[0].detach());
-    for (std::int64_t i = 0; i < doubled.numel(); ++i) {
-      doubled.mutable_data_ptr<double>()[i] = 2 * g[0].data_ptr<double>()[i];
-    }
-    return {doubled};
-  }
-};
 /// Passes images on; counts those whose memory is not contiguous.
 struct WatchedLayoutImpl : torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& h) {
@@ -137,21 +124,10 @@ struct SpikesImpl : torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& h) { return Spike::apply(h); }
 };
 TORCH_MODULE(Spikes);
-struct BehindAutogradImpl : torch::nn::Module {
-  torch::Tensor forward(const torch::Tensor& h) { return h + Behind::apply(h); }
-};
-TORCH_MODULE(BehindAutograd);
 struct SignsImpl : torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& h) { return h.sign(); }
 };
 TORCH_MODULE(Signs);
-struct FusedAttentionImpl : torch::nn::Module {
-  torch::Tensor forward(const torch::Tensor& h) {
-    const auto all = h.view({h.size(0), 1, h.size(1), 1});
-    return std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu(all, all, all)).reshape(h.sizes());
-  }
-};
-TORCH_MODULE(FusedAttention);
 
 /// A rule whose credit is of the error alone, but for a pushforward.
 struct PushingInConstantMemory {
@@ -172,19 +148,6 @@ struct PushingInConstantMemory {
     return {DFA{}.bind(model, context)};
   }
 };
-
-/// Two blocks, the second with this layer on top.
-template <class Layer>
-SequentialBlocks with_layer(const Layer& layer) {
-  using namespace torch::nn;
-  torch::manual_seed(1);
-  SequentialBlocks model(
-      SequentialBlocksOptions{.embed = Sequential(Linear(6, 5)),
-                              .blocks = {Sequential(Linear(5, 5), Tanh()), Sequential(Linear(5, 5), layer)},
-                              .readout = Sequential(Linear(5, 4)),
-                              .example = torch::zeros({1, 6})});
-  return lively(model, torch::kFloat64);
-}
 
 }  // namespace
 
@@ -389,10 +352,9 @@ TEST_CASE("an operation that cannot be differentiated again is refused, and one 
 
 TEST_CASE("in constant memory there is nothing to push forward through", "[trace]") {
   auto model = small_model();
-  const auto [x, y] = small_batch();
-  LocalTrainer trainer(model, PushingInConstantMemory{}, {.memory = Memory::Constant});
 
-  CHECK(says(error_of([&] { trainer.step(x, y); }), {"Trace::pushforward", "Memory::Activations"}));
+  CHECK(says(error_of([&] { LocalTrainer(model, PushingInConstantMemory{}, {.memory = Memory::Constant}); }),
+             {"memory is Constant", "without wants_pullback and wants_pushforward", "Memory::Activations"}));
 }
 
 TEST_CASE("by formula a change in float32, on several threads and in bfloat16 is that of float64", "[trace]") {

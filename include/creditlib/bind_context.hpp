@@ -17,6 +17,9 @@ struct BindContext {
   torch::Generator generator;
   /// On the device, with Draws::Device; otherwise undefined.
   torch::Generator device_generator = {};
+  /// Whether the trainer's objective takes class labels, int64, one per sample or position: CrossEntropy does,
+  /// SquaredError does not.
+  bool labels = true;
 
   /// Draws from N(0, deviation^2). Numbers are drawn and scaled in float32 on the CPU, then cast and moved, so that
   /// float32 and float64, CPU and CUDA get the same numbers. A device is not waited for.

@@ -7,8 +7,10 @@
 #include <creditlib/network/shape.hpp>
 #include <creditlib/normalizer/natural_normalizer.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
+#include <creditlib/pass/pushforward_check.hpp>
 #include <creditlib/schedule/always.hpp>
 #include <creditlib/trainer/base.hpp>
+#include <creditlib/trainer/expected_logits.hpp>
 #include <creditlib/trainer/local_losses.hpp>
 #include <creditlib/trainer/policies.hpp>
 #include <creditlib/trainer/requirements.hpp>
@@ -114,6 +116,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   void learn(const torch::Tensor& x, const torch::Tensor& y) {
     previewed(x, y, [&] {
       const auto now = detail::mixing_of(*schedule_, training_.progress());
+      check_pushforward(x, now);
       const auto [trace, pass, loss] = passes_.preview(this->model(), *objective_, x, y, Sources::rights(now));
       transport(*pass, now);
       sources_.learn(this->model(), trace, now);
@@ -137,7 +140,8 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   LocalTrainer(detail::UpdatePolicies update, Model model, const Credit& credit, const TrainerOptions& options,
                Schedule schedule, Normalizer normalizer, LocalLoss loss, Objective objective) try
       : Base(with_blocks(std::move(model)), options, std::move(update), std::move(objective)),
-        sources_(credit, this->model(), training_.device(), training_.dtype(), options.seed, options.draws),
+        sources_(credit, this->model(), training_.device(), training_.dtype(), options,
+                 detail::takes_labels(*objective_, logits_shape(this->model()), training_.dtype())),
         schedule_(std::move(schedule)),
         local_(std::move(normalizer), std::move(loss)) {
     detail::check_positions(this->model(), local_.loss());
@@ -152,8 +156,11 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
     if (options.memory == Memory::Constant && !(keeps_factors && Sources::Traits::reads_error_only)) {
       detail::fail(
           "TrainerOptions: memory is Constant, which requires credit computed from the output error alone (its state "
-          "says so: reads_error_only) and kept as factors (DFA under RowRms or Raw, and InnerProduct); use "
-          "Memory::Activations.");
+          "says so: reads_error_only, without wants_pullback and wants_pushforward) and kept as factors (DFA under "
+          "RowRms or Raw, and InnerProduct); use Memory::Activations.");
+    }
+    if (Sources::pushes() && this->path() == Path::Generic) {
+      pushforward_check_.at_no_batch(this->model(), training_.device(), training_.dtype());
     }
     if (training_.together()) Sources::check_data_parallel();
     this->agree();
@@ -171,6 +178,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   /// A step until the update.
   detail::BatchOutcome outcome_of(const torch::Tensor& x, const torch::Tensor& y) {
     const auto now = detail::mixing_of(*schedule_, training_.progress());
+    check_pushforward(x, now);
     auto [trace, pass, loss] = passes_.step(this->model(), *objective_, x, y, Sources::rights(now));
     transport(*pass, now);
     const auto credit = credit_of(trace, now);
@@ -194,6 +202,15 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
       transport(*pass, now);
       return action(trace, *pass, now);
     });
+  }
+
+  /// Before a source draws or learns; see PushforwardCheck.
+  void check_pushforward(const torch::Tensor& x, const Mixing& now) {
+    if constexpr (Sources::pushes()) {
+      if (this->path() == Path::Generic && Sources::rights(now).pushforward) {
+        pushforward_check_.at_batch(this->model(), x, passes_.runner());
+      }
+    }
   }
 
   /// Tells the pass what its backward reads in the place of parameters.
@@ -281,6 +298,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   std::vector<torch::Generator> own_generators() const { return sources_.generators(); }
 
   Sources sources_;
+  detail::PushforwardCheck<Model> pushforward_check_;
   bool uses_are_checked_ = false;  ///< whether a forward pass has shown how the network uses what is transported
   detail::Assignable<Schedule> schedule_;
   detail::LocalLosses<Normalizer, LocalLoss> local_;

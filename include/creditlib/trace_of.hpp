@@ -14,6 +14,7 @@ namespace detail {
 /// A source that keeps the Trace that it is shown.
 struct TraceKeeper {
   static constexpr bool wants_pullback = true, wants_pushforward = true;
+  static constexpr bool keeps_for_others = true;  ///< who may not push it forward: no network is refused for that
   std::shared_ptr<Trace> kept = std::make_shared<Trace>();
 
   template <class Model>

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <creditlib/credit/channel_goodness.hpp>
+#include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/mix.hpp>
+#include <creditlib/objective/binary_cross_entropy.hpp>
+#include <creditlib/objective/smooth_l1.hpp>
 #include <creditlib/objective/squared_error.hpp>
+#include <creditlib/schedule/blend.hpp>
 
 #include "../trace_of.hpp"
 #include "by_hand.hpp"
@@ -76,9 +81,15 @@ TEST_CASE("ChannelGoodness refuses what it has no groups or no labels for", "[cr
   CHECK(says(error_of([] { LocalTrainer(stages(Kind::plain), ChannelGoodness{}); }),
              {"ChannelGoodness: h_3 has 3 features, fewer than the 4 classes, so that there is no group for each."}));
   auto model = map_and_vector();
-  LocalTrainer regression(model, ChannelGoodness{}, {}, SquaredError{});
+  const std::string no_labels = "ChannelGoodness needs a class label for each sample, int64, which the trainer's";
+  CHECK(says(error_of([&] { LocalTrainer(model, ChannelGoodness{}, {}, SquaredError{}); }), {no_labels}));
+  CHECK(says(error_of([&] { LocalTrainer(model, ChannelGoodness{}, {}, BinaryCrossEntropy{}); }), {no_labels}));
+  CHECK(says(error_of([&] { LocalTrainer(model, Mix{DFA{}, ChannelGoodness{}}, {}, SmoothL1{}, Blend{}); }),
+             {no_labels}));
+  LocalTrainer trainer(model, ChannelGoodness{});
   CHECK(says(error_of([&] {
-               regression.step(torch::randn({7, 1, 2, 3}, torch::kFloat64), torch::randn({7, 4}, torch::kFloat64));
+               const auto soft = torch::full({7, 4}, 0.25, torch::kFloat64);
+               trainer.step(torch::randn({7, 1, 2, 3}, torch::kFloat64), soft);
              }),
              {"ChannelGoodness needs a class label for each sample, int64, but the target is (7, 4) float64"}));
 }

@@ -222,9 +222,14 @@ TEST_CASE("LocalErrorSignals refuses what it has no loss for", "[credit][local_e
   CHECK(says(made({.pooled = 0}), {"LocalErrorSignals: pooled is 0, expected at least 1."}));
 
   const auto x = batch_for(Kind::plain).x;
-  LocalTrainer regression(model, LocalErrorSignals{}, {}, SquaredError{});
+  CHECK(
+      says(error_of([&] { LocalTrainer(model, LocalErrorSignals{}, {}, SquaredError{}); }),
+           {"LocalErrorSignals: beta > 0 needs a class label for each sample, int64, which the trainer's objective"}));
+  LocalTrainer(model, LocalErrorSignals{.beta = 0}, {}, SquaredError{})
+      .step(x, torch::randn({x.size(0), small_classes}));
+  LocalTrainer trainer(model, LocalErrorSignals{});
   CHECK(says(
-      error_of([&] { regression.step(x, torch::randn({x.size(0), small_classes})); }),
+      error_of([&] { trainer.step(x, torch::full({x.size(0), small_classes}, 1.0 / small_classes)); }),
       {"LocalErrorSignals: beta > 0 needs a class label for each sample, int64, but the target is (7, 4) float32"}));
 }
 

@@ -9,6 +9,7 @@
 #include <creditlib/model/small_resnet.hpp>
 #include <creditlib/model/transformer_lm.hpp>
 #include <creditlib/model/vit_mini.hpp>
+#include <creditlib/objective/squared_error.hpp>
 #include <tuple>
 
 #include "../trace_of.hpp"
@@ -149,6 +150,21 @@ TEMPLATE_LIST_TEST_CASE("a rule with heads has a class per token of a language m
                {"LocalErrorSignals: beta is ", "the logits (-1, 7) have a class per position; use beta = 0."}));
   } else {
     CHECK(trains_heads_on<TestType>(model, batch) == "");
+  }
+}
+
+TEMPLATE_LIST_TEST_CASE("a rule with heads trains a regression, or no trainer is made for one", "[credit][local_heads]",
+                        WithHeads) {
+  auto model = stages(Kind::plain);
+  const auto x = batch_for(Kind::plain).x, wanted = torch::randn({x.size(0), small_classes});
+  if constexpr (std::is_same_v<TestType, Sim> || std::is_same_v<TestType, QuickPredSim>) {
+    CHECK(says(error_of([&] { LocalTrainer(model, TestType{}, {}, SquaredError{}); }),
+               {"LocalErrorSignals: beta > 0 needs a class label", "such as CrossEntropy"}));
+  } else {
+    LocalTrainer trainer(model, TestType{}, {}, SquaredError{});
+    const auto before = copies(model->block_parameters(0));
+    for (int i = 0; i < 2; ++i) trainer.step(x, wanted);  // heads that start at 0 give no credit at first
+    CHECK_FALSE(same(before, copies(model->block_parameters(0))));
   }
 }
 

@@ -25,7 +25,7 @@ namespace creditlib {
 ///   the same positions: a goodness per class at each position.
 /// - Cost: an elementwise pass over h_l and two products with C columns. Reads the hidden states and the label.
 /// - Throws Error at bind if a hidden state has fewer features than there are classes, or other positions than logits
-///   with positions; at the first step for targets that are no labels.
+///   with positions, and for an objective without labels; in a step for targets that are no labels.
 /// - Source: Papachristodoulou, Kyrkou, Timotheou, Theocharides, "Convolutional channel-wise competitive learning for
 ///   the forward-forward algorithm", AAAI 2024.
 struct ChannelGoodness {
@@ -71,6 +71,7 @@ struct ChannelGoodness {
 
   template <class Model>
   State bind(Model& model, const BindContext& context) const {
+    detail::require_labels("ChannelGoodness", context);
     State state;
     for (std::size_t l = 0; l <= static_cast<std::size_t>(model->blocks()); ++l) {
       state.groups.emplace_back();

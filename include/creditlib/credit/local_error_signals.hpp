@@ -88,8 +88,8 @@ struct PredSimHead {
 /// - With beta > 0 a sample's credit depends on the rest of its batch.
 /// - Cost: a linear layer with C outputs, and with beta > 0 one with as many outputs as h_l has features, and B^2 cosines;
 ///   forward and backward. Reads the hidden states and the label.
-/// - Throws Error at bind for an invalid option, for logits with positions if beta > 0 or if h_l has others, and at the
-///   first step with beta > 0 for targets that are no labels.
+/// - Throws Error at bind for an invalid option, for logits with positions if beta > 0 or if h_l has others, and with
+///   beta > 0 for an objective without labels; in a step with beta > 0 for targets that are no labels.
 /// - Source: Nøkland, Eidnes, "Training neural networks with local error signals", ICML 2019.
 struct LocalErrorSignals {
   using Normalizer = Raw;
@@ -106,6 +106,7 @@ struct LocalErrorSignals {
     detail::expect::not_negative("LocalErrorSignals", "lr", lr);
     detail::expect::not_negative("LocalErrorSignals", "weight_decay", weight_decay);
     detail::expect::at_least("LocalErrorSignals", "pooled", pooled, 1);
+    if (beta > 0) detail::require_labels("LocalErrorSignals: beta > 0", context);
     return LocalHeads<detail::PredSimHead>{
         .head = {.beta = beta, .pooled = pooled}, .lr = lr, .weight_decay = weight_decay}
         .bind(model, context);

@@ -30,16 +30,20 @@ class GraphJacobian {
   /// Throws Error if some operation's backward pass cannot be differentiated. One that LibTorch does not know of, a
   /// user's that writes memory itself, is found by <g(w), v> = <w, J v>: on the CPU, since elsewhere looking would wait
   /// for the device.
-  torch::Tensor times(const torch::Tensor& v) const {
+  torch::Tensor times(const torch::Tensor& v) const { return times(v, v.is_cpu()); }
+  /// Throws Error for either on any device, for which it waits.
+  void check(const torch::Tensor& v) const { times(v, /*look=*/true); }
+
+ private:
+  torch::Tensor times(const torch::Tensor& v, bool look) const {
     if (!pulled_.defined()) return torch::zeros_like(w_.detach());
     torch::Tensor product;
     if (pulled_.requires_grad()) product = gradient(pulled_, w_, v, /*create_graph=*/false);
     if (!product.defined()) product = torch::zeros_like(w_.detach());
-    if (v.is_cpu() || !pulled_.requires_grad()) check(v, product);
+    if (look || !pulled_.requires_grad()) compare(v, product);
     return product;
   }
 
- private:
   /// Numbers that no layer maps to 0 but by design.
   static torch::Tensor varied_like(const torch::Tensor& output) {
     const auto varied = torch::arange(output.numel(), output.options().requires_grad(false)).cos_();
@@ -57,7 +61,7 @@ class GraphJacobian {
     }
   }
 
-  void check(const torch::Tensor& v, const torch::Tensor& product) const {
+  void compare(const torch::Tensor& v, const torch::Tensor& product) const {
     const auto dtype = v.scalar_type();
     if (dtype != torch::kFloat32 && dtype != torch::kFloat64) return;  // too coarse to tell
     const auto one = pulled_.detach() * v, other = w_.detach() * product;

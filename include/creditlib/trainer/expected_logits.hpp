@@ -10,6 +10,7 @@
 #include <creditlib/network/detail/run_block.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <vector>
 
 /// What is known of a batch's logits before the forward pass.
@@ -28,6 +29,21 @@ inline std::vector<std::int64_t> expected_logits(std::vector<std::int64_t> shape
     if (size < 0) size = at < says.dim() ? says.size(at) : 1;
   }
   return shape;
+}
+
+/// Whether the objective takes class labels, int64, with logits of this shape for one sample.
+template <class Objective>
+bool takes_labels(const Objective& objective, std::vector<std::int64_t> shape, torch::Dtype dtype) {
+  for (auto& size : shape) size = size < 0 ? 1 : size;
+  shape.insert(shape.begin(), 1);
+  auto labels = shape;
+  labels.erase(labels.begin() + class_dimension(static_cast<std::int64_t>(shape.size())));
+  try {
+    objective.check(torch::zeros(shape, dtype), torch::zeros(labels, torch::kInt64));
+  } catch (const std::exception&) {
+    return false;
+  }
+  return true;
 }
 
 /// The objective's check of the target. If the model's logits have positions, always as many, and the target another

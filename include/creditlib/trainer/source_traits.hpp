@@ -20,15 +20,16 @@ struct SourceTraits {
   static constexpr bool gives_factors = GivesFactors<State, Model>;
   static constexpr bool sees_updates = SeesUpdates<State, Model>;
   static constexpr bool transports = HasTransport<State, Model>;
-  static constexpr bool reads_error_only =
-      gives_factors && ReadsErrorOnly<State> && !Learns<State, Model> && !SeesUpdates<State, Model>;
+  static constexpr TraceRights wanted = wanted_rights<Credit, State>();
+  static constexpr bool reads_error_only = gives_factors && ReadsErrorOnly<State> && !Learns<State, Model> &&
+                                           !SeesUpdates<State, Model> && !wanted.pullback && !wanted.pushforward;
 
   static constexpr std::array<const char*, 1> ties{what_ties_to_one_process<State, Model>()};
   static constexpr std::array<bool, 1> draws_for_all{DeclaresDataParallel<State>};
 
   static consteval bool sound() { return credit_is_sound<Credit, Model>(); }
   static constexpr std::array<TraceRights, 1> rights() {
-    auto rights = wanted_rights<Credit, State>();
+    auto rights = wanted;
     rights.transported = transports;
     return {rights};
   }

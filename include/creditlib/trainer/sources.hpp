@@ -30,10 +30,12 @@ class Sources {
   using State = typename Traits::State;
   static constexpr std::size_t count = Traits::count;
 
-  Sources(const Credit& credit, Model& model, torch::Device device, torch::Dtype dtype, std::int64_t seed, Draws draws)
-      : generators_(make_generators(seed)),
-        device_generators_(on_device(generators_, device, draws)),
-        state_(Traits::bind(credit, model, contexts(device, dtype))) {}
+  /// `labels`: whether the trainer's objective takes them.
+  Sources(const Credit& credit, Model& model, torch::Device device, torch::Dtype dtype, const TrainerOptions& options,
+          bool labels)
+      : generators_(make_generators(options.seed)),
+        device_generators_(on_device(generators_, device, options.draws)),
+        state_(Traits::bind(credit, model, contexts(device, dtype, labels))) {}
 
   State& state() { return state_; }
   const State& state() const { return state_; }
@@ -68,6 +70,15 @@ class Sources {
       any.pushforward |= wanted.pushforward;
     }
     return any;
+  }
+
+  /// Whether any of them pushes forward.
+  static consteval bool pushes() {
+    if (requires { Credit::keeps_for_others; }) return false;
+    for (const auto& rights : Traits::rights()) {
+      if (rights.pushforward) return true;
+    }
+    return false;
   }
 
   /// The mixed credits of the sources that have a weight, before the normalizer; a_0 only if there is an embed to train.
@@ -209,8 +220,10 @@ class Sources {
     }
     return generators;
   }
-  std::array<BindContext, count> contexts(torch::Device device, torch::Dtype dtype) const {
-    const auto of = [&](std::size_t i) { return BindContext{device, dtype, generators_[i], device_generators_[i]}; };
+  std::array<BindContext, count> contexts(torch::Device device, torch::Dtype dtype, bool labels) const {
+    const auto of = [&](std::size_t i) {
+      return BindContext{device, dtype, generators_[i], device_generators_[i], labels};
+    };
     if constexpr (count == 1) {
       return {of(0)};
     } else {
