@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <creditlib/credit/kolen_pollack.hpp>
 #include <creditlib/credit/layer_fa.hpp>
+#include <creditlib/credit/low_rank_feedback.hpp>
 #include <creditlib/credit/sign_symmetry.hpp>
+#include <creditlib/credit/weight_mirror.hpp>
 #include <creditlib/io/safetensors.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/sequential_blocks.hpp>
@@ -9,6 +11,7 @@
 #include <creditlib/optimizer/sgd.hpp>
 #include <creditlib/rate/constant.hpp>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "../models.hpp"
@@ -20,12 +23,19 @@ using namespace creditlib::test;
 namespace {
 
 /// What tests/reference/make_layer_feedback.py wrote: layers whose backward pass multiplies by a tensor of its own.
-const std::map<std::string, torch::Tensor>& layer_reference() {
-  static const auto tensors = [] {
+struct LayerReference {
+  std::map<std::string, torch::Tensor> tensors;
+  nlohmann::json settings;
+
+  const torch::Tensor& at(const std::string& name) const { return tensors.at(name); }
+};
+const LayerReference& layer_reference() {
+  static const auto read = [] {
     const auto file = io::read_safetensors(std::string(CREDITLIB_TESTS_DIR) + "/reference/layer_feedback.safetensors");
-    return std::map<std::string, torch::Tensor>(file.tensors.begin(), file.tensors.end());
+    return LayerReference{{file.tensors.begin(), file.tensors.end()},
+                          nlohmann::json::parse(file.metadata.at("settings"))};
   }();
-  return tensors;
+  return read;
 }
 
 /// The reference's network, on its first weights.
@@ -63,7 +73,7 @@ void copy_into(const std::vector<torch::Tensor>& to, const std::vector<torch::Te
     if (to[i].defined()) torch::Tensor(to[i]).copy_(from[i]);
 }
 
-/// The largest distance of a weight, or of a step's loss, after 24 steps. `prepare(state, feedback)` gives the rule the
+/// The largest distance of a weight, of learned feedback, or of a step's loss, after 24 steps. `prepare(state, feedback)` gives the rule the
 /// reference's numbers.
 template <class Rule, class Prepare>
 double from_reference(const std::string& name, const Rule& rule, double weight_decay, const Prepare& prepare) {
@@ -78,8 +88,17 @@ double from_reference(const std::string& name, const Rule& rule, double weight_d
     const auto result = trainer.step(x.narrow(0, 6 * step, 6), y.narrow(0, 6 * step, 6));
     most = std::max(most, distance(result.loss, losses[step]));
   }
-  for (const auto& entry : model->named_parameters())
+  const auto feedback = trainer.state().transport(model);
+  std::size_t i = 0;
+  for (const auto& entry : model->named_parameters()) {
     most = std::max(most, distance(entry.value(), layer_reference().at(name + ".final." + entry.key())));
+    const auto layer = entry.key().substr(0, entry.key().rfind('.'));
+    const auto learned = layer_reference().tensors.find(name + ".feedback." + layer);
+    if (feedback[i].defined() && learned != layer_reference().tensors.end()) {
+      most = std::max(most, distance(feedback[i], learned->second));
+    }
+    ++i;
+  }
   return most;
 }
 
@@ -101,4 +120,22 @@ TEST_CASE("24 steps of layer feedback end where layers with a backward tensor of
   // The cases differ, so that none passes for another.
   CHECK(from_reference("usf", layer_fa, 0, leave) > 1e-3);
   CHECK(from_reference("kp", layer_fa, 0.02, leave) > 1e-3);
+}
+
+TEST_CASE("24 steps of feedback that learns end where layers with a backward tensor of their own end", "[parity]") {
+  const auto& settings = layer_reference().settings;
+  REQUIRE(settings["seed"] == TrainerOptions{}.seed);
+  WeightMirror mirror{.rate = settings["rate"], .noise = settings["noise"], .samples = settings["samples"]};
+  LowRankFeedback low_rank{.rank = settings["rank"], .lr = settings["factor_lr"]};
+
+  CHECK(from_reference("wm", mirror, 0, leave) < 1e-8);
+  CHECK(from_reference("ldfa", low_rank, 0, leave) < 1e-8);
+  CHECK(from_reference("ldfa_weights", low_rank, 0, leave) > 1e-3);
+  low_rank.reads_weights = true;
+  CHECK(from_reference("ldfa_weights", low_rank, 0, leave) < 1e-8);
+  // Another rate, or learning that does not happen, ends elsewhere.
+  mirror.rate *= 1.01;
+  CHECK(from_reference("wm", mirror, 0, leave) > 1e-5);
+  low_rank.lr = 0;
+  CHECK(from_reference("ldfa_weights", low_rank, 0, leave) > 1e-3);
 }

@@ -4,9 +4,12 @@
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
+#include <torch/nn/modules/pooling.h>
 
+#include <creditlib/credit/channel_goodness.hpp>
 #include <creditlib/credit/decoupled_greedy.hpp>
 #include <creditlib/credit/local_error_signals.hpp>
+#include <creditlib/credit/mono_forward.hpp>
 #include <creditlib/io/safetensors.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/sequential_blocks.hpp>
@@ -48,6 +51,18 @@ SequentialBlocks network_of(const std::string& network) {
                           Sequential(Linear(7, 6), BatchNorm1d(6), leaky())},
                .readout = Sequential(Linear(6, 4)),
                .example = torch::zeros({1, 12})};
+  } else if (network == "relu") {
+    options = {.blocks = {Sequential(Linear(12, 8), ReLU()), Sequential(Linear(8, 7), ReLU()),
+                          Sequential(Linear(7, 6), ReLU())},
+               .readout = Sequential(Linear(6, 4)),
+               .example = torch::zeros({1, 12})};
+  } else if (network == "groups") {
+    const auto norm = [](std::int64_t channels) { return BatchNorm2d(BatchNormOptions(channels).eps(1e-4)); };
+    options = {
+        .blocks = {Sequential(Conv2d(Conv2dOptions(1, 8, 3).padding(1)), ReLU(), norm(8)),
+                   Sequential(Conv2d(Conv2dOptions(8, 12, 3).padding(1).groups(4)), ReLU(), MaxPool2d(2), norm(12))},
+        .readout = Sequential(Flatten(), Linear(12 * 4 * 4, 4)),
+        .example = torch::zeros({1, 1, 8, 8})};
   } else {
     options = {.blocks = {Sequential(Conv2d(Conv2dOptions(1, 5, 3).padding(1)), BatchNorm2d(5), ReLU()),
                           Sequential(Conv2d(Conv2dOptions(5, 6, 3).padding(1).stride(2)), BatchNorm2d(6), ReLU())},
@@ -70,10 +85,12 @@ std::map<std::string, torch::Tensor> parameters_of(Trainer& trainer) {
   for (std::int64_t l = 0; l < model->blocks(); ++l)
     add("block." + std::to_string(l) + ".", model->block_parameters(l));
   add("readout.", model->readout_parameters());
-  const auto& heads = trainer.state().nets;
-  for (std::size_t l = 0; l < heads.size(); ++l) {
-    for (const auto& entry : heads[l]->named_parameters())
-      named["head." + std::to_string(l) + "." + entry.key()] = entry.value();
+  if constexpr (requires { trainer.state().nets; }) {
+    const auto& heads = trainer.state().nets;
+    for (std::size_t l = 0; l < heads.size(); ++l) {
+      for (const auto& entry : heads[l]->named_parameters())
+        named["head." + std::to_string(l) + "." + entry.key()] = entry.value();
+    }
   }
   return named;
 }
@@ -90,7 +107,8 @@ double distance_after_the_steps(const std::string& name, const Rule& rule) {
     for (const auto& [key, parameter] : named)
       torch::Tensor(parameter).copy_(local_signals().at(name + ".init." + key));
   }
-  const auto x = local_signals().at("x." + network), y = local_signals().at("y");
+  const bool vectors = network == "mlp" || network == "relu";
+  const auto x = local_signals().at(vectors ? "x.mlp" : "x.cnn"), y = local_signals().at("y");
   const std::int64_t batch = settings["batch"];
   std::vector<torch::Tensor> losses;
   for (int epoch = 0; epoch < settings["epochs"]; ++epoch) {
@@ -119,7 +137,7 @@ double distance_after_the_steps(const std::string& name, const Rule& rule) {
 TEST_CASE("24 steps with local heads end where the reference in PyTorch ends", "[parity][local_heads]") {
   const double lr = local_signals().settings["lr"];
   const std::int64_t pooled = local_signals().settings["pooled"];
-  REQUIRE(local_signals().settings["cases"].size() == 5);
+  REQUIRE(local_signals().settings["cases"].size() == 7);
 
   for (const std::string name : {"mlp_pred", "mlp_sim", "mlp_predsim", "cnn_predsim"}) {
     INFO(name);
@@ -127,6 +145,9 @@ TEST_CASE("24 steps with local heads end where the reference in PyTorch ends", "
     CHECK(distance_after_the_steps(name, LocalErrorSignals{.beta = beta, .lr = lr, .pooled = pooled}) < 1e-8);
   }
   CHECK(distance_after_the_steps("cnn_greedy", DecoupledGreedy{.lr = lr}) < 1e-8);
+  CHECK(distance_after_the_steps("relu_mono", MonoForward{.lr = lr}) < 1e-8);
+  CHECK(distance_after_the_steps("groups_channels", ChannelGoodness{}) < 1e-8);
   // A rule that is another by a little ends elsewhere.
+  CHECK(distance_after_the_steps("relu_mono", MonoForward{.lr = 1.02 * lr}) > 1e-5);
   CHECK(distance_after_the_steps("mlp_predsim", LocalErrorSignals{.beta = 0.98, .lr = lr, .pooled = pooled}) > 1e-5);
 }

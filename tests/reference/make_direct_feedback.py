@@ -4,12 +4,9 @@
     python make_direct_feedback.py [FILE]
 """
 
-import json
-import sys
-from pathlib import Path
-
 import torch
-from safetensors.torch import save_file
+
+import fixture
 
 INPUT, WIDTHS, CLASSES = 6, [7, 5], 4
 STEPS, BATCH = 24, 6
@@ -99,16 +96,9 @@ def run(rule, settings, start, feedback, x, y):
 
 
 def main():
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(20241)
+    fixture.begin(20241)
     x, y = torch.randn(STEPS * BATCH, INPUT), torch.randint(CLASSES, (STEPS * BATCH,))
-    sizes = [INPUT, *WIDTHS, CLASSES]
-    names = [*(str(l) for l in range(len(WIDTHS))), "out"]
-    start = {}
-    for name, fan_in, fan_out in zip(names, sizes, sizes[1:]):
-        start[f"{name}.weight"] = torch.randn(fan_out, fan_in) / fan_in**0.5
-        start[f"{name}.bias"] = 0.1 * torch.randn(fan_out)
+    start = fixture.drawn_layers([*(str(l) for l in range(len(WIDTHS))), "out"], [INPUT, *WIDTHS, CLASSES])
     feedback = [torch.nn.init.kaiming_uniform_(torch.empty(CLASSES, width)) for width in WIDTHS]
 
     tensors = {f"init.{name}": value for name, value in start.items()} | {"x": x, "y": y}
@@ -122,12 +112,8 @@ def main():
         if rule == "dkp":
             tensors |= {f"{rule}.feedback.{l}": matrix.detach() for l, matrix in enumerate(matrices)}
 
-    settings = {"input": INPUT, "widths": WIDTHS, "classes": CLASSES, "steps": STEPS, "batch": BATCH, "rules": RULES,
-                "torch": torch.__version__.split("+")[0]}
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("direct_feedback.safetensors")
-    # One metadata entry: the file's bytes would otherwise depend on the order of a hash map.
-    save_file(tensors, path, metadata={"settings": json.dumps(settings, sort_keys=True)})
-    print(f"{path}: {path.stat().st_size} bytes")
+    settings = {"input": INPUT, "widths": WIDTHS, "classes": CLASSES, "steps": STEPS, "batch": BATCH, "rules": RULES}
+    fixture.write("direct_feedback", tensors, settings)
 
 
 if __name__ == "__main__":

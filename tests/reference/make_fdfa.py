@@ -4,13 +4,10 @@
     python make_fdfa.py [FILE]
 """
 
-import json
-import sys
-from pathlib import Path
-
 import torch
 import torch.autograd.forward_ad as forward_mode
-from safetensors.torch import save_file
+
+import fixture
 
 WIDTHS, CLASSES = [6, 7, 5], 4
 STEPS, BATCH = 24, 8
@@ -75,10 +72,7 @@ class Network(torch.nn.Module):
 
 
 def main():
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(20241)
+    fixture.begin(20241)
     network = Network()
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -109,11 +103,8 @@ def main():
     tensors["loss"] = torch.stack(losses)
     print(f"loss {losses[0]:.3f} to {losses[-1]:.3f}; |B| {[round(b.norm().item(), 3) for b in network.feedback]}")
 
-    settings = {"widths": WIDTHS, "classes": CLASSES, "steps": STEPS, "batch": BATCH, "lr": LR, "feedback_lr": FEEDBACK_LR,
-                "torch": torch.__version__.split("+")[0]}
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("fdfa.safetensors")
-    save_file(tensors, path, metadata={"settings": json.dumps(settings, sort_keys=True)})
-    print(f"{path}: {path.stat().st_size} bytes")
+    settings = {"widths": WIDTHS, "classes": CLASSES, "steps": STEPS, "batch": BATCH, "lr": LR, "feedback_lr": FEEDBACK_LR}
+    fixture.write("fdfa", tensors, settings)
 
 
 if __name__ == "__main__":

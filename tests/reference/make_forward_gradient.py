@@ -4,12 +4,9 @@
     python make_forward_gradient.py [FILE]
 """
 
-import json
-import sys
-from pathlib import Path
-
 import torch
-from safetensors.torch import save_file
+
+import fixture
 
 # A batch of a hidden state has fewer than 16 numbers: from 16 on, the last digits of torch.randn differ between processors.
 INPUT, WIDTHS, CLASSES = 6, [5, 5, 4], 4
@@ -65,15 +62,9 @@ def run(settings, start, x, y):
 
 
 def main():
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(20241)
+    fixture.begin(20241)
     x, y = torch.randn(STEPS * BATCH, INPUT), torch.randint(CLASSES, (STEPS * BATCH,))
-    sizes = [INPUT, *WIDTHS, CLASSES]
-    start = {}
-    for name, fan_in, fan_out in zip(NAMES, sizes, sizes[1:]):
-        start[f"{name}.weight"] = torch.randn(fan_out, fan_in) / fan_in**0.5
-        start[f"{name}.bias"] = 0.1 * torch.randn(fan_out)
+    start = fixture.drawn_layers(NAMES, [INPUT, *WIDTHS, CLASSES])
 
     tensors = {f"init.{name}": value for name, value in start.items()} | {"x": x, "y": y}
     for case, settings in CASES.items():
@@ -84,11 +75,8 @@ def main():
         tensors |= {f"{case}.credit.{l}": estimate for l, estimate in enumerate(seen)} | {f"{case}.loss": losses}
 
     settings = {"input": INPUT, "widths": WIDTHS, "classes": CLASSES, "steps": STEPS, "batch": BATCH, "seed": SEED,
-                "momentum": MOMENTUM, "cases": CASES, "torch": torch.__version__.split("+")[0]}
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("forward_gradient.safetensors")
-    # One metadata entry: the file's bytes would otherwise depend on the order of a hash map.
-    save_file(tensors, path, metadata={"settings": json.dumps(settings, sort_keys=True)})
-    print(f"{path}: {path.stat().st_size} bytes")
+                "momentum": MOMENTUM, "cases": CASES}
+    fixture.write("forward_gradient", tensors, settings)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,11 @@ in the forward pass (see README.md).
     python make_local_signals.py [FILE]
 """
 
-import json
-import sys
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import nn
+
+import fixture
 
 CLASSES, SAMPLES, BATCH, EPOCHS = 4, 36, 6, 4
 LR, BETA, POOLED = 5e-3, 0.99, 48
@@ -22,15 +19,25 @@ CASES = {
     "mlp_predsim": {"network": "mlp", "beta": BETA},
     "cnn_predsim": {"network": "cnn", "beta": BETA},
     "cnn_greedy": {"network": "cnn"},
+    "relu_mono": {"network": "relu"},
+    "groups_channels": {"network": "groups"},
 }
+SHAPES = {"mlp": [(8,), (7,), (6,)], "relu": [(8,), (7,), (6,)], "cnn": [(5, 8, 8), (6, 4, 4)], "groups": [(8, 8, 8), (12, 4, 4)]}
 
 
 def make_network(network):
     """Blocks and readout. Modules of a block stand in the order of creditlib's Sequential."""
+    widths = [12, 8, 7, 6]
     if network == "mlp":
-        widths = [12, 8, 7, 6]
         blocks = [nn.Sequential(nn.Linear(a, b), nn.BatchNorm1d(b), nn.LeakyReLU(0.01)) for a, b in zip(widths, widths[1:])]
         return blocks, nn.Sequential(nn.Linear(6, CLASSES))
+    if network == "relu":
+        return [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in zip(widths, widths[1:])], nn.Sequential(nn.Linear(6, CLASSES))
+    if network == "groups":  # every second layer has a group of channels per class
+        blocks = [nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(8, eps=1e-4)),
+                  nn.Sequential(nn.Conv2d(8, 12, 3, padding=1, groups=CLASSES), nn.ReLU(), nn.MaxPool2d(2),
+                                nn.BatchNorm2d(12, eps=1e-4))]
+        return blocks, nn.Sequential(nn.Flatten(), nn.Linear(12 * 4 * 4, CLASSES))
     blocks = [nn.Sequential(nn.Conv2d(1, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU()),
               nn.Sequential(nn.Conv2d(5, 6, 3, padding=1, stride=2), nn.BatchNorm2d(6), nn.ReLU())]
     return blocks, nn.Sequential(nn.Flatten(), nn.Linear(6 * 4 * 4, CLASSES))
@@ -100,17 +107,46 @@ class AuxiliaryHead(nn.Module):
         return F.cross_entropy(self.scores(F.adaptive_avg_pool2d(h, 2).flatten(1)), y)
 
 
-def run(case, x, y):
+class Projection(nn.Module):
+    """A matrix without bias from a hidden state to a goodness per class."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.weight = nn.Parameter((2 / shape[0]) ** 0.5 * torch.randn(CLASSES, shape[0]))
+
+    def forward(self, h, y):
+        return F.cross_entropy(h @ self.weight.t(), y)
+
+
+class ChannelGoodness(nn.Module):
+    """The mean square of each class's group of channels, as logits. It has no parameters."""
+
+    def forward(self, h, y):
+        groups = h.split(h.size(1) // CLASSES, dim=1)
+        return F.cross_entropy(torch.stack([group.square().mean((1, 2, 3)) for group in groups], 1), y)
+
+
+def make_heads(name, case):
+    """The head on each block's output; a last one without a head is trained with the readout."""
+    shapes = SHAPES[case["network"]]
+    if name == "cnn_greedy":
+        return [AuxiliaryHead(shape) for shape in shapes[:-1]]
+    if name == "relu_mono":
+        return [Projection(shape) for shape in shapes]
+    if name == "groups_channels":
+        return [ChannelGoodness() for _ in shapes]
+    return [SignalHead(shape, case["beta"]) for shape in shapes]
+
+
+def run(name, case, x, y):
     """All tensors of a case, before and after, and the readout's loss of every step."""
     torch.manual_seed(20240)
     blocks, readout = make_network(case["network"])
-    shapes = [(8,), (7,), (6,)] if case["network"] == "mlp" else [(5, 8, 8), (6, 4, 4)]
-    greedy = "beta" not in case
-    heads = [AuxiliaryHead(shape) for shape in shapes[:-1]] if greedy else [SignalHead(shape, case["beta"]) for shape in shapes]
-    if not greedy:
+    heads = make_heads(name, case)
+    if "beta" in case:
         with torch.no_grad():
             readout[-1].weight.zero_()
-    layers = blocks[:-1] + [nn.Sequential(blocks[-1], readout)] if greedy else blocks + [readout]
+    layers = blocks + [readout] if len(heads) == len(blocks) else blocks[:-1] + [nn.Sequential(blocks[-1], readout)]
     own = [[*layer.parameters(), *(heads[l].parameters() if l < len(heads) else [])] for l, layer in enumerate(layers)]
     optimizers = [torch.optim.Adam(parameters, lr=LR) for parameters in own]
 
@@ -140,24 +176,19 @@ def run(case, x, y):
 
 
 def main():
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(20241)
+    fixture.begin(20241)
     y = torch.randint(CLASSES, (SAMPLES,))
     inputs = {"mlp": torch.randn(SAMPLES, 12) + y.unsqueeze(1) / 2, "cnn": torch.randn(SAMPLES, 1, 8, 8) + y.view(-1, 1, 1, 1) / 2}
     tensors = {"y": y} | {f"x.{network}": x for network, x in inputs.items()}
     for name, case in CASES.items():
-        start, end, losses = run(case, inputs[case["network"]], y)
+        x = inputs["mlp" if len(SHAPES[case["network"]][0]) == 1 else "cnn"]
+        start, end, losses = run(name, case, x, y)
         tensors |= {f"{name}.init.{key}": value for key, value in start.items()}
         tensors |= {f"{name}.final.{key}": value for key, value in end.items()}
         tensors[f"{name}.loss"] = losses
         print(f"{name}: loss {losses[0]:.3f} to {losses[-1]:.3f}")
-    settings = {"batch": BATCH, "epochs": EPOCHS, "lr": LR, "pooled": POOLED, "cases": CASES,
-                "torch": torch.__version__.split("+")[0]}
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("local_signals.safetensors")
-    save_file(tensors, path, metadata={"settings": json.dumps(settings, sort_keys=True)})
-    print(f"{path}: {path.stat().st_size} bytes")
+    settings = {"batch": BATCH, "epochs": EPOCHS, "lr": LR, "pooled": POOLED, "cases": CASES}
+    fixture.write("local_signals", tensors, settings)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,9 @@
     python make_optimizers.py [FILE]
 """
 
-import json
-import sys
-from pathlib import Path
-
 import torch
-from safetensors.torch import save_file
+
+import fixture
 
 STEPS, EPOCHS = 10, 6
 SHAPES = {"matrix": (3, 4), "vector": (5,)}
@@ -38,7 +35,7 @@ def run(kind, options, dtype, initial, gradients):
 
 
 def main():
-    torch.set_num_threads(1)
+    fixture.begin(7)
     generator = torch.Generator().manual_seed(7)
     initial, gradients = {}, {}
     for name, shape in SHAPES.items():
@@ -56,12 +53,9 @@ def main():
         tensors[f"{optimizer}.rate"] = rates
         tensors[f"{optimizer}.cosine"] = rates[: EPOCHS + 1].clone()
 
-    settings = {"epochs": EPOCHS, "steps": STEPS, "torch": torch.__version__.split("+")[0]}
+    settings = {"epochs": EPOCHS, "steps": STEPS}
     settings |= {optimizer: options for optimizer, (_, options) in OPTIMIZERS.items()}
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("optimizers.safetensors")
-    # One metadata entry: the file's bytes would otherwise depend on the order of a hash map.
-    save_file(tensors, path, metadata={"settings": json.dumps(settings, sort_keys=True)})
-    print(f"{path}: {path.stat().st_size} bytes")
+    fixture.write("optimizers", tensors, settings)
 
 
 if __name__ == "__main__":

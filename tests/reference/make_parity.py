@@ -4,13 +4,9 @@
     python make_parity.py [FILE]
 """
 
-import json
-import sys
-from pathlib import Path
-
 import torch
-from safetensors.torch import save_file
 
+import fixture
 import scripts_way
 
 INPUT, WIDTH, CLASSES, BLOCKS = 12, 8, 5, 3
@@ -64,10 +60,7 @@ def run(case, dtype, start, feedback, x, y):
 
 
 def main():
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(20240)
+    fixture.begin(20240)
     start = draw_start()
     samples = EPOCHS * sum(BATCHES)
     x, y = torch.randn(samples, INPUT), torch.randint(CLASSES, (samples,))
@@ -90,11 +83,8 @@ def main():
 
     settings = {"input": INPUT, "width": WIDTH, "classes": CLASSES, "blocks": BLOCKS, "epochs": EPOCHS,
                 "batches": BATCHES, "lr": LR, "weight_decay": WEIGHT_DECAY, "rms_epsilon": scripts_way.RMS_EPSILON,
-                "cases": CASES, "torch": torch.__version__.split("+")[0]}
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("parity.safetensors")
-    # One metadata entry: the file's bytes would otherwise depend on the order of a hash map.
-    save_file(tensors, path, metadata={"settings": json.dumps(settings, sort_keys=True)})
-    print(f"{path}: {path.stat().st_size} bytes")
+                "cases": CASES}
+    fixture.write("parity", tensors, settings)
 
 
 if __name__ == "__main__":
