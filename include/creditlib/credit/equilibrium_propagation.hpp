@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <creditlib/concepts.hpp>
-#include <creditlib/credit/detail/refuse_dropout.hpp>
+#include <creditlib/credit/detail/refuse_draws.hpp>
 #include <creditlib/detail/expect.hpp>
 #include <creditlib/network/shape.hpp>
 #include <creditlib/normalizer/raw.hpp>
@@ -41,7 +41,7 @@ namespace creditlib {
 /// - All evaluations run in the model's present mode; running statistics are left unchanged.
 /// - Its normalizer is Raw: another would discard the scale that the energy gives the credit.
 /// - Throws Error at bind if beta is 0 or not finite, steps is below 1, rate is not a finite number > 0, or the model
-///   has Dropout.
+///   has a layer that draws in train mode, such as Dropout.
 /// - Source: Scellier, Bengio, "Equilibrium propagation", Frontiers in Computational Neuroscience 11 (2017); the
 ///   centered form: Laborieux et al., "Scaling equilibrium propagation to deep ConvNets", Frontiers in Neuroscience 15
 ///   (2021).
@@ -202,7 +202,7 @@ EquilibriumPropagation::State EquilibriumPropagation::bind(Model& model, const B
                        "a finite number other than 0: credit is divided by it");
   detail::expect::at_least("EquilibriumPropagation", "steps", steps, 1);
   detail::expect::positive("EquilibriumPropagation", "rate", rate);
-  detail::refuse_dropout("EquilibriumPropagation", *model, "the energy would be another function at each evaluation");
+  detail::refuse_draws("EquilibriumPropagation", *model, "the energy would be another function at each evaluation");
   State state;
   state.rule = *this;
   return state;

@@ -6,7 +6,7 @@
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/detail/drawn_from.hpp>
 #include <creditlib/credit/detail/own_nets.hpp>
-#include <creditlib/credit/detail/refuse_dropout.hpp>
+#include <creditlib/credit/detail/refuse_draws.hpp>
 #include <creditlib/credit/head_input.hpp>
 #include <creditlib/credit/local_head.hpp>
 #include <creditlib/detail/describe.hpp>
@@ -31,8 +31,8 @@ namespace creditlib {
 /// - Cost: one forward and one backward pass of each head, which give credit and the head's own gradients.
 /// - Reads the hidden states and the target, and nothing of blocks and readout, except for `last_from_readout`.
 /// - Heads are trained by AdamW at a constant rate, and are in train mode throughout; their buffers move once per step.
-/// - Throws Error at bind for an invalid option, an empty head and a head with Dropout, and at the first step for a loss that is not
-///   (B) or does not depend on h_l.
+/// - Throws Error at bind for an invalid option, an empty head and a head with a layer that draws in train mode (Dropout,
+///   RReLU, an LSTM with dropout), and at the first step for a loss that is not (B) or does not depend on h_l.
 template <class Head>
 struct LocalHeads {
   static_assert(detail::holds(detail::MakesHeadModule<Head>),
@@ -185,7 +185,7 @@ typename LocalHeads<Head>::State LocalHeads<Head>::bind(Model& model, const Bind
     heads.push_back(detail::drawn_from(context.generator, [&] { return head.module(input); }));
     const auto whose = "LocalHeads: the head on h_" + std::to_string(l);
     if (!heads.back()) detail::fail(whose, " is an empty module; module(input) must make one.");
-    detail::refuse_dropout(whose, *heads.back(), "its loss would be another function each time it is asked");
+    detail::refuse_draws(whose, *heads.back(), "its loss would be another function each time it is asked");
     heads.back()->to(context.device, context.dtype);
   }
   return State(*this, first, std::move(heads));
