@@ -8,6 +8,7 @@
 #include <creditlib/normalizer/natural_normalizer.hpp>
 #include <creditlib/objective/cross_entropy.hpp>
 #include <creditlib/pass/pushforward_check.hpp>
+#include <creditlib/pass/transported_uses.hpp>
 #include <creditlib/schedule/always.hpp>
 #include <creditlib/trainer/base.hpp>
 #include <creditlib/trainer/expected_logits.hpp>
@@ -38,8 +39,9 @@ namespace creditlib {
 /// step, backward, end_step, observe, end_epoch, report, norms, save, load, model, options, epoch, steps, rate and path
 /// are those of every trainer (trainer/base.hpp).
 ///
-/// Throws Error for every failure, before the parameters change; only a source's after_step sees the change. A label out
-/// of range on a device is reported by a later call, end_epoch() at the latest, after a step with the nearest class.
+/// Throws Error for every failure, before the parameters change; only a source's after_step sees the change. The source
+/// may have drawn or learned by then. A label out of range on a device is reported by a later call, end_epoch() at the
+/// latest, after a step with the nearest class.
 template <class Model, class Credit, class Schedule = Always, class Normalizer = NaturalNormalizer<Credit>,
           class LocalLoss = InnerProduct, class Objective = CrossEntropy>
 class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Schedule, Normalizer, LocalLoss, Objective>,
@@ -116,7 +118,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   void learn(const torch::Tensor& x, const torch::Tensor& y) {
     previewed(x, y, [&] {
       const auto now = detail::mixing_of(*schedule_, training_.progress());
-      check_pushforward(x, now);
+      check_network(x, now);
       const auto [trace, pass, loss] = passes_.preview(this->model(), *objective_, x, y, Sources::rights(now));
       transport(*pass, now);
       sources_.learn(this->model(), trace, now);
@@ -145,8 +147,8 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
         schedule_(std::move(schedule)),
         local_(std::move(normalizer), std::move(loss)) {
     detail::check_positions(this->model(), local_.loss());
-    weights();                                // an invalid schedule is refused now
-    sources_.check_transport(this->model());  // and feedback that does not fit
+    weights();  // an invalid schedule is refused now, and feedback that does not fit
+    uses_to_check_ = sources_.transported_parameters(this->model());
     if (Sources::Traits::transports && options.precision == MatmulPrecision::BFloat16 &&
         this->path() == Path::ClosedForm) {
       detail::fail(
@@ -178,7 +180,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   /// A step until the update.
   detail::BatchOutcome outcome_of(const torch::Tensor& x, const torch::Tensor& y) {
     const auto now = detail::mixing_of(*schedule_, training_.progress());
-    check_pushforward(x, now);
+    check_network(x, now);
     auto [trace, pass, loss] = passes_.step(this->model(), *objective_, x, y, Sources::rights(now));
     transport(*pass, now);
     const auto credit = credit_of(trace, now);
@@ -198,34 +200,35 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
       const scope::RestoredGenerators generators(sources_.generators());
       const scope::RestoredTensors state(sources_.tensors_that_credit_may_change());
       const auto now = detail::mixing_of(*schedule_, training_.progress());
+      check_network(x, now);
       const auto [trace, pass, loss] = passes_.preview(this->model(), *objective_, x, y, Sources::rights(now));
       transport(*pass, now);
       return action(trace, *pass, now);
     });
   }
 
-  /// Before a source draws or learns; see PushforwardCheck.
-  void check_pushforward(const torch::Tensor& x, const Mixing& now) {
+  /// Refuses a network that the sources cannot train, as far as a batch alone shows it, before they draw or learn.
+  void check_network(const torch::Tensor& x, const Mixing& now) {
     if constexpr (Sources::pushes()) {
       if (this->path() == Path::Generic && Sources::rights(now).pushforward) {
         pushforward_check_.at_batch(this->model(), x, passes_.runner());
       }
     }
-  }
-
-  /// Tells the pass what its backward reads in the place of parameters.
-  void transport(detail::Pass& pass, const Mixing& now) {
     if constexpr (Sources::Traits::transports) {
       if (passes_.runner().autocast) {
         detail::fail(
             "Autocast is on, under which the backward pass reads casts of the parameters and not the feedback "
             "that this rule puts in their place (transport); switch autocast off.");
       }
-      pass.set_transport(sources_.transport(this->model(), now));
-      if (uses_are_checked_ || pass.transport(true).parameters.empty()) return;  // empty: the source has no weight now
-      pass.check_transported_uses();
-      uses_are_checked_ = true;
+      if (uses_to_check_.empty() || this->path() != Path::Generic || !Sources::transports(now)) return;
+      detail::check_transported_uses(this->model(), uses_to_check_, x, passes_.runner());
+      uses_to_check_.clear();
     }
+  }
+
+  /// Tells the pass what its backward reads in the place of parameters.
+  void transport(detail::Pass& pass, const Mixing& now) {
+    if constexpr (Sources::Traits::transports) pass.set_transport(sources_.transport(this->model(), now));
   }
 
   // ---- Credit ----
@@ -299,7 +302,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
 
   Sources sources_;
   detail::PushforwardCheck<Model> pushforward_check_;
-  bool uses_are_checked_ = false;  ///< whether a forward pass has shown how the network uses what is transported
+  NamedTensors uses_to_check_;  ///< what transport replaces, until a batch has shown how the network uses it
   detail::Assignable<Schedule> schedule_;
   detail::LocalLosses<Normalizer, LocalLoss> local_;
 };

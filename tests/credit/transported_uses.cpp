@@ -59,53 +59,69 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
   }
 };
 
-/// What a step with LayerFA says if a block, or the readout, uses its weight so.
-std::string said_of_use(const WeightUsedImpl::Use& use, bool in_readout = false) {
+/// A part of a network. The embed has a layer below the one that a test is about.
+enum class Part { Embed, Block, Readout };
+std::string name_of(Part part) {
+  return part == Part::Embed ? "the embed" : part == Part::Block ? "block 0" : "the readout";
+}
+
+/// What a step with LayerFA says if that part uses its weight, frozen or not, so.
+std::string said_of_use(const WeightUsedImpl::Use& use, Part part, bool frozen) {
   using namespace torch::nn;
   torch::manual_seed(3);
-  SequentialBlocksOptions options{.embed = Linear(5, 6), .example = torch::zeros({1, 5})};
-  if (in_readout) {
-    options.blocks = {Sequential(Linear(6, 6), Tanh())};
-    options.readout = Sequential(WeightUsed(use));
-  } else {
-    options.blocks = {Sequential(WeightUsed(use), Tanh())};
-    options.readout = Sequential(Linear(6, 6));
-  }
+  WeightUsed layer(use);
+  layer->weight.set_requires_grad(!frozen);
+  SequentialBlocksOptions options{.embed = Linear(5, 6),
+                                  .blocks = {Sequential(Linear(6, 6), Tanh())},
+                                  .readout = Sequential(Linear(6, 6)),
+                                  .example = torch::zeros({1, 5})};
+  if (part == Part::Embed) options.embed = Sequential(Linear(5, 6), Tanh(), layer);
+  if (part == Part::Block) options.blocks = {Sequential(layer, Tanh())};
+  if (part == Part::Readout) options.readout = Sequential(layer);
   SequentialBlocks model(options);
   const auto before = model->parameters()[2].clone();
   LocalTrainer trainer(model, LayerFA{}, {.path = Path::Generic});
   const auto text = what_is_thrown([&] { trainer.step(torch::randn({4, 5}), torch::randint(6, {4})); });
   if (text != nothing) CHECK(torch::equal(model->parameters()[2], before));
+  CHECK(layer->weight.requires_grad() == !frozen);
   return text;
+}
+
+/// Calls action(part, frozen) for a layer anywhere.
+template <class Action>
+void everywhere(const Action& action) {
+  for (const auto part : {Part::Embed, Part::Block, Part::Readout}) {
+    for (const bool frozen : {false, true}) {
+      INFO("in " << name_of(part) << (frozen ? ", frozen" : ""));
+      action(part, frozen);
+    }
+  }
 }
 
 }  // namespace
 
 TEST_CASE("A weight that is multiplied with activations, added to them or put beside them can have feedback") {
-  for (const bool in_readout : {false, true}) {
-    INFO("in the readout: " << in_readout);
-    CHECK(said_of_use([](auto& h, auto& w) { return h.mm(w.t()); }, in_readout) == nothing);
-    CHECK(said_of_use([](auto& h, auto& w) { return at::linear(h.tanh(), w.t()); }, in_readout) == nothing);
-    CHECK(said_of_use([](auto& h, auto& w) { return h.mm(w.t()).tanh().mm(w); }, in_readout) == nothing);
-    CHECK(said_of_use([](auto& h, auto& w) { return h * w[0]; }, in_readout) == nothing);
-    CHECK(said_of_use([](auto& h, auto& w) { return h + w.narrow(0, 1, 1); }, in_readout) == nothing);
-    CHECK(said_of_use(
-              [](auto& h, auto& w) {
-                const auto parts = w.chunk(2);
-                return torch::cat({h.mm(parts[0].t()), h.mm(parts[1].t())}, 1);
-              },
-              in_readout) == nothing);
-  }
+  everywhere([](Part part, bool frozen) {
+    const auto said = [&](const WeightUsedImpl::Use& use) { return said_of_use(use, part, frozen); };
+    CHECK(said([](auto& h, auto& w) { return h.mm(w.t()); }) == nothing);
+    CHECK(said([](auto& h, auto& w) { return at::linear(h.tanh(), w.t()); }) == nothing);
+    CHECK(said([](auto& h, auto& w) { return h.mm(w.t()).tanh().mm(w); }) == nothing);
+    CHECK(said([](auto& h, auto& w) { return h * w[0]; }) == nothing);
+    CHECK(said([](auto& h, auto& w) { return h + w.narrow(0, 1, 1); }) == nothing);
+    CHECK(said([](auto& h, auto& w) { return h.mm(w.t()) * torch::full({6}, 2) + 1; }) == nothing);
+    CHECK(said([](auto& h, auto& w) {
+            const auto parts = w.chunk(2);
+            return torch::cat({h.mm(parts[0].t()), h.mm(parts[1].t())}, 1);
+          }) == nothing);
+  });
 }
 
 TEST_CASE("A weight whose copy or function is what activations meet is refused in the first step") {
-  for (const bool in_readout : {false, true}) {
-    INFO("in the readout: " << in_readout);
-    const std::string part = in_readout ? "the readout" : "block 0";
+  everywhere([](Part part, bool frozen) {
     const auto refused = [&](const char* node, const WeightUsedImpl::Use& use) {
-      const auto text = said_of_use(use, in_readout);
+      const auto text = said_of_use(use, part, frozen);
       INFO(text);
-      CHECK(text.find("transport: " + part + " uses ") == 0);
+      CHECK(text.find("transport: " + name_of(part) + " uses ") == 0);
       CHECK(text.find(node) != std::string::npos);
       CHECK(text.find(".weight") != std::string::npos);
     };
@@ -119,7 +135,37 @@ TEST_CASE("A weight whose copy or function is what activations meet is refused i
     refused("DivBackward", [](auto& h, auto& w) { return h / w[0]; });
     refused("ExpBackward", [](auto& h, auto& w) { return h + w[0].exp(); });
     refused("Recomputed", [](auto& h, auto& w) { return Recomputed::apply(h, w); });
-  }
+    const auto gain = torch::ones({6, 1}).requires_grad_();
+    refused("MulBackward", [gain](auto& h, auto& w) { return h.mm((w * gain.exp()).t()); });
+  });
+}
+
+TEST_CASE("In an embed on integers a masked weight is refused, and one that numbers are multiplied with is not") {
+  using namespace torch::nn;
+  torch::manual_seed(3);
+  const auto said = [](const SequentialBlocksOptions& options, const torch::Tensor& x) {
+    LocalTrainer trainer(SequentialBlocks(options), LayerFA{}, {.path = Path::Generic});
+    return what_is_thrown([&] { trainer.step(x, torch::randint(3, {2})); });
+  };
+  const auto masked = [](auto& h, auto& w) { return at::matmul(h, w * torch::ones_like(w).tril()); };
+  SequentialBlocksOptions options{.embed = Sequential(Embedding(7, 6), WeightUsed(masked)),
+                                  .blocks = {Sequential(Flatten(), Linear(24, 6))},
+                                  .readout = Linear(6, 3),
+                                  .example = torch::zeros({1, 4}, torch::kInt64),
+                                  .layout = HiddenLayout::FeaturesLast};
+  CHECK(said(options, torch::randint(7, {2, 4})).find("transport: the embed uses embed.1.weight in MulBackward") == 0);
+  options.embed = Sequential(Embedding(7, 6), WeightUsed([](auto& h, auto& w) { return at::matmul(h, w); }));
+  CHECK(said(options, torch::randint(7, {2, 4})) == nothing);
+  options.embed = Sequential(Embedding(7, 6), WeightUsed([](auto& h, auto& w) {  // rows of a table of their own
+                               return h + at::embedding(w, torch::arange(4)).mm(w);
+                             }));
+  CHECK(said(options, torch::randint(7, {2, 4})) == nothing);
+  const auto pixels = Functional([](const torch::Tensor& x) { return x.to(torch::kFloat32) / 255; });
+  options = {.embed = Sequential(pixels, Conv2d(1, 2, 3), Flatten(), Linear(8, 6)),
+             .blocks = {Linear(6, 6)},
+             .readout = Linear(6, 3),
+             .example = torch::zeros({1, 1, 4, 4}, torch::kUInt8)};
+  CHECK(said(options, torch::randint(256, {2, 1, 4, 4}, torch::kUInt8)) == nothing);
 }
 
 TEST_CASE("Recurrent layers can have feedback") {

@@ -8,11 +8,9 @@
 #include <creditlib/network/detail/run_block.hpp>
 #include <creditlib/pass/graph_jacobian.hpp>
 #include <creditlib/pass/pass.hpp>
-#include <creditlib/pass/transported_uses.hpp>
 #include <creditlib/scope/math_attention.hpp>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -87,23 +85,6 @@ class GraphPass final : public Pass {
     jacobians_.clear();
     release();
     return found;
-  }
-
-  void check_transported_uses() const override {
-    const auto& [parameters, feedback] = transport(true);
-    std::vector<std::pair<torch::Tensor, std::string>> replaced;
-    for (const auto& named : model_->named_parameters()) {
-      for (std::size_t i = 0; i < parameters.size(); ++i) {
-        if (feedback[i].defined() && parameters[i].is_same(named.value()))
-          replaced.emplace_back(named.value(), named.key());
-      }
-    }
-    TransportedUses uses(replaced);
-    const auto leaf = [](const torch::Tensor& entered) { return entered.requires_grad() ? entered : torch::Tensor(); };
-    uses.check("the embed", embedded_, {});
-    for (std::size_t l = 0; l < left_.size(); ++l)
-      uses.check("block " + std::to_string(l), left_[l], leaf(entered_[l]));
-    uses.check("the readout", traced_logits_, entered_.back());
   }
 
   std::int64_t blocks() const override { return static_cast<std::int64_t>(branch_.size()); }

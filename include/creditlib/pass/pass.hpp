@@ -26,10 +26,6 @@ class Pass : public TracedPass {
   virtual std::vector<torch::Tensor> gradients(const OutputGradients& from,
                                                const std::vector<torch::Tensor>& parameters) = 0;
 
-  /// Throws Error if the network uses a parameter so that backward passes that read its feedback in its place
-  /// (set_transport) would give a wrong gradient. By formula none does.
-  virtual void check_transported_uses() const {}
-
   /// From now on gradients() leaves out those that come as products with fewer numbers, and factors() has them; passes
   /// that have none do nothing.
   virtual void keep_factors(bool) {}

@@ -8,13 +8,12 @@
 #include <creditlib/network/detail/run_block.hpp>
 #include <creditlib/network/shape.hpp>
 #include <creditlib/pass/graph_jacobian.hpp>
+#include <creditlib/pass/parts_at_batch.hpp>
 #include <creditlib/scope/math_attention.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/statistics/seeded.hpp>
 #include <cstdint>
 #include <exception>
-#include <string>
-#include <vector>
 
 namespace creditlib::detail {
 
@@ -23,8 +22,8 @@ namespace creditlib::detail {
 template <BlockModel Model>
 class PushforwardCheck {
  public:
-  /// When a trainer is made, at random hidden states of the model's shapes. Throws Error for an operation that cannot be
-  /// differentiated. A network with a part that does not run there, one for batches of one size say, is left to at_batch.
+  /// When a trainer is made, at random hidden states of the model's shapes. Throws Error for an operation that cannot
+  /// be differentiated. A network with a part that does not run there, for batches of one size say, is left to at_batch.
   void at_no_batch(Model& model, torch::Device device, torch::Dtype dtype) {
     const torch::AutoGradMode grad(true);
     const scope::Untouched untouched(*model, device);
@@ -37,33 +36,25 @@ class PushforwardCheck {
       const auto h = drawn(generator, sizes, {device, dtype}).requires_grad_();
       torch::Tensor output;
       try {
-        output = output_of(model, l, h);
+        output = output_of_part(model, l, h);
       } catch (const std::exception&) {
         return;
       }
       if (!output.defined()) return;
-      GraphJacobian(output, h, name(model, l)).check(drawn(generator, sizes, {device, dtype}));
+      GraphJacobian(output, h, part_name(model, l)).check(drawn(generator, sizes, {device, dtype}));
     }
     done_ = true;
   }
 
-  /// Before a step, at the hidden states of its batch, unless at_no_batch or an earlier step has done it. Waits for nothing.
+  /// Before a step, at the hidden states of its batch, unless that has been done. Waits for nothing.
   void at_batch(Model& model, const torch::Tensor& x, const PartRunner& run) {
     if (done_) return;
-    const torch::AutoGradMode grad(true);
-    const scope::Untouched untouched(*model, x.device());
     const scope::MathAttention twice_differentiable;
     const auto generator = statistics::seeded(0);
-    torch::Tensor h = run([&] { return embedded(model, x); });
-    for (std::int64_t l = 0; l <= model->blocks(); ++l) {
-      check_hidden(model, l, h, x.size(0));
-      h = h.detach().contiguous().requires_grad_(h.is_floating_point());
-      const auto output = run([&] { return output_of(model, l, h); });
-      if (l >= first(model)) {
-        GraphJacobian(output, h, name(model, l)).times(drawn(generator, h.sizes(), {h.device(), h.scalar_type()}));
-      }
-      h = output;
-    }
+    look_at_parts(model, x, run, [&](std::int64_t l, const torch::Tensor& output, const torch::Tensor& h) {
+      if (l < first(model)) return;
+      GraphJacobian(output, h, part_name(model, l)).times(drawn(generator, h.sizes(), {h.device(), h.scalar_type()}));
+    });
     done_ = true;
   }
 
@@ -72,13 +63,6 @@ class PushforwardCheck {
 
   /// The first hidden state that has credit.
   static std::int64_t first(Model& model) { return has_embed(model) ? 0 : 1; }
-  static std::string name(Model& model, std::int64_t l) {
-    return l == model->blocks() ? "the readout" : "block " + std::to_string(l);
-  }
-  /// h_{l+1}, or the logits.
-  static torch::Tensor output_of(Model& model, std::int64_t l, const torch::Tensor& h) {
-    return l == model->blocks() ? logits_of(model, h) : joined(model, l, h, branch_of(model, l, h));
-  }
   struct Where {  // hidden states are
     torch::Device device;
     torch::Dtype dtype;

@@ -7,9 +7,15 @@
 
 #include <algorithm>
 #include <array>
+#include <creditlib/concepts.hpp>
+#include <creditlib/detail/autocast.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/named_tensors.hpp>
+#include <creditlib/pass/parts_at_batch.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,37 +27,27 @@ namespace creditlib::detail {
 /// would give a wrong gradient. A parameter, or a view of it, may be multiplied with activations, be added to them or be
 /// put beside them: its own gradient then has nothing of itself, and the way down reads it alone. Of a copy (a mask, a
 /// norm, a cast) the way down would read the copy, and of a function that is not linear in it its own gradient would
-/// read the feedback.
+/// read the feedback. What is computed without a graph (under a NoGradGuard) it does not see.
 class TransportedUses {
  public:
   using Node = torch::autograd::Node;
 
   /// `replaced`: the parameters that have feedback, with their names.
-  explicit TransportedUses(const std::vector<std::pair<torch::Tensor, std::string>>& replaced) {
-    for (const auto& [parameter, name] : replaced) names_.emplace(parameter.unsafeGetTensorImpl(), name);
+  explicit TransportedUses(const NamedTensors& replaced) {
+    for (const auto& [name, parameter] : replaced) names_.emplace(parameter.unsafeGetTensorImpl(), name);
   }
 
-  /// Throws Error for the first such use in the graph of `output`. `input` is the leaf that the activations come from;
-  /// undefined for an embed, whose input has no graph.
-  void check(const std::string& part, const torch::Tensor& output, const torch::Tensor& input) {
+  /// Throws Error for the first such use in the graph of `output`. `input` is the leaf that the activations come from; to
+  /// that of the lowest part, the embed, no credit goes. In a graph without it, of an embed on integers, a constant that
+  /// a matrix is multiplied with is taken for activations.
+  void check(const std::string& part, const torch::Tensor& output, const torch::Tensor& input, bool lowest) {
     if (names_.empty() || !output.defined() || !output.grad_fn()) return;
-    input_ = input.defined() ? input.unsafeGetTensorImpl() : nullptr;
+    const auto nodes = graph_of(output);
+    const auto is_input = [&](Node* node) { return leaf_of(*node) == input.unsafeGetTensorImpl(); };
+    input_ = std::any_of(nodes.begin(), nodes.end(), is_input) ? input.unsafeGetTensorImpl() : nullptr;
+    lowest_ = lowest;
     found_.clear();
-    std::vector<Node*> open{output.grad_fn().get()};
-    while (!open.empty()) {
-      auto* const node = open.back();
-      if (found_.contains(node)) {
-        open.pop_back();
-        continue;
-      }
-      const auto before = open.size();
-      for (const auto& edge : node->next_edges()) {
-        if (edge.is_valid() && !found_.contains(edge.function.get())) open.push_back(edge.function.get());
-      }
-      if (open.size() > before) continue;
-      found_.emplace(node, looked_at(*node, part));
-      open.pop_back();
-    }
+    for (auto* const node : nodes) found_.emplace(node, looked_at(*node, part));
   }
 
  private:
@@ -62,16 +58,40 @@ class TransportedUses {
     bool reaches_input = false;
   };
 
+  /// The nodes of a graph, each behind those that its own gradients go to.
+  static std::vector<Node*> graph_of(const torch::Tensor& output) {
+    std::vector<Node*> nodes, open{output.grad_fn().get()};
+    std::set<Node*> listed;
+    while (!open.empty()) {
+      auto* const node = open.back();
+      const auto before = open.size();
+      for (const auto& edge : node->next_edges()) {
+        if (!listed.contains(node) && edge.is_valid() && !listed.contains(edge.function.get())) {
+          open.push_back(edge.function.get());
+        }
+      }
+      if (open.size() > before) continue;
+      open.pop_back();
+      if (listed.insert(node).second) nodes.push_back(node);
+    }
+    return nodes;
+  }
+
+  /// The tensor whose gradient a node accumulates, or null.
+  static const void* leaf_of(Node& node) {
+    const auto* leaf = dynamic_cast<torch::autograd::AccumulateGrad*>(&node);
+    return leaf == nullptr ? nullptr : leaf->variable.unsafeGetTensorImpl();
+  }
+
   Found looked_at(Node& node, const std::string& part) const {
-    if (const auto* leaf = dynamic_cast<torch::autograd::AccumulateGrad*>(&node)) {
-      const auto* const tensor = leaf->variable.unsafeGetTensorImpl();
+    if (const auto* const tensor = leaf_of(node)) {
       if (tensor == input_) return {.reaches_input = true};
       const auto name = names_.find(tensor);
       return {.weight = name == names_.end() ? nullptr : &name->second, .parameter = true};
     }
     const auto kind = kind_of(node);
     Found found;
-    bool activations = false, constants = false, views_alone = true;
+    bool activations = false, constants = false, views_alone = true, parameters_alone = true;
     for (const auto& edge : node.next_edges()) {
       if (!edge.is_valid()) {
         constants = true;
@@ -80,14 +100,19 @@ class TransportedUses {
       const auto& below = found_.at(edge.function.get());
       if (is_one_of(views, kind)) return below;
       found.reaches_input = found.reaches_input || below.reaches_input;
-      activations = activations || (input_ == nullptr ? !below.parameter : below.reaches_input);
+      activations = activations || (lowest_ ? !below.parameter : below.reaches_input);
+      parameters_alone = parameters_alone && below.parameter;
       if (below.weight == nullptr) continue;
       found.weight = below.weight;
       views_alone = views_alone && below.view;
     }
-    activations = activations || (constants && input_ == nullptr);
-    if (found.weight == nullptr) return found;
+    const bool could_be_input = constants && input_ == nullptr;
+    if (found.weight == nullptr) {
+      found.parameter = parameters_alone && !could_be_input;
+      return found;
+    }
     const bool in_matrix = is_one_of(products, kind), of_elements = is_one_of(of_each_element, kind);
+    activations = activations || (could_be_input && in_matrix);
     if ((activations && (is_one_of(sums, kind) || of_elements || (in_matrix && views_alone))) ||
         (views_alone && is_one_of(tables, kind))) {
       found.weight = nullptr;
@@ -135,7 +160,27 @@ class TransportedUses {
 
   std::map<const void*, std::string> names_;
   const void* input_ = nullptr;
+  bool lowest_ = false;
   std::map<const Node*, Found> found_;
 };
+
+/// Throws Error for a parameter of those replaced, by name, that the network uses on this batch in another way. Its parts
+/// are run once, with frozen parameters on the graph too: a copy of those the way down would read as well.
+template <BlockModel Model>
+void check_transported_uses(Model& model, const NamedTensors& replaced, const torch::Tensor& x, const PartRunner& run) {
+  struct Thawed {
+    std::vector<torch::Tensor> frozen = {};
+    ~Thawed() {
+      for (auto& parameter : frozen) parameter.set_requires_grad(false);
+    }
+  } thawed;
+  for (const auto& [name, parameter] : replaced) {
+    if (!parameter.requires_grad()) thawed.frozen.push_back(torch::Tensor(parameter).set_requires_grad(true));
+  }
+  TransportedUses uses(replaced);
+  look_at_parts(model, x, run, [&](std::int64_t l, const torch::Tensor& output, const torch::Tensor& input) {
+    uses.check(part_name(model, l), output, input, /*lowest=*/l < 0 || !input.requires_grad());
+  });
+}
 
 }  // namespace creditlib::detail

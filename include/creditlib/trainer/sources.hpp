@@ -143,15 +143,33 @@ class Sources {
     });
     return transport;
   }
-  /// Throws Error for a source whose transport does not fit the model; draws nothing and changes nothing.
-  void check_transport(Model& model) {
+  /// The parameters that transport puts something in the place of, by name. Throws Error if that does not fit the model;
+  /// draws nothing and changes nothing.
+  NamedTensors transported_parameters(Model& model) {
+    NamedTensors transported;
     if constexpr (Traits::transports) {
       const scope::RestoredGenerators generators(this->generators());
       const scope::RestoredTensors state(tensors_that_credit_may_change());
       Mixing<count> all;
       all.weights.fill(1);
-      const ExchangedStorages fits(transport(model, all));
+      const auto [parameters, feedback] = transport(model, all);
+      const ExchangedStorages fits({parameters, feedback});
+      for (const auto& named : model->named_parameters()) {
+        for (std::size_t i = 0; i < parameters.size(); ++i) {
+          if (!feedback[i].defined() || !parameters[i].is_same(named.value())) continue;
+          transported.emplace_back(named.key(), named.value());
+        }
+      }
     }
+    return transported;
+  }
+  /// Whether the source that has transport has a weight or learns.
+  static bool transports(const Mixing<count>& now) {
+    bool any = false;
+    for (std::size_t i = 0; i < count; ++i) {
+      any = any || (Traits::rights()[i].transported && (now.weights[i] != 0 || now.learns[i]));
+    }
+    return any;
   }
   /// Whether the local step is transported.
   static bool transported(const Mixing<count>& now) {
