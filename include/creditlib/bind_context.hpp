@@ -3,11 +3,26 @@
 
 #include <torch/types.h>
 
+#include <creditlib/detail/describe.hpp>
+#include <creditlib/detail/joint_mean.hpp>
 #include <creditlib/detail/sent_to.hpp>
+#include <creditlib/distributed/group.hpp>
+#include <creditlib/error.hpp>
+#include <cstdint>
+#include <memory>
+#include <vector>
 
 namespace creditlib {
 
-/// What `bind` receives: where the source's tensors live and where its random numbers come from.
+/// Where a process' samples are among those of all processes that train together.
+struct SampleRange {
+  std::int64_t first = 0;  ///< the first of its own
+  std::int64_t count = 0;  ///< of its own
+  std::int64_t all = 0;    ///< of all processes
+};
+
+/// What `bind` receives: where the source's tensors live, where its random numbers come from, and, for a source that is
+/// trained in several processes, what these do together (docs/distributed.md).
 struct BindContext {
   /// The model's, at the time the trainer was made.
   torch::Device device;
@@ -20,6 +35,8 @@ struct BindContext {
   /// Whether the trainer's objective takes class labels, int64, one per sample or position: CrossEntropy does,
   /// SquaredError does not.
   bool labels = true;
+  /// The processes that train together; one by default. Each has samples of its own.
+  std::shared_ptr<distributed::Group> group = distributed::alone();
 
   /// Draws from N(0, deviation^2). Numbers are drawn and scaled in float32 on the CPU, then cast and moved, so that
   /// float32 and float64, CPU and CUDA get the same numbers. A device is not waited for.
@@ -45,6 +62,52 @@ struct BindContext {
     if (!device_generator.defined()) return uniform(sizes, bound);
     const auto options = torch::TensorOptions(torch::kFloat32).device(device);
     return torch::empty(sizes, options).uniform_(-bound, bound, device_generator).to(dtype);
+  }
+
+  // ---- For sources that learn or draw per sample. One process: nothing is sent. Several: all of them call it. ----
+
+  /// Replaces means over this process' `samples` by the means over the samples of all processes, the same bits on all:
+  /// gradients before an update, say. One message.
+  ///
+  /// - Tensors have the model's dtype and device. One may be undefined, in all processes; with `like`, which has a tensor
+  ///   of each one's sizes, in some of them, where it counts as 0.
+  /// - Throws Error for another dtype, and where Group::sum does.
+  void mean(std::vector<torch::Tensor>& means, std::int64_t samples,
+            const std::vector<torch::Tensor>& like = {}) const {
+    if (group->size() == 1) return;
+    const auto options = torch::TensorOptions(dtype).device(device);
+    auto shapes = like.empty() ? means : like;
+    for (auto& each : shapes) {
+      if (!each.defined()) each = torch::empty({0}, options);
+      if (each.scalar_type() == dtype && each.device() == device) continue;
+      detail::fail("BindContext::mean: a tensor is ", detail::tensor_text(each), ", expected ",
+                   detail::dtype_text(dtype), " on ", device, ", as the model.");
+    }
+    std::vector<torch::Tensor> totals;
+    detail::joint_mean(*group, means, shapes, samples, totals, options);
+  }
+
+  /// Where this process' `samples` are among those of all, in the order of ranks. One small message.
+  SampleRange sample_range(std::int64_t samples) const {
+    if (group->size() == 1) return {0, samples, samples};
+    const auto counts = torch::zeros({group->size()}, torch::TensorOptions(torch::kInt64).device(device));
+    counts[group->rank()] = samples;
+    group->sum({counts});
+    const auto before = counts.narrow(0, 0, group->rank()).sum().item<std::int64_t>();
+    return {before, samples, counts.sum().item<std::int64_t>()};
+  }
+
+  /// step_randn with numbers for each sample, which are dimension `at`: drawn for the samples of all processes, of which
+  /// this one keeps its own. A sample gets the same numbers in one process and in many, and no message is sent.
+  torch::Tensor sample_randn(torch::IntArrayRef sizes, const SampleRange& range, std::int64_t at = 0,
+                             double deviation = 1) const {
+    if (sizes.at(static_cast<std::size_t>(at)) != range.count) {
+      detail::fail("BindContext::sample_randn: dimension ", at, " of ", detail::shape_text(sizes), " has not the ",
+                   range.count, " samples of the range.");
+    }
+    auto of_all = sizes.vec();
+    of_all[static_cast<std::size_t>(at)] = range.all;
+    return step_randn(of_all, deviation).narrow(at, range.first, range.count).contiguous();
   }
 };
 

@@ -72,7 +72,8 @@ using CreditState = typename detail::StateOf<C, M>::type;
 ///   error_at().
 /// - `static constexpr bool couples_samples = true`: a sample's credit depends on the rest of its batch, on purpose.
 /// - `static constexpr bool data_parallel = true`: several processes, each with rows of its own, keep this state equal: what
-///   it draws is not per sample, and what changes it is the same on all (docs/distributed.md).
+///   it draws per sample is BindContext::sample_randn's, and what changes it is the same on all, by BindContext::mean for
+///   example (docs/distributed.md).
 /// - `static constexpr bool wants_pullback = true` (also in the config): may call Trace::pullback.
 /// - `static constexpr bool wants_pushforward = true` (also in the config): may call Trace::pushforward.
 /// - `static constexpr bool graphable = true`: learn and after_step change nothing on the host that a later step needs and

@@ -143,7 +143,8 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
                Schedule schedule, Normalizer normalizer, LocalLoss loss, Objective objective) try
       : Base(with_blocks(std::move(model)), options, std::move(update), std::move(objective)),
         sources_(credit, this->model(), training_.device(), training_.dtype(), options,
-                 detail::takes_labels(*objective_, logits_shape(this->model()), training_.dtype())),
+                 detail::takes_labels(*objective_, logits_shape(this->model()), training_.dtype()),
+                 training_.together().group()),
         schedule_(std::move(schedule)),
         local_(std::move(normalizer), std::move(loss)) {
     detail::check_positions(this->model(), local_.loss());

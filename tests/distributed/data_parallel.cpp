@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <creditlib/backprop_trainer.hpp>
+#include <creditlib/credit/decoupled_greedy.hpp>
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/direct_feedback.hpp>
 #include <creditlib/credit/drtp.hpp>
-#include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/fa.hpp>
-#include <creditlib/credit/forward_gradient.hpp>
 #include <creditlib/credit/kolen_pollack.hpp>
 #include <creditlib/credit/layer_fa.hpp>
 #include <creditlib/credit/local_error_signals.hpp>
@@ -13,7 +13,6 @@
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/sign_symmetry.hpp>
-#include <creditlib/credit/value_net.hpp>
 #include <creditlib/credit/weight_mirror.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/loss/penalized_inner_product.hpp>
@@ -26,108 +25,11 @@
 #include "../models.hpp"
 #include "../rules.hpp"
 #include "../temporary_folder.hpp"
+#include "data_parallel_laws.hpp"
 #include "ranks.hpp"
 
 using namespace creditlib;
 using namespace creditlib::test;
-using GroupPtr = std::shared_ptr<distributed::Group>;
-
-namespace {
-
-constexpr std::uint64_t rank_steps = 24;
-constexpr std::int64_t rank_rows = 7;
-
-/// The rows of a batch that are this rank's: uneven ones.
-Batch rows_of_rank(const Batch& batch, const distributed::Group& group) {
-  const auto first = group.rank() * rank_rows / group.size(), end = (group.rank() + 1) * rank_rows / group.size();
-  return {batch.x.narrow(0, first, end - first), batch.y.narrow(0, first, end - first)};
-}
-
-double largest_difference(const torch::Tensor& a, const torch::Tensor& b) { return (a - b).abs().max().item<double>(); }
-
-struct RankRun {
-  std::vector<torch::Tensor> tensors;  ///< the model's after all steps
-  std::vector<double> losses;
-  std::vector<std::int64_t> correct;
-};
-
-template <class Model>
-std::vector<torch::Tensor> tensors_of(const Model& model) {
-  std::vector<torch::Tensor> tensors;
-  for (const auto& parameter : model->parameters()) tensors.push_back(parameter.detach().clone());
-  for (const auto& buffer : model->buffers()) tensors.push_back(buffer.clone());
-  return tensors;
-}
-
-/// Made before the threads of ranks begin, since it draws from LibTorch's global generator.
-std::vector<Batch> batches_for(Kind kind) {
-  std::vector<Batch> batches;
-  for (std::uint64_t step = 0; step < rank_steps; ++step)
-    batches.push_back(batch_for(kind, torch::kFloat64, rank_rows, 100 + step));
-  return batches;
-}
-
-template <class Trainer>
-RankRun run_of(Trainer& trainer, const std::vector<Batch>& batches, const distributed::Group& group) {
-  RankRun run;
-  for (std::size_t step = 0; step < batches.size(); ++step) {
-    const auto [x, y] = rows_of_rank(batches[step], group);
-    const auto result = trainer.step(x, y);
-    run.losses.push_back(result.loss.template item<double>());
-    run.correct.push_back(result.correct.template item<std::int64_t>());
-    if (step == 11) trainer.end_epoch();
-  }
-  run.tensors = tensors_of(trainer.model());
-  return run;
-}
-
-/// Law 1 and law 2: `made(model, options)` is a trainer.
-template <class MakeModel, class Made>
-void hold_the_laws(const MakeModel& make_model, Kind kind, TrainerOptions options, const Made& made,
-                   std::int64_t size) {
-  const auto model_of = [&](std::uint64_t seed) { return make_model(torch::kFloat64, seed); };
-  options.epochs = 3;
-  const auto batches = batches_for(kind);
-  auto alone = made(model_of(1), options);
-  const RankRun expected = run_of(alone, batches, *distributed::alone());
-  std::vector<decltype(model_of(1))> models;
-  for (std::int64_t rank = 0; rank < size; ++rank) models.push_back(model_of(static_cast<std::uint64_t>(rank + 1)));
-  std::vector<RankRun> runs(static_cast<std::size_t>(size));
-
-  in_ranks(size, [&](const GroupPtr& group) {
-    const auto at = static_cast<std::size_t>(group->rank());
-    auto own = options;
-    own.group = group;
-    auto trainer = made(models[at], own);  // of other weights than rank 0's, which it is to get
-    runs[at] = run_of(trainer, batches, *group);
-  });
-
-  for (const auto& run : runs) {
-    for (std::size_t i = 0; i < expected.tensors.size(); ++i) {
-      CHECK(largest_difference(run.tensors[i], expected.tensors[i]) <= 1e-11);
-      CHECK(torch::equal(run.tensors[i], runs[0].tensors[i]));
-    }
-    for (std::size_t step = 0; step < run.losses.size(); ++step) {
-      CHECK(run.losses[step] == Approx(expected.losses[step]).epsilon(1e-10));
-      CHECK(run.correct[step] == expected.correct[step]);
-    }
-  }
-}
-
-template <class Made>
-void hold_the_laws(Kind kind, const TrainerOptions& options, const Made& made, std::int64_t size = 3) {
-  const auto make_model = [&](torch::Dtype dtype, std::uint64_t seed) { return stages(kind, dtype, seed); };
-  hold_the_laws(make_model, kind, options, made, size);
-}
-
-template <class Rule, class... Policies>
-void hold_the_laws_of(const Rule& rule, Kind kind, const TrainerOptions& options, const Policies&... policies) {
-  hold_the_laws(kind, options, [&](SequentialBlocks model, const TrainerOptions& own) {
-    return LocalTrainer(std::move(model), rule, own, policies...);
-  });
-}
-
-}  // namespace
 
 TEST_CASE("several processes train as one does with all rows: direct rules", "[distributed][law]") {
   hold_the_laws_of(DFA{}, Kind::plain, {});
@@ -247,6 +149,18 @@ TEST_CASE("a checkpoint of two processes goes on in one and in three", "[distrib
 
 namespace {
 
+/// A learner that says nothing of several processes.
+struct Forgetting {
+  static constexpr const char* rule = "Forgetting";
+  struct State {
+    template <class Model>
+    void learn(Model&, const Trace&, const std::vector<torch::Tensor>& feedback) const {
+      for (const auto& B : feedback) torch::Tensor(B).mul_(0.5);
+    }
+  };
+  State bind(const std::vector<torch::Tensor>&, const BindContext&) const { return {}; }
+};
+
 /// What each rank of two says when it makes its trainer.
 template <class Make>
 std::vector<std::string> said_by_two(const Make& make) {
@@ -307,13 +221,16 @@ TEST_CASE("rules that would train on another state in each process are refused",
     return said[0];
   };
 
-  CHECK(says(said_of(ValueNet{}), {"The credit source learns from the rows", "TrainerOptions::group", "one process"}));
-  CHECK(says(said_of(ForwardGradient{}), {"credit is not const"}));
-  CHECK(says(said_of(EquilibriumPropagation{}), {"after_step"}));
-  CHECK(says(said_of(LocalErrorSignals{}), {"couples the samples"}));
+  CHECK(says(said_of(LearnedProjection{}),
+             {"The credit source learns from the rows", "TrainerOptions::group", "one process"}));
+  CHECK(says(said_of(DirectFeedback<Forgetting>{}), {"learns from the rows"}));
+  CHECK(says(said_of(ProjectionAtScaledStates{}), {"trains at states of its own (local_inputs)"}));
+  CHECK(says(said_of(LocalErrorSignals{.beta = 0}), {"couples the samples"}));
+  CHECK(says(said_of(DecoupledGreedy{}), {"couples the samples"}));
   CHECK(says(said_of(NoisyProjection{}), {"credit is not const"}));
   const auto with_mix = said_by_two([&](const GroupPtr& group) {
-    LocalTrainer(models[static_cast<std::size_t>(group->rank())], Mix{DFA{}, ValueNet{}}, {.group = group}, Blend{});
+    LocalTrainer(models[static_cast<std::size_t>(group->rank())], Mix{DFA{}, LearnedProjection{}}, {.group = group},
+                 Blend{});
   });
   CHECK(says(with_mix[0], {"Credit source 1 of the Mix learns"}));
 
@@ -345,32 +262,6 @@ TEST_CASE("ranks whose states have come apart say so at the end of the epoch", "
 }
 
 // ---- What it costs ----
-
-namespace {
-
-/// Counts calls, and what they are given.
-class CountingGroup final : public distributed::Group {
- public:
-  explicit CountingGroup(std::int64_t size) : size_(size) {}
-
-  std::int64_t rank() const override { return 0; }
-  std::int64_t size() const override { return size_; }
-  void sum(const std::vector<torch::Tensor>& tensors) override {
-    ++sums;
-    for (const auto& tensor : tensors) numbers += tensor.numel();
-  }
-  void broadcast(const std::vector<torch::Tensor>&, std::int64_t) override { ++others; }
-  void send(const torch::Tensor&, std::int64_t) override { ++others; }
-  void receive(const torch::Tensor&, std::int64_t) override { ++others; }
-  void barrier() override { ++others; }
-
-  std::int64_t sums = 0, numbers = 0, others = 0;
-
- private:
-  std::int64_t size_;
-};
-
-}  // namespace
 
 TEST_CASE("a step is one message; a group of one is never called", "[distributed]") {
   const auto [x, y] = batch_for(Kind::plain);

@@ -3,6 +3,12 @@
 #include <chrono>
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/equilibrium_propagation.hpp>
+#include <creditlib/credit/forward_dfa.hpp>
+#include <creditlib/credit/forward_gradient.hpp>
+#include <creditlib/credit/mono_forward.hpp>
+#include <creditlib/credit/state_predictor.hpp>
+#include <creditlib/credit/vec.hpp>
 #include <creditlib/distributed/from_environment.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <csignal>
@@ -11,6 +17,7 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -26,8 +33,8 @@ namespace {
 
 constexpr std::int64_t training_rows = 9;
 
-Batch training_batch(std::int64_t step) {
-  return batch_for(Kind::residual_mlp, torch::kFloat64, training_rows, static_cast<std::uint64_t>(100 + step));
+Batch training_batch(std::int64_t step, Kind kind = Kind::residual_mlp) {
+  return batch_for(kind, torch::kFloat64, training_rows, static_cast<std::uint64_t>(100 + step));
 }
 Batch own_rows(const Batch& batch, const distributed::Group& group) {
   const auto first = group.rank() * training_rows / group.size();
@@ -36,9 +43,9 @@ Batch own_rows(const Batch& batch, const distributed::Group& group) {
 }
 
 template <class Trainer>
-void check_equal(Trainer& together, Trainer& alone, const distributed::Group& group) {
+void check_equal(Trainer& together, Trainer& alone, const distributed::Group& group, Kind kind = Kind::residual_mlp) {
   for (std::int64_t step = 0; step < 24; ++step) {
-    const auto all = training_batch(step), own = own_rows(all, group);
+    const auto all = training_batch(step, kind), own = own_rows(all, group);
     if (step == 5) {
       const auto expected = alone.gradients(all.x, all.y), found = together.gradients(own.x, own.y);
       for (std::size_t i = 0; i < found.size(); ++i) CHECK(torch::allclose(found[i], expected[i], 0, 1e-12));
@@ -50,6 +57,15 @@ void check_equal(Trainer& together, Trainer& alone, const distributed::Group& gr
   together.end_epoch();
   const auto found = together.model()->parameters(), expected = alone.model()->parameters();
   for (std::size_t i = 0; i < found.size(); ++i) CHECK(torch::allclose(found[i], expected[i], 0, 1e-11));
+}
+
+/// The laws of a rule on token ids, on blocks that are run by autograd alone.
+template <class Rule>
+void hold_on_tokens(const Rule& rule, const std::shared_ptr<distributed::Group>& group) {
+  const auto seed = static_cast<std::uint64_t>(1 + group->rank());
+  LocalTrainer together(stages(Kind::tokens, torch::kFloat64, seed), rule, {.epochs = 3, .group = group});
+  LocalTrainer alone(stages(Kind::tokens, torch::kFloat64), rule, {.epochs = 3});
+  check_equal(together, alone, *group, Kind::tokens);
 }
 
 std::filesystem::path run_folder() { return creditlib::detail::environment_variable("RUN_FOLDER").value(); }
@@ -76,6 +92,16 @@ TEST_CASE("rank: laws", "[.rank]") {
   BackpropTrainer bp(residual_mlp(torch::kFloat64, seed), joint);
   BackpropTrainer bp_alone(residual_mlp(torch::kFloat64), options);
   check_equal(bp, bp_alone, *group);
+}
+
+TEST_CASE("rank: laws of learning rules", "[.rank]") {
+  const auto group = distributed::from_environment({.timeout = std::chrono::seconds(20)});
+  hold_on_tokens(Vec{.directions = 2, .hidden = 8, .layers = 2, .time = 4}, group);
+  hold_on_tokens(StatePredictor{.hidden = 8, .time = 4}, group);
+  hold_on_tokens(ForwardGradient{}, group);
+  hold_on_tokens(ForwardDFA{.lr = 1e-2}, group);
+  hold_on_tokens(MonoForward{}, group);
+  hold_on_tokens(EquilibriumPropagation{.steps = 3, .inner_mean = true}, group);
 }
 
 // 40 steps of which every tenth is kept, from the last one kept; rank 1 ends after the step KILLED_AFTER.
@@ -108,6 +134,13 @@ TEST_CASE("processes over Gloo train as one does", "[distributed][law]") {
       INFO(ended.output);
       CHECK(ended.code == 0);
     }
+  }
+}
+
+TEST_CASE("processes over Gloo train as one does: rules that learn, draw and settle", "[distributed][law]") {
+  for (const auto& ended : ran_as_ranks(2, "rank: laws of learning rules")) {
+    INFO(ended.output);
+    CHECK(ended.code == 0);
   }
 }
 

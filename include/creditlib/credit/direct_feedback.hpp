@@ -31,7 +31,9 @@ enum class FeedbackStart { Zeros, Random };
 /// - optional: `NamedTensors named_tensors() const`: what a checkpoint keeps besides the matrices;
 /// - optional: `static constexpr bool wants_pullback`, `wants_pushforward`: what it asks of the Trace;
 /// - optional: `static constexpr bool graphable = true`: learn changes nothing on the host, so that CUDA graphs can hold
-///   it.
+///   it;
+/// - optional: `static constexpr bool data_parallel = true`: learn keeps the matrices equal in several processes
+///   (BindContext::mean).
 ///
 /// Shapes, positions and options are DFA's. A step uses the matrices as they were before it learns.
 template <class Learner>
@@ -48,6 +50,7 @@ struct DirectFeedback {
     static constexpr bool wants_pullback = requires { requires Learner::State::wants_pullback; };
     static constexpr bool wants_pushforward = requires { requires Learner::State::wants_pushforward; };
     static constexpr bool graphable = detail::DeclaresGraphable<typename Learner::State>;
+    static constexpr bool data_parallel = detail::IsDataParallel<typename Learner::State>;
 
     /// DFA's factors, of matrices that learning does not change.
     template <class Model>

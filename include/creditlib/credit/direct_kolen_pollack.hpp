@@ -7,6 +7,7 @@
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/optim/adamw.hpp>
+#include <utility>
 #include <vector>
 
 namespace creditlib {
@@ -40,18 +41,24 @@ struct DirectKolenPollack {
     double lr = 1e-4, decay = 1e-6;
 
     struct State {
-      static constexpr bool graphable = true;
+      static constexpr bool graphable = true, data_parallel = true;
 
+      BindContext context;
       optim::AdamW optimizer;
 
       template <class Model>
       void learn(Model& model, const Trace& trace, const std::vector<torch::Tensor>& matrices) {
         const torch::NoGradGuard no_grad;
         const detail::OutputRows error(trace.error / static_cast<double>(trace.error.size(0)));
+        std::vector<torch::Tensor> gradients(matrices.size());
         for (std::size_t l = 0; l < matrices.size(); ++l) {
-          auto B = matrices[l];
+          const auto& B = matrices[l];
           if (!B.defined()) continue;
-          B.mutable_grad() = detail::DirectPath(model, trace, l, B, error).weight_gradient(trace.hidden[l], error);
+          gradients[l] = detail::DirectPath(model, trace, l, B, error).weight_gradient(trace.hidden[l], error);
+        }
+        context.mean(gradients, trace.error.size(0));
+        for (std::size_t l = 0; l < matrices.size(); ++l) {
+          if (auto B = matrices[l]; B.defined()) B.mutable_grad() = std::move(gradients[l]);
         }
         optimizer.step();
       }
@@ -59,12 +66,12 @@ struct DirectKolenPollack {
       NamedTensors named_tensors() const { return optimizer.named_tensors(); }
     };
 
-    State bind(const std::vector<torch::Tensor>& matrices, const BindContext&) const {
+    State bind(const std::vector<torch::Tensor>& matrices, const BindContext& context) const {
       std::vector<torch::Tensor> learned;
       for (const auto& B : matrices) {
         if (B.defined()) learned.push_back(B);
       }
-      return {optim::AdamW(learned, {.lr = lr, .weight_decay = decay})};
+      return {context, optim::AdamW(learned, {.lr = lr, .weight_decay = decay})};
     }
   };
   using State = DirectFeedback<Learner>::State;

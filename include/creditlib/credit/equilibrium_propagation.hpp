@@ -5,12 +5,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <creditlib/bind_context.hpp>
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/detail/refuse_draws.hpp>
 #include <creditlib/detail/expect.hpp>
 #include <creditlib/network/shape.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/scope/untouched.hpp>
+#include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace creditlib {
@@ -67,11 +70,15 @@ struct EquilibriumPropagation {
 };
 
 struct EquilibriumPropagation::State {
+  static constexpr bool data_parallel = true;
+
   EquilibriumPropagation rule;
   /// How far the last step's nudge moved each hidden state: the median over the batch of |s_l - h_l| / |h_l|, (L + 1);
-  /// of the +beta phase if centered; undefined before the first step. Below the resolution of the dtype (1e-7 in
+  /// of the +beta phase if centered, and of this process' samples; undefined before the first step. Below the resolution of the dtype (1e-7 in
   /// float32) the credit is rounding noise.
   torch::Tensor relative_nudge;
+
+  State(const EquilibriumPropagation& config, BindContext bound) : rule(config), context_(std::move(bound)) {}
 
   Reads reads() const { return Reads::Target | Reads::Hidden | Reads::Readout | Reads::Weights; }
 
@@ -86,7 +93,7 @@ struct EquilibriumPropagation::State {
       for (std::size_t l = 0; l < residuals.size(); ++l) residuals[l] = residuals[l] - opposite[l];
       factor /= 2;
     }
-    if (rule.outer_sum) factor *= static_cast<double>(trace.hidden[0].size(0));
+    if (rule.outer_sum) factor *= samples_of_all(trace);
     for (auto& residual : residuals) residual = residual * factor;
     if (!has_embed(model)) residuals[0].reset();
     return residuals;
@@ -121,6 +128,11 @@ struct EquilibriumPropagation::State {
   }
 
  private:
+  /// B, of the batch of all processes.
+  double samples_of_all(const Trace& trace) const {
+    return static_cast<double>(context_.sample_range(trace.hidden[0].size(0)).all);
+  }
+
   bool is_centered() const { return rule.centered || rule.centred; }
 
   /// Whether nudged_ belongs to this forward pass.
@@ -136,7 +148,7 @@ struct EquilibriumPropagation::State {
     const scope::Untouched untouched(*model, trace.hidden[0].device());
     const auto last = static_cast<std::int64_t>(trace.branch.size());
     const std::int64_t bottom = has_embed(model) ? 0 : 1;
-    const double rate = rule.inner_mean ? rule.rate / static_cast<double>(trace.hidden[0].size(0)) : rule.rate;
+    const double rate = rule.inner_mean ? rule.rate / samples_of_all(trace) : rule.rate;
     std::int64_t first = last;
     free_ = trace.hidden.back();
     nudged_ = trace.hidden;
@@ -192,20 +204,19 @@ struct EquilibriumPropagation::State {
 
   static std::size_t index(std::int64_t l) { return static_cast<std::size_t>(l); }
 
+  BindContext context_;
   torch::Tensor free_;                 ///< h_L of the forward pass that nudged_ belongs to
   std::vector<torch::Tensor> nudged_;  ///< s_0..s_L after that pass's last relaxation
 };
 
 template <class Model>
-EquilibriumPropagation::State EquilibriumPropagation::bind(Model& model, const BindContext&) const {
+EquilibriumPropagation::State EquilibriumPropagation::bind(Model& model, const BindContext& context) const {
   detail::expect::that(beta != 0 && std::isfinite(beta), "EquilibriumPropagation", "beta", beta,
                        "a finite number other than 0: credit is divided by it");
   detail::expect::at_least("EquilibriumPropagation", "steps", steps, 1);
   detail::expect::positive("EquilibriumPropagation", "rate", rate);
   detail::refuse_draws("EquilibriumPropagation", *model, "the energy would be another function at each evaluation");
-  State state;
-  state.rule = *this;
-  return state;
+  return {*this, context};
 }
 
 }  // namespace creditlib

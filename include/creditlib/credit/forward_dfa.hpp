@@ -45,7 +45,7 @@ struct ForwardDFA {
     Optimizer optimizer = Optimizer::AdamW;
 
     struct State {
-      static constexpr bool wants_pushforward = true;
+      static constexpr bool wants_pushforward = true, data_parallel = true;
 
       BindContext context;
       double lr;
@@ -54,7 +54,9 @@ struct ForwardDFA {
       template <class Model>
       void learn(Model& model, const Trace& trace, const std::vector<torch::Tensor>& matrices) {
         const auto directions = detail::drawn_directions(model, trace, matrices, context);
-        follow(matrices, detail::jacobian_estimates(model, trace, matrices, directions));
+        auto estimates = detail::jacobian_estimates(model, trace, matrices, directions);
+        context.mean(estimates, trace.error.size(0));
+        follow(matrices, estimates);
       }
 
       /// One update of the matrices toward these.

@@ -37,7 +37,7 @@ struct ForwardGradient {
 };
 
 struct ForwardGradient::State {
-  static constexpr bool wants_pushforward = true;
+  static constexpr bool wants_pushforward = true, data_parallel = true;
 
   std::int64_t directions;
   BindContext context;
@@ -45,9 +45,10 @@ struct ForwardGradient::State {
 
   template <class Model>
   std::vector<torch::Tensor> credit(Model&, const Trace& trace) {
+    const auto range = context.sample_range(trace.error.size(0));
     std::vector<torch::Tensor> credits(trace.hidden.size()), u(trace.hidden.size());
     for (std::int64_t k = 0; k < directions; ++k) {
-      for (std::size_t l = first; l < u.size(); ++l) u[l] = context.step_randn(trace.hidden[l].sizes());
+      for (std::size_t l = first; l < u.size(); ++l) u[l] = context.sample_randn(trace.hidden[l].sizes(), range);
       const auto parts = along(trace, u);
       for (std::size_t l = first; l < u.size(); ++l) {
         credits[l] = credits[l].defined() ? credits[l].add_(parts[l]) : parts[l];

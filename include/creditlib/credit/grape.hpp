@@ -41,7 +41,7 @@ struct GrAPE {
     double lr = 0.1;
 
     struct State {
-      static constexpr bool wants_pushforward = true;
+      static constexpr bool wants_pushforward = true, data_parallel = true;
 
       BindContext context;
       double lr;
@@ -49,7 +49,9 @@ struct GrAPE {
       template <class Model>
       void learn(Model& model, const Trace& trace, const std::vector<torch::Tensor>& matrices) {
         const auto directions = detail::drawn_directions(model, trace, matrices, context);
-        turn(matrices, detail::jacobian_estimates(model, trace, matrices, directions));
+        auto estimates = detail::jacobian_estimates(model, trace, matrices, directions);
+        context.mean(estimates, trace.error.size(0));
+        turn(matrices, estimates);
       }
 
       /// One turn of the matrices' columns toward those of these.

@@ -63,17 +63,18 @@ struct LocalHeads<Head>::State {
   using Module = typename detail::HeadModule<Head>::type;
   static constexpr bool couples_samples = detail::CouplesSamples<Head>;
   static constexpr bool graphable = detail::DeclaresGraphable<Head>;
+  static constexpr bool data_parallel = !couples_samples;
 
   Head head;
   bool last_from_readout;
   std::size_t first;             ///< the hidden state of net 0
   detail::OwnNets<Module> nets;  ///< the heads of h_first..h_L, or ..h_{L-1} if last_from_readout
 
-  State(const LocalHeads& config, std::size_t first_state, std::vector<Module> heads)
+  State(const LocalHeads& config, const BindContext& context, std::size_t first_state, std::vector<Module> heads)
       : head(config.head),
         last_from_readout(config.last_from_readout),
         first(first_state),
-        nets(std::move(heads), config.lr, /*clip=*/std::nullopt, config.weight_decay) {}
+        nets(std::move(heads), context, config.lr, /*clip=*/std::nullopt, config.weight_decay) {}
 
   template <class Model>
   std::vector<torch::Tensor> credit(Model&, const Trace& trace) const {
@@ -99,10 +100,8 @@ struct LocalHeads<Head>::State {
     auto found =
         found_.pass.defined() && found_.pass.is_same(trace.hidden.back()) ? std::move(found_) : differentiated(trace);
     found_ = {};
-    nets.step(std::move(found.at_parameters));
-    const torch::NoGradGuard no_grad;
-    const auto buffers = nets.buffers();
-    for (std::size_t i = 0; i < buffers.size(); ++i) torch::Tensor(buffers[i]).copy_(found.buffers[i]);
+    nets.step(std::move(found.at_parameters), trace.error.size(0));
+    nets.set_buffers(found.buffers);
   }
 
   /// Forgets what credit has found, which is of that step alone.
@@ -188,7 +187,7 @@ typename LocalHeads<Head>::State LocalHeads<Head>::bind(Model& model, const Bind
     detail::refuse_draws(whose, *heads.back(), "its loss would be another function each time it is asked");
     heads.back()->to(context.device, context.dtype);
   }
-  return State(*this, first, std::move(heads));
+  return State(*this, context, first, std::move(heads));
 }
 
 }  // namespace creditlib

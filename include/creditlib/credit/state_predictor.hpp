@@ -47,7 +47,7 @@ struct StatePredictor {
 };
 
 struct StatePredictor::State {
-  static constexpr bool graphable = true;
+  static constexpr bool graphable = true, data_parallel = true;
 
   CreditPoint at;
   std::size_t first;        ///< the hidden state of net 0
@@ -84,7 +84,7 @@ struct StatePredictor::State {
 
   template <class Model>
   void learn(Model& model, const Trace& trace) {
-    nets.descend(losses(model, trace));
+    nets.descend(losses(model, trace), trace.error.size(0));
   }
 
   Reads reads() const { return Reads::Error | Reads::Target | Reads::Hidden | Reads::Readout; }
@@ -116,7 +116,7 @@ StatePredictor::State StatePredictor::bind(Model& model, const BindContext& cont
                                        .time = time},
                       context);
   }
-  return {at, first, detail::CreditNets(std::move(nets), lr, clip)};
+  return {at, first, detail::CreditNets(std::move(nets), context, lr, clip)};
 }
 
 }  // namespace creditlib

@@ -52,6 +52,8 @@ struct ValueNet {
 };
 
 struct ValueNet::State {
+  static constexpr bool data_parallel = true;
+
   ValueNet config;
   BindContext context;
   std::size_t first;               ///< the hidden state of net 0
@@ -77,10 +79,11 @@ struct ValueNet::State {
   /// except the first.
   template <class Model>
   std::vector<torch::Tensor> losses(Model&, const Trace& trace) {
+    const auto range = context.sample_range(trace.error.size(0));
     std::vector<torch::Tensor> losses;
     for (std::size_t i = 0; i + 1 < nets.size(); ++i) {
       const auto v = value(nets[i], i, trace.hidden[first + i], pooled(trace.error));
-      losses.push_back((v - soft_minimum(i + 1, trace)).square().mean());
+      losses.push_back((v - soft_minimum(i + 1, trace, range)).square().mean());
     }
     losses.push_back(terminal_loss(trace));
     return losses;
@@ -88,7 +91,7 @@ struct ValueNet::State {
 
   template <class Model>
   void learn(Model& model, const Trace& trace) {
-    nets.descend(losses(model, trace));
+    nets.descend(losses(model, trace), trace.error.size(0));
     const torch::NoGradGuard no_grad;
     const auto followers = detail::CreditNets::parameters_of(targets);
     if (followers.empty()) return;
@@ -113,10 +116,10 @@ struct ValueNet::State {
   }
 
   /// -lambda log mean_k exp(-V'/lambda) at K noisy copies of hidden state first + i, (B).
-  torch::Tensor soft_minimum(std::size_t i, const Trace& trace) const {
+  torch::Tensor soft_minimum(std::size_t i, const Trace& trace, const SampleRange& range) const {
     const torch::NoGradGuard no_grad;
     const auto h = trace.hidden[first + i].flatten(1);
-    const auto noise = context.step_randn({config.samples, h.size(0), h.size(1)}, config.sigma);
+    const auto noise = context.sample_randn({config.samples, h.size(0), h.size(1)}, range, /*at=*/1, config.sigma);
     const auto values =
         value(targets[i - 1], i, (h + noise).flatten(0, 1), pooled(trace.error).repeat({config.samples, 1}));
     const auto exponents = values.view({config.samples, h.size(0)}) / -config.lambda;
@@ -160,7 +163,7 @@ ValueNet::State ValueNet::bind(Model& model, const BindContext& context) const {
                       context);
     if (l > first) targets.emplace_back(nets.back()->frozen_copy());
   }
-  return {*this, context, first, detail::CreditNets(std::move(nets), lr, clip), std::move(targets)};
+  return {*this, context, first, detail::CreditNets(std::move(nets), context, lr, clip), std::move(targets)};
 }
 
 }  // namespace creditlib

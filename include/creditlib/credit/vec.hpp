@@ -55,6 +55,8 @@ struct Vec {
 };
 
 struct Vec::State {
+  static constexpr bool data_parallel = true;
+
   Vec config;
   BindContext context;
   std::size_t first;                ///< the first hidden state with an estimate
@@ -84,7 +86,7 @@ struct Vec::State {
 
   template <class Model>
   void learn(Model& model, const Trace& trace) {
-    nets.descend(losses(model, trace));
+    nets.descend(losses(model, trace), trace.error.size(0));
   }
 
   Reads reads() const { return Reads::Error | Reads::Hidden; }
@@ -111,8 +113,11 @@ struct Vec::State {
 
   /// M unit directions per sample, (M, B, size of h_l).
   torch::Tensor unit_directions(const torch::Tensor& h) const {
+    const auto range = context.sample_range(h.size(0));
     std::vector<torch::Tensor> directions;
-    for (std::int64_t m = 0; m < config.directions; ++m) directions.push_back(context.step_randn(h.sizes()).flatten(1));
+    for (std::int64_t m = 0; m < config.directions; ++m) {
+      directions.push_back(context.sample_randn(h.sizes(), range).flatten(1));
+    }
     const auto v = at::stack(directions);
     return v / v.norm(2, 2, /*keepdim=*/true);
   }
@@ -180,7 +185,7 @@ Vec::State Vec::bind(Model& model, const BindContext& context) const {
           context,
           first,
           std::move(net_of),
-          detail::CreditNets(std::move(nets), lr, clip),
+          detail::CreditNets(std::move(nets), context, lr, clip),
           detail::samples_are_independent(model)};
 }
 

@@ -147,6 +147,8 @@ concept CouplesSamples = DeclaresCoupling<S> && S::couples_samples;
 template <class S>
 concept DeclaresDataParallel = requires { typename std::bool_constant<S::data_parallel>; };
 template <class S>
+concept IsDataParallel = DeclaresDataParallel<S> && S::data_parallel;
+template <class S>
 concept DeclaresPullback = requires { typename std::bool_constant<S::wants_pullback>; };
 template <class S>
 concept DeclaresPushforward = requires { typename std::bool_constant<S::wants_pushforward>; };

@@ -8,6 +8,7 @@
 #include <charconv>
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/describe.hpp>
+#include <creditlib/detail/joint_mean.hpp>
 #include <creditlib/distributed/detail/agreement.hpp>
 #include <creditlib/distributed/group.hpp>
 #include <creditlib/error.hpp>
@@ -27,8 +28,8 @@ namespace creditlib::detail {
 /// computed from the rows alone and changes nothing.
 template <class State, class Model>
 constexpr const char* what_ties_to_one_process() {
-  if constexpr (DeclaresDataParallel<State>) {
-    return State::data_parallel ? "" : "says so (data_parallel = false)";
+  if constexpr (IsDataParallel<State>) {
+    return "";
   } else if constexpr (CouplesSamples<State>) {
     return "couples the samples of a batch";
   } else if constexpr (Learns<State, Model>) {
@@ -39,6 +40,8 @@ constexpr const char* what_ties_to_one_process() {
     return "trains at states of its own (local_inputs)";
   } else if constexpr (!GivesCreditConst<State, Model>) {
     return "changes when it gives credit (credit is not const)";
+  } else if constexpr (DeclaresDataParallel<State>) {
+    return "says so (data_parallel = false)";
   } else {
     return "";
   }
@@ -52,6 +55,8 @@ class DataParallel {
       : group_(group && group->size() > 1 ? std::move(group) : nullptr) {}
 
   explicit operator bool() const { return group_ != nullptr; }
+  /// The processes, for those who ask for what they do alone too.
+  std::shared_ptr<distributed::Group> group() const { return group_ ? group_ : distributed::alone(); }
 
   /// Throws the same Error on all ranks unless all have these facts and tensors.
   void agree(const std::string& who, Facts facts, const NamedTensors& tensors) const {
@@ -75,59 +80,29 @@ class DataParallel {
     const torch::NoGradGuard no_grad;
     const auto is_factored = [&](std::size_t i) { return !factors.empty() && factors[i].defined(); };
     std::vector<std::size_t> trained;
-    std::vector<torch::IntArrayRef> sizes;  // of what is summed
-    std::int64_t numbers = 0;
+    std::vector<torch::Tensor> means, like;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       if (!parameters[i].requires_grad()) continue;
       trained.push_back(i);
-      const auto& summed = is_factored(i) ? factors[i].right : parameters[i];
-      sizes.push_back(summed.sizes());
-      numbers += summed.numel();
+      means.push_back(is_factored(i) ? factors[i].right : gradients[i]);
+      like.push_back(is_factored(i) ? factors[i].right : parameters[i]);
     }
-    // The gradients' numbers; for each, whether it is defined; loss, correct, samples.
-    const auto count = static_cast<std::int64_t>(trained.size());
-    auto message = torch::empty({numbers + count + 3}, parameters[0].options().requires_grad(false));
-    auto sums = message.narrow(0, 0, numbers), defined = message.narrow(0, numbers, count);
-    auto loss = message[numbers + count], correct = message[numbers + count + 1], all = message[numbers + count + 2];
-    const auto each_part = [&](const auto& action) {
-      std::int64_t first = 0;
-      for (std::size_t i = 0; i < trained.size(); ++i) {
-        const auto count_of_part = c10::multiply_integers(sizes[i]);
-        action(sums.narrow(0, first, count_of_part).view(sizes[i]), i);
-        first += count_of_part;
-      }
-    };
-    defined.zero_();
-    each_part([&](torch::Tensor part, std::size_t i) {
-      const auto& gradient = is_factored(trained[i]) ? factors[trained[i]].right : gradients[trained[i]];
-      if (gradient.defined()) {
-        part.copy_(gradient);
-        defined[static_cast<std::int64_t>(i)].fill_(1);
-      } else {
-        part.zero_();
-      }
-    });
-    loss.copy_(result.loss);
-    message.narrow(0, 0, numbers).mul_(static_cast<double>(samples));
-    loss.mul_(static_cast<double>(samples));
-    correct.copy_(result.correct);
-    all.fill_(static_cast<double>(samples));
+    std::vector<torch::Tensor> totals{result.loss * static_cast<double>(samples), result.correct};
 
-    group_->sum({message});
+    const auto all = joint_mean(*group_, means, like, samples, totals, parameters[0].options());
 
-    sums.div_(all.clone());
-    const auto exists = defined.to(torch::kCPU, torch::kFloat64);
-    each_part([&](const torch::Tensor& part, std::size_t i) {
-      if (exists[static_cast<std::int64_t>(i)].item<double>() == 0) return;
+    for (std::size_t i = 0; i < trained.size(); ++i) {
       const auto& parameter = parameters[trained[i]];
       auto& gradient = gradients[trained[i]];
-      if (is_factored(trained[i])) {
-        gradient = FactoredGradient{factors[trained[i]].left, part}.dense();
-        return;
+      if (!means[i].defined()) {
+        gradient.reset();
+      } else if (is_factored(trained[i])) {
+        gradient = FactoredGradient{factors[trained[i]].left, means[i]}.dense();
+      } else {
+        gradient = parameter.is_contiguous() ? means[i] : at::empty_like(parameter).copy_(means[i]);
       }
-      gradient = parameter.is_contiguous() ? part : at::empty_like(parameter).copy_(part);
-    });
-    result = {loss / all, correct.round().to(torch::kInt64)};
+    }
+    result = {totals[0] / all, totals[1].round().to(torch::kInt64)};
   }
 
  private:

@@ -25,7 +25,7 @@ struct SourceTraits {
                                            !SeesUpdates<State, Model> && !wanted.pullback && !wanted.pushforward;
 
   static constexpr std::array<const char*, 1> ties{what_ties_to_one_process<State, Model>()};
-  static constexpr std::array<bool, 1> draws_for_all{DeclaresDataParallel<State>};
+  static constexpr std::array<bool, 1> draws_for_all{IsDataParallel<State>};
 
   static consteval bool sound() { return credit_is_sound<Credit, Model>(); }
   static constexpr std::array<TraceRights, 1> rights() {

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <creditlib/concepts.hpp>
+#include <creditlib/distributed/group.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/normalizer/row_rms.hpp>
 #include <creditlib/scope/generators.hpp>
@@ -14,6 +15,7 @@
 #include <creditlib/trainer/mixing.hpp>
 #include <creditlib/trainer/source_traits.hpp>
 #include <creditlib/trainer_options.hpp>
+#include <memory>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -32,10 +34,10 @@ class Sources {
 
   /// `labels`: whether the trainer's objective takes them.
   Sources(const Credit& credit, Model& model, torch::Device device, torch::Dtype dtype, const TrainerOptions& options,
-          bool labels)
+          bool labels, std::shared_ptr<distributed::Group> group)
       : generators_(make_generators(options.seed)),
         device_generators_(on_device(generators_, device, options.draws)),
-        state_(Traits::bind(credit, model, contexts(device, dtype, labels))) {}
+        state_(Traits::bind(credit, model, contexts(device, dtype, labels, std::move(group)))) {}
 
   State& state() { return state_; }
   const State& state() const { return state_; }
@@ -238,9 +240,10 @@ class Sources {
     }
     return generators;
   }
-  std::array<BindContext, count> contexts(torch::Device device, torch::Dtype dtype, bool labels) const {
+  std::array<BindContext, count> contexts(torch::Device device, torch::Dtype dtype, bool labels,
+                                          std::shared_ptr<distributed::Group> group) const {
     const auto of = [&](std::size_t i) {
-      return BindContext{device, dtype, generators_[i], device_generators_[i], labels};
+      return BindContext{device, dtype, generators_[i], device_generators_[i], labels, group};
     };
     if constexpr (count == 1) {
       return {of(0)};

@@ -11,8 +11,8 @@ namespace creditlib::detail {
 /// their weights from the global one draw from `generator`. The global generator is left as it was.
 template <class Make>
 auto drawn_from(const torch::Generator& generator, const Make& make) {
+  const scope::RestoredGlobalGenerators as_before(torch::kCPU);
   const auto global = scope::global_generators(torch::kCPU);
-  const scope::RestoredGenerators as_before(global);
   scope::set_states(global, scope::states_of({generator}));
   auto made = make();
   scope::set_states({generator}, scope::states_of(global));

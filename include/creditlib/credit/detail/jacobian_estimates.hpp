@@ -18,11 +18,12 @@ template <BlockModel Model>
 std::vector<torch::Tensor> drawn_directions(Model& model, const Trace& trace,
                                             const std::vector<torch::Tensor>& feedback, const BindContext& context) {
   const OutputRows outputs(trace.error);
+  const auto range = context.sample_range(trace.error.size(0));
   std::vector<torch::Tensor> directions(feedback.size());
   for (std::size_t l = 0; l < feedback.size(); ++l) {
     if (!feedback[l].defined()) continue;
     const DirectPath path(model, trace, l, feedback[l], outputs);
-    directions[l] = path.credit(context.step_randn(path.hidden_rows(trace.hidden[l]).sizes()));
+    directions[l] = path.credit(context.sample_randn(path.hidden_rows(trace.hidden[l]).sizes(), range));
   }
   return directions;
 }

@@ -4,9 +4,11 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <creditlib/bind_context.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/optim/adamw.hpp>
 #include <creditlib/optim/clip.hpp>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
@@ -15,12 +17,14 @@
 namespace creditlib::detail {
 
 /// A credit source's own nets (module holders or shared_ptrs), the AdamW optimizer that trains them, and the norm to
-/// which each net's gradients are clipped.
+/// which each net's gradients are clipped. Processes that train together have the same nets.
 template <class Net>
 class OwnNets {
  public:
-  OwnNets(std::vector<Net> nets, double lr, std::optional<double> clip, double weight_decay = 0)
+  OwnNets(std::vector<Net> nets, const BindContext& context, double lr, std::optional<double> clip,
+          double weight_decay = 0)
       : nets_(std::move(nets)),
+        context_(context),
         clip_(clip),
         groups_(trained_by_net()),
         optimizer_(parameters_, {.lr = lr, .weight_decay = weight_decay}) {}
@@ -38,17 +42,29 @@ class OwnNets {
     return all;
   }
 
-  /// One descent step on the sum of these scalars; a net that none of them depends on is left unchanged.
-  void descend(const std::vector<torch::Tensor>& losses) {
+  /// One descent step on the sum of these scalars, means over `samples`; a net that none of them depends on is left
+  /// unchanged.
+  void descend(const std::vector<torch::Tensor>& losses, std::int64_t samples) {
     step(torch::autograd::grad(losses, parameters_, {}, /*retain_graph=*/false, /*create_graph=*/false,
-                               /*allow_unused=*/true));
+                               /*allow_unused=*/true),
+         samples);
   }
 
-  /// One step with these gradients, in the order of parameters(); one without a gradient is left unchanged.
-  void step(std::vector<torch::Tensor> gradients) {
+  /// One step with these gradients of means over `samples`, in the order of parameters(); one without a gradient is left
+  /// unchanged.
+  void step(std::vector<torch::Tensor> gradients, std::int64_t samples) {
+    context_.mean(gradients, samples, parameters_);
     if (clip_) optim::clip_norms(gradients, groups_, *clip_);
     for (std::size_t i = 0; i < gradients.size(); ++i) parameters_[i].mutable_grad() = std::move(gradients[i]);
     optimizer_.step();
+  }
+
+  /// Gives buffers() these values; in several processes those of rank 0.
+  void set_buffers(const std::vector<torch::Tensor>& values) {
+    const torch::NoGradGuard no_grad;
+    const auto own = buffers();
+    for (std::size_t i = 0; i < own.size(); ++i) torch::Tensor(own[i]).copy_(values[i]);
+    if (context_.group->size() > 1 && !own.empty()) context_.group->broadcast(own, 0);
   }
 
   /// "0.ln.weight", …, "optimizer.mean.0", …
@@ -95,6 +111,7 @@ class OwnNets {
   }
 
   std::vector<Net> nets_;
+  BindContext context_;
   std::optional<double> clip_;
   std::vector<torch::Tensor> parameters_ = {};
   std::vector<std::vector<std::size_t>> groups_;
