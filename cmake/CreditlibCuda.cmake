@@ -2,7 +2,8 @@
 # Whether programs that include CUDA's headers, such as creditlib/cuda/graphed_step.hpp, can be built: LibTorch's CUDA half is linked, and there
 # is a toolkit of the same major version (another one's cudart beside LibTorch's own would be a second, with a state of its own).
 #
-# Sets CREDITLIB_CUDA_PROGRAMS (TRUE or FALSE); where TRUE, the target CUDA::cudart is there to be linked.
+# Sets CREDITLIB_CUDA_PROGRAMS (TRUE or FALSE); where TRUE, the target CUDA::cudart is there to be linked, and CREDITLIB_NCCL_INCLUDE is the folder of
+# nccl.h, which creditlib/distributed/nccl.hpp needs: that of the wheel's own NCCL, or the toolkit's; not found where there is none.
 
 set(CREDITLIB_CUDA_PROGRAMS FALSE)
 if(NOT CREDITLIB_LIBTORCH_CUDA)
@@ -30,6 +31,8 @@ else()
 endif()
 
 if(CREDITLIB_CUDA_PROGRAMS)
+  find_path(CREDITLIB_NCCL_INCLUDE nccl.h HINTS "${CREDITLIB_LIBTORCH_FOLDER}/../nvidia/nccl/include" ${CUDAToolkit_INCLUDE_DIRS})
+  mark_as_advanced(CREDITLIB_NCCL_INCLUDE)
   set(_creditlib_message "creditlib: CUDA graphs are built with the toolkit ${CUDAToolkit_VERSION}")
 else()
   set(_creditlib_message "creditlib: CUDA graphs are not built: ${_creditlib_why}")

@@ -8,11 +8,12 @@
 #include <creditlib/error.hpp>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 #include <utility>
 
-/// Groups over c10d, PyTorch's own engine. This header and from_environment.hpp alone include it.
+/// Groups over c10d, PyTorch's own engine. This header, from_environment.hpp and nccl.hpp alone include it.
 namespace creditlib::distributed {
 
 /// Options of a group.
@@ -22,10 +23,12 @@ struct GroupOptions {
 };
 
 /// The processes of a backend of c10d that you have made: NCCL, UCC, MPI, Gloo with options of your own. The backend's
-/// own timeout holds. Throws Error if there is no backend.
+/// own timeout holds. One of NCCL sends tensors of the CPU by the current CUDA device. Throws Error if there is no backend.
 inline std::shared_ptr<Group> over(c10::intrusive_ptr<c10d::Backend> backend) {
   if (!backend) detail::fail("distributed::over: there is no backend (null).");
-  return std::make_shared<detail::BackendGroup>(std::move(backend));
+  std::optional<torch::Device> device;
+  if (backend->getBackendName() == "nccl") device = torch::kCUDA;
+  return std::make_shared<detail::BackendGroup>(std::move(backend), std::nullopt, std::nullopt, device);
 }
 
 /// `size` processes that reach one c10d::Store, of which this one is `rank`. Every tensor goes through the store, so this

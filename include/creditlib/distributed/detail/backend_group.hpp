@@ -26,14 +26,16 @@ class BackendGroup final : public distributed::Group {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// With marks it can be told which ranks are gone. Without a timeout the backend's own holds.
+  /// With marks it can be told which ranks are gone. Without a timeout the backend's own holds. Tensors of the CPU go by
+  /// `device`, if the backend takes those of a device alone.
   explicit BackendGroup(c10::intrusive_ptr<c10d::Backend> backend, std::optional<GroupMarks> marks = {},
-                        std::optional<std::chrono::milliseconds> timeout = {})
+                        std::optional<std::chrono::milliseconds> timeout = {}, std::optional<torch::Device> device = {})
       : backend_(std::move(backend)),
         rank_(backend_->getRank()),
         size_(backend_->getSize()),
         marks_(std::move(marks)),
-        timeout_(timeout) {}
+        timeout_(timeout),
+        device_(device) {}
 
   std::int64_t rank() const override { return rank_; }
   std::int64_t size() const override { return size_; }
@@ -44,8 +46,9 @@ class BackendGroup final : public distributed::Group {
       c10d::AllreduceOptions options;
       if (timeout_) options.timeout = *timeout_;
       packed.exchange([&](const torch::Tensor& flat) {
-        std::vector<torch::Tensor> message{flat};
+        std::vector<torch::Tensor> message{there(flat)};
         finish(*backend_->allreduce(message, options));
+        if (!message[0].is_same(flat)) flat.copy_(message[0]);
       });
     });
   }
@@ -57,7 +60,7 @@ class BackendGroup final : public distributed::Group {
       if (timeout_) options.timeout = *timeout_;
       options.rootRank = from;
       packed.exchange([&](const torch::Tensor& flat) {
-        std::vector<torch::Tensor> message{framed(flat)};
+        std::vector<torch::Tensor> message{there(framed(flat))};
         finish(*backend_->broadcast(message, options));
         unframe(message[0], flat);
       });
@@ -66,7 +69,7 @@ class BackendGroup final : public distributed::Group {
   void send(const torch::Tensor& tensor, std::int64_t to) override {
     require_rank("send", to, /*other=*/true);
     called("send", to, [&] {
-      std::vector<torch::Tensor> message{framed(tensor.detach().reshape(-1))};
+      std::vector<torch::Tensor> message{there(framed(tensor.detach().reshape(-1)))};
       finish(*backend_->send(message, static_cast<int>(to), /*tag=*/0), timeout_);
     });
   }
@@ -75,13 +78,14 @@ class BackendGroup final : public distributed::Group {
     PackedTensors packed({tensor});
     called("receive", from, [&] {
       packed.exchange([&](const torch::Tensor& flat) {
-        std::vector<torch::Tensor> message{framed(flat)};
+        std::vector<torch::Tensor> message{there(framed(flat))};
         finish(*backend_->recv(message, static_cast<int>(from), /*tag=*/0), timeout_);
         unframe(message[0], flat);
       });
     });
   }
   void barrier() override {
+    if (device_) return sum({torch::zeros({1})});  // and waits for the device
     called("barrier", {}, [&] {
       c10d::BarrierOptions options;
       if (timeout_) options.timeout = *timeout_;
@@ -94,6 +98,11 @@ class BackendGroup final : public distributed::Group {
     if (!(timeout ? work.wait(*timeout) : work.wait())) fail("the call was aborted");
   }
 
+  /// A message where the backend can take it.
+  torch::Tensor there(const torch::Tensor& message) const {
+    return device_ && message.is_cpu() ? message.to(*device_) : message;
+  }
+
   // Gloo takes a message that is shorter than its receiver expects. (It ends the process for one that is longer, and so for
   // sums of other sizes.)
 
@@ -103,8 +112,9 @@ class BackendGroup final : public distributed::Group {
     const auto length = torch::full({1}, static_cast<std::int64_t>(flat.nbytes()), torch::kInt64);
     return at::cat({length.view(torch::kUInt8), flat.view(torch::kUInt8)});
   }
-  static void unframe(const torch::Tensor& message, const torch::Tensor& flat) {
+  static void unframe(torch::Tensor message, const torch::Tensor& flat) {
     if (!flat.is_cpu()) return;
+    message = message.cpu();
     constexpr std::int64_t header = sizeof(std::int64_t);
     const auto sent = message.narrow(0, 0, header).view(torch::kInt64).item<std::int64_t>();
     if (sent != static_cast<std::int64_t>(flat.nbytes())) {
@@ -160,6 +170,7 @@ class BackendGroup final : public distributed::Group {
   std::int64_t rank_, size_;
   std::optional<GroupMarks> marks_;
   std::optional<std::chrono::milliseconds> timeout_;
+  std::optional<torch::Device> device_;
   std::string failure_;  ///< of the first call that failed
 };
 
