@@ -74,6 +74,9 @@ using CreditState = typename detail::StateOf<C, M>::type;
 /// - `static constexpr bool data_parallel = true`: several processes, each with rows of its own, keep this state equal: what
 ///   it draws per sample is BindContext::sample_randn's, and what changes it is the same on all, by BindContext::mean for
 ///   example (docs/distributed.md).
+/// - `static constexpr bool block_parallel = true`: the credit for h_l is computed from h_l, f_{l-1}, the error and the
+///   target alone, nothing is drawn or learned, and a_l is left undefined where the trace's h_l is undefined: blocks can be
+///   trained in different processes (distributed::BlockTrainer).
 /// - `static constexpr bool wants_pullback = true` (also in the config): may call Trace::pullback.
 /// - `static constexpr bool wants_pushforward = true` (also in the config): may call Trace::pushforward.
 /// - `static constexpr bool graphable = true`: learn and after_step change nothing on the host that a later step needs and

@@ -77,6 +77,7 @@ TEST_CASE("every law applies to the models of this table, whose rows are laws", 
       {"credit reads what it says", "rpbdcstn"},
       {"factored credit reads error and target alone", "rpbdcstn"},
       {"constant memory changes no gradient", "rp.....n"},
+      {"a block's credit needs its own states alone", "rpbdcstn"},
   };
 
   CHECK(table.size() == laws::every_law().size());
@@ -94,6 +95,7 @@ TEST_CASE("every law applies to the models of this table, whose rows are laws", 
   CHECK(applies(law_named("credit reads what it says"), about<TargetProjection>) == "........");
   CHECK(applies(law_named("factored credit reads error and target alone"), about<FA>) == "........");
   CHECK(applies(law_named("constant memory changes no gradient"), about<FA>) == "........");
+  CHECK(applies(law_named("a block's credit needs its own states alone"), about<FA>) == "........");
   const auto mixing_on_purpose = [](Kind kind) {
     auto known = about<DFA>(kind);
     known.per_sample = false;
@@ -134,7 +136,8 @@ TEST_CASE("every law is asked of at least so many rules and models", "[law]") {
                                                     {"credit is not the true gradient", 106},
                                                     {"credit reads what it says", 100},
                                                     {"factored credit reads error and target alone", 14},
-                                                    {"constant memory changes no gradient", 6}};
+                                                    {"constant memory changes no gradient", 6},
+                                                    {"a block's credit needs its own states alone", 20}};
   for (const auto& law : laws::every_law()) {
     INFO(law.name);
     CHECK(asked(law) >= (fewer.count(law.name) ? fewer.at(law.name) : 123));

@@ -89,6 +89,40 @@ struct CountsHidden {
   }
 };
 
+/// DFA whose credit is larger where the last hidden state is there.
+struct ReadsTheLast {
+  struct State : DFA::State {
+    template <class Model>
+    Credits credit(Model& model, const Trace& trace) const {
+      auto credits = DFA::State::credit(model, trace);
+      for (auto& a : credits) {
+        if (a.defined() && trace.hidden.back().defined()) a = a * 2;
+      }
+      return credits;
+    }
+  };
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const {
+    return {DFA{}.bind(model, context)};
+  }
+};
+
+/// DFA that gives credit for states that are not there.
+struct GivesAllCredit {
+  struct State : DFA::State {
+    template <class Model>
+    Credits credit(Model&, const Trace& trace) const {
+      Credits credits;
+      for (const auto& b : feedback) credits.push_back(trace.error.mm(b.t()));
+      return credits;
+    }
+  };
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const {
+    return {DFA{}.bind(model, context)};
+  }
+};
+
 /// DFA that says that it reads something else.
 template <Reads said>
 struct SaysThatItReads {
@@ -151,6 +185,16 @@ TEST_CASE("the law of what credit reads fails on a rule that says too little or 
              {"reads target, but its credit changes with error"}));
   CHECK(says(verdict<SaysThatItReads<Reads::Error | Reads::Signs>, DFA>(law).what,
              {"reads error, signs of the weights, but its credit does not change with signs of the weights"}));
+}
+
+TEST_CASE("the law of blocks in different processes fails on a rule that reads other blocks", "[credit][law]") {
+  const auto law = "a block's credit needs its own states alone";
+
+  CHECK(verdict<DFA, DFA>(law) == held());
+  CHECK(says(verdict<ReadsHidden, DFA>(law).what, {"without the states of other blocks credit throws"}));
+  CHECK(verdict<ReadsTheLast, DFA>(law) == failed("without the states of other blocks the credit for h_1 is another"));
+  CHECK(says(verdict<GivesAllCredit, DFA>(law).what, {"there is credit for h_", "which the Trace does not have"}));
+  CHECK(says(verdict<SaysThatItReads<Reads::Target>, DFA>(law).what, {"the credit for h_1 is another"}));
 }
 
 TEST_CASE("the law of constant memory fails on a rule that needs the hidden states to be there", "[credit][law]") {

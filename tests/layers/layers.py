@@ -27,7 +27,7 @@ LAYERS = [
 FILES = {
     "vocabulary": ["bind_context", "concepts", "distributed/group", "error", "factored_credit", "named_tensors",
                    "parameter_parts", "progress", "reads", "trace", "trained_parameter", "trainer_options", "version"],
-    "face": ["local_trainer", "backprop_trainer", "any_trainer", "trace_of"],
+    "face": ["local_trainer", "backprop_trainer", "any_trainer", "trace_of", "distributed/block_trainer"],
     "umbrella": ["creditlib"],
 }
 

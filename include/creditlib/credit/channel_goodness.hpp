@@ -32,6 +32,8 @@ struct ChannelGoodness {
   using Normalizer = Raw;
 
   struct State {
+    static constexpr bool block_parallel = true;
+
     /// (F, C) for each of h_0..h_L: column j is 1 over the size of group j in its rows, else 0; undefined for h_0 if the
     /// model has no embed parameters.
     std::vector<torch::Tensor> groups;
@@ -41,7 +43,7 @@ struct ChannelGoodness {
       detail::labels_of("ChannelGoodness", trace);
       std::vector<torch::Tensor> credits(groups.size());
       for (std::size_t l = 0; l < groups.size(); ++l) {
-        if (!groups[l].defined()) continue;
+        if (!groups[l].defined() || !trace.hidden[l].defined()) continue;
         credits[l] = gradient(trace, groups[l], trace.hidden[l], hidden_layout(model, static_cast<std::int64_t>(l)));
       }
       return credits;

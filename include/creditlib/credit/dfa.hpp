@@ -45,6 +45,7 @@ struct DFA {
 
   struct State {
     static constexpr bool reads_error_only = true;
+    static constexpr bool block_parallel = true;
 
     std::vector<torch::Tensor> feedback;  ///< B_0..B_L; B_0 is undefined if the model has no embed parameters
     Signal signal = Signal::Error;
@@ -52,15 +53,16 @@ struct DFA {
 
     template <class Model>
     std::vector<torch::Tensor> credit(Model& model, const Trace& trace) const {
-      std::vector<torch::Tensor> credits(feedback.size()), e(feedback.size());
+      std::vector<torch::Tensor> credits(feedback.size()), e(feedback.size()), matrices(feedback.size());
       std::vector<std::optional<detail::DirectPath>> paths(feedback.size());
       const detail::OutputRows outputs(detail::signal_of(signal, trace));
       for (std::size_t l = 0; l < feedback.size(); ++l) {
-        if (!feedback[l].defined()) continue;
+        if (!feedback[l].defined() || !trace.hidden[l].defined()) continue;
+        matrices[l] = feedback[l];
         paths[l].emplace(model, trace, l, feedback[l], outputs);
         e[l] = paths[l]->rows(outputs);
       }
-      const auto products = detail::direct_products(e, feedback);
+      const auto products = detail::direct_products(e, matrices);
       for (std::size_t l = 0; l < feedback.size(); ++l) {
         if (!paths[l]) continue;
         credits[l] = paths[l]->credit(normalized ? detail::with_norms_of(e[l], products[l]) : products[l]);

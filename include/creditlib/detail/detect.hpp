@@ -149,6 +149,10 @@ concept DeclaresDataParallel = requires { typename std::bool_constant<S::data_pa
 template <class S>
 concept IsDataParallel = DeclaresDataParallel<S> && S::data_parallel;
 template <class S>
+concept DeclaresBlockParallel = requires { typename std::bool_constant<S::block_parallel>; };
+template <class S>
+concept BlockParallel = DeclaresBlockParallel<S> && S::block_parallel;
+template <class S>
 concept DeclaresPullback = requires { typename std::bool_constant<S::wants_pullback>; };
 template <class S>
 concept DeclaresPushforward = requires { typename std::bool_constant<S::wants_pushforward>; };

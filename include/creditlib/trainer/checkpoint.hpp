@@ -52,9 +52,11 @@ struct SerializedState {
 
 /// Copies a checkpoint's tensors in place into a trainer's, after it has made sure that all of them fit: nothing is
 /// half done. `required` are matched by name and shape, and nothing else may be in the file but `added`, which earlier
-/// versions did not write: they become 0 if they are missing; and `state`, if there is one.
+/// versions did not write: they become 0 if they are missing; `state`, if there is one; and `elsewhere`, which must be
+/// there and are for other processes.
 inline void restore_tensors(const std::filesystem::path& path, const NamedTensors& required,
-                            const NamedTensors& added = {}, const std::optional<SerializedState>& state = {}) {
+                            const NamedTensors& added = {}, const std::optional<SerializedState>& state = {},
+                            const std::set<std::string>& elsewhere = {}) {
   const char* const other = "; it is of another model, credit source, optimizer or rate.";
   const auto saved = load_tensors(path);
   std::set<std::string> known;
@@ -63,6 +65,7 @@ inline void restore_tensors(const std::filesystem::path& path, const NamedTensor
     if (!saved.contains(name)) fail("Checkpoint ", path.string(), " has no ", name, other);
   };
   for (const auto& [name, tensor] : required) require(name);
+  for (const auto& name : elsewhere) require(name);
   for (const auto& [name, tensor] : added) known.insert(name);
   if (state) require(state->name);
   for (const auto& [name, tensor] : saved) {

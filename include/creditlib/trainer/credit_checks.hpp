@@ -13,7 +13,8 @@
 namespace creditlib::detail {
 
 /// Throws Error, naming the source, unless there is one credit per hidden state, each of a shape, dtype and device that
-/// fit. a_0 may be undefined; without an embed it may be anything, as it is not read.
+/// fit. a_0 may be undefined; without an embed it may be anything, as it is not read. States that the trace does not have,
+/// being those of other processes, need no credit.
 template <BlockModel Model>
 void check_credits(const std::string& source, const std::vector<torch::Tensor>& credits, const Trace& trace,
                    Model& model, bool embed) {
@@ -22,7 +23,7 @@ void check_credits(const std::string& source, const std::vector<torch::Tensor>& 
   }
   for (std::size_t l = 0; l < credits.size(); ++l) {
     const auto &a = credits[l], &output = l == 0 ? trace.hidden[0] : trace.branch[l - 1];
-    if (l == 0 && (!embed || !a.defined())) continue;
+    if (!output.defined() || (l == 0 && (!embed || !a.defined()))) continue;
     bool fits = a.defined() && a.dim() == output.dim() && a.size(0) == output.size(0) &&
                 a.scalar_type() == output.scalar_type() && a.device() == output.device();
     for (std::int64_t d = 1; fits && d < a.dim(); ++d) fits = a.size(d) == output.size(d) || a.size(d) == 1;

@@ -111,13 +111,16 @@ consteval bool credit_is_sound() {
     constexpr bool data_parallel = DeclaresDataParallel<S> || !names_data_parallel<S>;
     static_assert(data_parallel,
                   "creditlib: data_parallel must be declared as `static constexpr bool data_parallel = true;`");
+    constexpr bool block_parallel = DeclaresBlockParallel<S> || !names_block_parallel<S>;
+    static_assert(block_parallel,
+                  "creditlib: block_parallel must be declared as `static constexpr bool block_parallel = true;`");
     constexpr bool normalizer = NamesNormalizer<C> || !names_Normalizer<C>;
     static_assert(normalizer,
                   "creditlib: the config's Normalizer must be the type of a normalizer that is made without arguments: "
                   "`using Normalizer = creditlib::Raw;`");
     return CreditSource<C, M> && normalizer && learn && after_step && local_inputs && factored_credit && reads &&
            transport && named_tensors && wants_pullback && wants_pushforward && reads_error_only && couples_samples &&
-           data_parallel;
+           data_parallel && block_parallel;
   }
 }
 

@@ -23,6 +23,10 @@ struct SourceTraits {
   static constexpr TraceRights wanted = wanted_rights<Credit, State>();
   static constexpr bool reads_error_only = gives_factors && ReadsErrorOnly<State> && !Learns<State, Model> &&
                                            !SeesUpdates<State, Model> && !wanted.pullback && !wanted.pushforward;
+  /// Whether its blocks can be trained in different processes.
+  static constexpr bool block_parallel = BlockParallel<State> && GivesCreditConst<State, Model> &&
+                                         !Learns<State, Model> && !SeesUpdates<State, Model> &&
+                                         !HasLocalInputs<State, Model> && !HasTransport<State, Model>;
 
   static constexpr std::array<const char*, 1> ties{what_ties_to_one_process<State, Model>()};
   static constexpr std::array<bool, 1> draws_for_all{IsDataParallel<State>};
@@ -55,6 +59,7 @@ struct SourceTraits<Mix<First, Second>, Model> {
   static constexpr bool gives_factors = A::gives_factors || B::gives_factors;
   static constexpr bool sees_updates = A::sees_updates || B::sees_updates;
   static constexpr bool reads_error_only = A::reads_error_only && B::reads_error_only;
+  static constexpr bool block_parallel = false;
   static constexpr std::array<const char*, 2> ties{A::ties[0], B::ties[0]};
   static constexpr std::array<bool, 2> draws_for_all{A::draws_for_all[0], B::draws_for_all[0]};
   struct State {

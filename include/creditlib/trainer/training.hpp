@@ -19,6 +19,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -187,6 +188,35 @@ class Training {
     put_all_back();
   }
 
+  struct Counters {
+    torch::Tensor epoch, step, epoch_step;
+    std::vector<torch::Tensor> generators;
+  };
+
+  /// What a checkpoint keeps, by name; numbers are stored as tensors.
+  struct Contents {
+    NamedTensors named;
+    NamedTensors added;  ///< what earlier versions did not write
+    Counters counters;
+  };
+  Contents checkpoint(const NamedTensors& extra, const std::vector<torch::Generator>& generators) const {
+    NamedTensors named;
+    for (std::size_t i = 0; i < parts_.all.size(); ++i) named.emplace_back("model." + parts_.names[i], parts_.all[i]);
+    for (const auto& buffer : model_->named_buffers()) {
+      if (buffer.value().defined()) named.emplace_back("model." + buffer.key(), buffer.value());
+    }
+    for (auto& entry : prefixed("optimizer", optimizer_->named_tensors())) named.push_back(std::move(entry));
+    for (auto& entry : prefixed("rate", rate_->named_tensors())) named.push_back(std::move(entry));
+    named.insert(named.end(), extra.begin(), extra.end());
+    const auto number = [](std::int64_t value) { return torch::full({}, value, torch::kInt64); };
+    Counters counters{number(progress_.epoch), number(progress_.step), number(progress_.epoch_step), {}};
+    for (const auto& generator : generators) counters.generators.push_back(generator.get_state());
+    named.emplace_back("trainer.epoch", counters.epoch);
+    named.emplace_back("trainer.step", counters.step);
+    for (auto& entry : numbered("trainer.generator", counters.generators)) named.push_back(std::move(entry));
+    return {std::move(named), {{"trainer.epoch_step", counters.epoch_step}}, std::move(counters)};
+  }
+
   /// `extra` and `generators` are the credit source's.
   void save(const std::filesystem::path& path, const NamedTensors& extra,
             const std::vector<torch::Generator>& generators) const {
@@ -196,14 +226,17 @@ class Training {
     save_tensors(path, named);
   }
 
-  void load(const std::filesystem::path& path, const NamedTensors& extra, std::vector<torch::Generator> generators) {
+  /// The tensors of these names in the file are for other processes: `elsewhere`.
+  void load(const std::filesystem::path& path, const NamedTensors& extra, std::vector<torch::Generator> generators,
+            const std::set<std::string>& elsewhere = {}) {
     check_model_unmoved();
     auto [named, added, counters] = checkpoint(extra, generators);
+    std::erase_if(named, [&](const auto& entry) { return elsewhere.contains(entry.first); });
     std::optional<SerializedState> state;
     if (optimizer_->is_serialized()) {
       state = {serialized_name, [&](const torch::Tensor& saved) { optimizer_->deserialize(saved); }};
     }
-    restore_tensors(path, named, added, state);
+    restore_tensors(path, named, added, state, elsewhere);
     progress_.epoch = counters.epoch.template item<std::int64_t>();
     progress_.step = counters.step.template item<std::int64_t>();
     progress_.epoch_step = counters.epoch_step.template item<std::int64_t>();
@@ -242,35 +275,6 @@ class Training {
   static TrainerOptions checked(const TrainerOptions& options) {
     options.check();
     return options;
-  }
-
-  struct Counters {
-    torch::Tensor epoch, step, epoch_step;
-    std::vector<torch::Tensor> generators;
-  };
-
-  /// A checkpoint's contents by name; numbers are stored as tensors.
-  struct Contents {
-    NamedTensors named;
-    NamedTensors added;  ///< what earlier versions did not write
-    Counters counters;
-  };
-  Contents checkpoint(const NamedTensors& extra, const std::vector<torch::Generator>& generators) const {
-    NamedTensors named;
-    for (std::size_t i = 0; i < parts_.all.size(); ++i) named.emplace_back("model." + parts_.names[i], parts_.all[i]);
-    for (const auto& buffer : model_->named_buffers()) {
-      if (buffer.value().defined()) named.emplace_back("model." + buffer.key(), buffer.value());
-    }
-    for (auto& entry : prefixed("optimizer", optimizer_->named_tensors())) named.push_back(std::move(entry));
-    for (auto& entry : prefixed("rate", rate_->named_tensors())) named.push_back(std::move(entry));
-    named.insert(named.end(), extra.begin(), extra.end());
-    const auto number = [](std::int64_t value) { return torch::full({}, value, torch::kInt64); };
-    Counters counters{number(progress_.epoch), number(progress_.step), number(progress_.epoch_step), {}};
-    for (const auto& generator : generators) counters.generators.push_back(generator.get_state());
-    named.emplace_back("trainer.epoch", counters.epoch);
-    named.emplace_back("trainer.step", counters.step);
-    for (auto& entry : numbered("trainer.generator", counters.generators)) named.push_back(std::move(entry));
-    return {std::move(named), {{"trainer.epoch_step", counters.epoch_step}}, std::move(counters)};
   }
 
   torch::Tensor& gradient(std::size_t i) { return torch::Tensor(parts_.all[i]).mutable_grad(); }

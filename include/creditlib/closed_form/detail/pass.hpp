@@ -32,31 +32,43 @@ class ClosedFormPass final : public FormulaPass {
   }
 
   Trace forward(const torch::Tensor& x) override {
+    auto trace = prepare(x);
+    run(Share{});
+    return trace;
+  }
+
+  /// The same in parts: the tensors that the pass will compute, and then some rows of them, once those of x are there.
+  Trace prepare(const torch::Tensor& x) {
     const torch::NoGradGuard no_grad;
     reset();
-    Trace trace;
-    trace.hidden = {embed_.prepare(x)};
+    hidden_.push_back(embed_.prepare(x));
     for (std::size_t l = 0; l < blocks_.size(); ++l) {
-      const auto& h = trace.hidden.back();
+      const auto h = hidden_.back();
       branch_[l] = blocks_[l].prepare(h);
-      trace.hidden.push_back(residual_ ? sums_[l].like(h) : branch_[l]);
+      hidden_.push_back(residual_ ? sums_[l].like(h) : branch_[l]);
     }
-    logits_ = readout_.prepare(trace.hidden.back());
+    logits_ = readout_.prepare(hidden_.back());
     shares_ = shares_of(x.size(0), work_, x.device());
-    in_shares(shares_, [&](std::int64_t i) {
-      const Share share{i, shares_};
+    Trace trace;
+    trace.hidden = hidden_;
+    trace.branch = branch_;
+    trace.logits = logits_;
+    return trace;
+  }
+  void run(const Share& rows) {
+    const torch::NoGradGuard no_grad;
+    const auto shares = shares_of(hidden_[0].size(0) / rows.of, work_, hidden_[0].device());
+    in_shares(shares, [&](std::int64_t i) {
+      const Share share{rows.index * shares + i, rows.of * shares};
       embed_.forward(share);
       for (std::size_t l = 0; l < blocks_.size(); ++l) {
         blocks_[l].forward(share);
         if (!residual_) continue;
-        auto sum = share.rows(trace.hidden[l + 1]);
-        at::add_out(sum, share.rows(trace.hidden[l]), share.rows(branch_[l]));
+        auto sum = share.rows(hidden_[l + 1]);
+        at::add_out(sum, share.rows(hidden_[l]), share.rows(branch_[l]));
       }
       readout_.forward(share);
     });
-    trace.branch = branch_;
-    trace.logits = logits_;
-    return trace;
   }
 
   PassOutputs rerun(const std::vector<torch::Tensor>& states) override {
@@ -134,6 +146,7 @@ class ClosedFormPass final : public FormulaPass {
     readout_.reset();
     for (auto& block : blocks_) block.reset();
     for (auto& f : branch_) f.reset();
+    hidden_.clear();
     logits_.reset();
     restart();
   }
@@ -160,7 +173,7 @@ class ClosedFormPass final : public FormulaPass {
   std::int64_t work_, shares_ = 1;
   std::vector<Buffer> sums_;                     ///< h_1..h_L if residual
   std::vector<Buffer> pulled_sums_, penalized_;  ///< gradients in h_0..h_{L-1} and in f_0..f_{L-1}
-  std::vector<torch::Tensor> branch_;
+  std::vector<torch::Tensor> hidden_, branch_;
   torch::Tensor logits_;
   GradientBuffers gradients_;
 };

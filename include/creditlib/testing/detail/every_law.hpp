@@ -28,6 +28,9 @@ inline std::string silent(const About& about) {
 inline std::string reading_more(const About& about) {
   return about.reads_error_only ? "" : "the rule does not declare reads_error_only";
 }
+inline std::string of_one_process(const About& about) {
+  return about.block_parallel ? "" : "the rule does not declare block_parallel";
+}
 inline std::string without_constant_memory(const About& about) {
   const auto reads_more = reading_more(about);
   return reads_more.empty() ? without_formula(about) : reads_more;
@@ -67,7 +70,8 @@ inline const std::vector<Law>& every_law() {
       {"credit is not the true gradient", credit_is_not_the_true_gradient, meant_to_be_true},
       {"credit reads what it says", credit_reads_what_it_says, silent},
       {"factored credit reads error and target alone", factored_credit_reads_error_and_target_alone, reading_more},
-      {"constant memory changes no gradient", constant_memory_changes_no_gradient, without_constant_memory}};
+      {"constant memory changes no gradient", constant_memory_changes_no_gradient, without_constant_memory},
+      {"a block's credit needs its own states alone", credit_needs_own_states_alone, of_one_process}};
   return laws;
 }
 

@@ -27,6 +27,7 @@ struct About {
   bool draws = true, learns = false, true_gradient = false, per_sample = true, couples_samples = false;
   bool says_what_it_reads = false;
   bool reads_error_only = false;  ///< and is no Mix: constant memory takes one source alone
+  bool block_parallel = false;    ///< blocks can be trained in different processes
   std::string refusal = {};       ///< what the rule says of the model that it cannot train; "" if it trains it
   // The model.
   bool embed = true, by_formula = false;

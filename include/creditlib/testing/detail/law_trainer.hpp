@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -59,6 +60,9 @@ class LawTrainer {
   virtual std::optional<Reads> reads() const = 0;
   /// The sources' credit on a finished pass, one after the other, once what `others` names is replaced by other numbers.
   virtual std::vector<torch::Tensor> credit_with_other(const Batch& batch, Reads others) = 0;
+  /// The source's credit on a pass of which the Trace has the states around this block alone, and error and logits only if
+  /// the source says that it reads them, as in a process that has no other block; none: of the whole pass.
+  virtual std::vector<torch::Tensor> credit_in_block(const Batch& batch, std::optional<std::size_t> block) = 0;
   /// What the next step's backward passes read in the place of parameters.
   virtual Transport transport() = 0;
   /// The objective's batch mean.
@@ -206,6 +210,27 @@ class TrainerOf final : public LawTrainer {
         credits.push_back(a.defined() ? a.clone() : a);
     };
     std::apply([&](auto&... states) { (call(states), ...); }, Traits::states(own_.state()));
+    return credits;
+  }
+
+  std::vector<torch::Tensor> credit_in_block(const Batch& batch, std::optional<std::size_t> block) override {
+    auto trace = trace_of(own_.model(), batch.x, batch.y, objective_);
+    if (block) {
+      trace.input.reset();
+      for (std::size_t l = 0; l < trace.hidden.size(); ++l) {
+        if (l != *block && l != *block + 1) trace.hidden[l].reset();
+      }
+      for (std::size_t l = 0; l < trace.branch.size(); ++l) {
+        if (l != *block) trace.branch[l].reset();
+      }
+      if (const auto said = reads(); said && !any_of(*said, Reads::Error)) {
+        trace.error = torch::full_like(trace.error, std::numeric_limits<double>::quiet_NaN());
+        trace.logits = trace.error;
+      }
+    }
+    const torch::NoGradGuard no_grad;
+    std::vector<torch::Tensor> credits;
+    each_source(trace, [&](auto& state, const Trace& seen) { credits = state.credit(own_.model(), seen); });
     return credits;
   }
 

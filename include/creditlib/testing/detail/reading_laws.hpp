@@ -9,6 +9,7 @@
 #include <creditlib/testing/detail/compare.hpp>
 #include <creditlib/testing/detail/law.hpp>
 #include <creditlib/trainer_options.hpp>
+#include <optional>
 #include <string>
 
 /// Laws of what a rule reads.
@@ -100,6 +101,35 @@ inline Verdict constant_memory_changes_no_gradient(const Subject& subject) {
 
   const double apart = distance(gradients(Memory::Constant), gradients(Memory::Activations));
   return apart < 1e-12 ? held() : failed("a step's gradients are " + std::to_string(apart) + " from the others");
+}
+
+/// A source with block_parallel gives the same credit for h_l where the Trace has no states but those around block l - 1,
+/// and none for states that are not there.
+inline Verdict credit_needs_own_states_alone(const Subject& subject) {
+  const auto batch = subject.batch(torch::kFloat64);
+  const auto trainer = subject.make({.dtype = torch::kFloat64});
+  const auto credit = [&](std::optional<std::size_t> block) {
+    at::manual_seed(5);
+    return trainer->credit_in_block(batch, block);
+  };
+  try {
+    const auto whole = credit({});
+    for (std::size_t l = 1; l < whole.size(); ++l) {
+      const auto alone = translated([&] { return credit(l - 1); });
+      const bool embed = l == 1 && subject.about.embed;
+      if (!same({alone[l]}, {whole[l]}) || (embed && !same({alone[0]}, {whole[0]}))) {
+        return failed("without the states of other blocks the credit for h_" + std::to_string(l) + " is another");
+      }
+      for (std::size_t other = 0; other < alone.size(); ++other) {
+        if ((other + 1 < l || other > l) && alone[other].defined()) {
+          return failed("there is credit for h_" + std::to_string(other) + ", which the Trace does not have");
+        }
+      }
+    }
+    return held();
+  } catch (const Error& error) {
+    return failed("without the states of other blocks credit throws: " + std::string(error.what()));
+  }
 }
 
 }  // namespace creditlib::detail::laws

@@ -85,6 +85,7 @@ Subject subject_of(const Rule& rule, const testing::ModelCase<Model>& model_case
   auto& about = subject.about;
   about.learns = Trainer::learns();
   about.reads_error_only = Traits::reads_error_only && Traits::count == 1;
+  about.block_parallel = Traits::block_parallel;
   about.true_gradient = options.true_gradient || std::ranges::any_of(rights, &TraceRights::pullback);
   about.per_sample = options.per_sample;
   about.couples_samples = Trainer::couples_samples();
