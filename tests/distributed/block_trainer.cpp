@@ -183,7 +183,7 @@ TEST_CASE("blocks in several processes train as in one: a transformer, sequences
                   torch::kFloat64);
   };
   // Not AdamW: the gradient of the keys' biases is 0 but for rounding, which its update would divide by its own size.
-  const TrainerOptions options{.lr = 0.05, .optimizer = Optimizer::SGD};
+  const TrainerOptions options{.optimizer = Optimizer::SGD};
   for (const std::int64_t size : {2, 3}) hold_law_3(size, make, token_batches(), options, {.micro_batches = 4}, DFA{});
   hold_law_3(2, make, token_batches(), options, {.micro_batches = 2}, DRTP{});
 }
