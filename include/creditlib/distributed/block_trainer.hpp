@@ -21,6 +21,7 @@
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/trainer/block_part.hpp>
 #include <creditlib/trainer/block_requirements.hpp>
+#include <creditlib/trainer/expected_logits.hpp>
 #include <creditlib/trainer/local_losses.hpp>
 #include <creditlib/trainer/policies.hpp>
 #include <creditlib/trainer/requirements.hpp>
@@ -230,7 +231,9 @@ class BlockTrainer {
         part_(with_blocks(model), options_, c10::demangle(typeid(BlockTrainer).name()), blocks.micro_batches,
               blocks.blocks),
         training_(model, of_one_process(options_), std::move(update)),
-        sources_(credit, training_.model(), training_.device(), training_.dtype(), options.seed, options.draws),
+        sources_(credit, training_.model(), training_.device(), training_.dtype(), options,
+                 detail::takes_labels(objective, logits_shape(training_.model()), training_.dtype()),
+                 training_.together().group()),
         local_(std::move(normalizer), std::move(loss)),
         objective_(std::move(objective)) {
     detail::check_positions(training_.model(), local_.loss());
