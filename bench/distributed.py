@@ -6,7 +6,8 @@
 
 A link is made of two network namespaces and a pair of virtual interfaces of limited rate (tc's token bucket), which needs root; they are
 removed at the end. Without root, --tables loopback times what needs none. Each process has one thread, so that two of them have two cores.
-Contestants take turns in an order drawn anew each round, and start anew each turn. Exit codes: 0; 1 where one fails; 2 for wrong flags.
+Contestants take turns in an order drawn anew each round, and start anew each turn. Bytes are what the network interface of rank 0 has sent, on
+loopback those of all ranks. Exit codes: 0; 1 where one fails; 2 for wrong flags.
 """
 
 import argparse
@@ -149,7 +150,7 @@ def main():
     print(f"\n{about['cpu']}, {about['affinity']} cores; commit {about['commit']}; a link of {args.rate}\n")
     for table in args.tables:
         found = result[table]
-        print(markdown([table, "ms a step", "MB sent by rank 0, a step"],
+        print(markdown([table, "ms a step", "MB a step"],
                        [[name, f"{ms:.2f}", f"{found['bytes_per_step'][name] / 1e6:.2f}" if found["bytes_per_step"][name] else ""]
                         for name, ms in found["ms"].items()]))
         print()

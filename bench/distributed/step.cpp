@@ -10,6 +10,7 @@
 #include <chrono>
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/distributed/block_trainer.hpp>
 #include <creditlib/distributed/from_environment.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/model/residual_mlp.hpp>
@@ -31,12 +32,13 @@ using GroupPtr = std::shared_ptr<distributed::Group>;
 constexpr std::int64_t inputs = 3072, classes = 10;
 
 struct Settings {
-  std::string rule = "dfa", interface = "lo";
-  std::int64_t width = 256, blocks = 4, batch = 256, threads = 1, warm_up = 5, steps = 50;
+  std::string rule = "dfa", parallel = "data", interface = "lo";
+  std::int64_t width = 256, blocks = 4, batch = 256, micro_batches = 4, threads = 1, warm_up = 5, steps = 50;
 };
 
-/// This process' rows, in equal parts.
-torch::Tensor own_rows(const torch::Tensor& whole, const distributed::Group& group) {
+/// What this process is given of a batch: its rows, in equal parts, or all if it has blocks of its own.
+torch::Tensor part_of(const torch::Tensor& whole, const Settings& s, const distributed::Group& group) {
+  if (s.parallel == "blocks") return whole;
   return whole.chunk(group.size())[static_cast<std::size_t>(group.rank())].contiguous();
 }
 
@@ -52,7 +54,7 @@ nlohmann::json timed(Trainer& trainer, const Settings& s, const GroupPtr& group)
   std::vector<std::pair<torch::Tensor, torch::Tensor>> pool;
   for (int i = 0; i < 8; ++i) {
     const auto x = torch::randn({s.batch, inputs}), y = torch::randint(classes, {s.batch});
-    pool.emplace_back(own_rows(x, *group), own_rows(y, *group));
+    pool.emplace_back(part_of(x, s, *group), part_of(y, s, *group));
   }
   std::vector<double> times;
   std::int64_t sent = 0;
@@ -76,6 +78,10 @@ nlohmann::json timed(const Settings& s, const GroupPtr& group) {
     BackpropTrainer trainer(model, options);
     return timed(trainer, s, group);
   }
+  if (s.parallel == "blocks") {
+    distributed::BlockTrainer trainer(model, DFA{}, options, {.micro_batches = s.micro_batches});
+    return timed(trainer, s, group);
+  }
   LocalTrainer trainer(model, DFA{}, options);
   return timed(trainer, s, group);
 }
@@ -87,6 +93,10 @@ int main(int argc, char** argv) {
                "distributed_step");
   Settings s;
   app.add_option("--rule", s.rule, "dfa or bp")->check(CLI::IsMember({"dfa", "bp"}));
+  app.add_option("--parallel", s.parallel, "what the processes share out: data or, with dfa, blocks")
+      ->check(CLI::IsMember({"data", "blocks"}));
+  app.add_option("--micro-batches", s.micro_batches, "of blocks: how many parts a batch goes up in")
+      ->check(CLI::PositiveNumber);
   app.add_option("--width", s.width, "d")->check(CLI::PositiveNumber);
   app.add_option("--blocks", s.blocks, "L")->check(CLI::PositiveNumber);
   app.add_option("--batch", s.batch, "rows of all processes together")->check(CLI::PositiveNumber);
