@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <chrono>
 #include <creditlib/distributed/c10d.hpp>
-#include <creditlib/distributed/detail/backend_group.hpp>
-#include <optional>
 #include <stdexcept>
-#include <string>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <vector>
 
@@ -24,7 +22,6 @@ class DeviceBackend final : public c10d::Backend {
  public:
   DeviceBackend() : Backend(0, 2) {}
 
-  const std::string getBackendName() const override { return "device"; }
   c10::intrusive_ptr<c10d::Work> allreduce(std::vector<torch::Tensor>& tensors,
                                            const c10d::AllreduceOptions&) override {
     require(tensors).mul_(2);
@@ -57,22 +54,21 @@ class DeviceBackend final : public c10d::Backend {
 }  // namespace
 
 TEST_CASE("tensors of the CPU go by the device if the backend takes no others", "[fake_device]") {
-  creditlib::detail::BackendGroup group(c10::make_intrusive<DeviceBackend>(), std::nullopt, std::nullopt,
-                                        fake_device::device());
+  const auto group = distributed::over(c10::make_intrusive<DeviceBackend>(), fake_device::device());
   const auto here = torch::arange(3), floats = torch::ones({2, 2}), there = torch::ones({2}).to(fake_device::device());
 
-  group.sum({here, floats, there});
+  group->sum({here, floats, there});
   CHECK(here.equal(torch::arange(3) * 2));
   CHECK(floats.equal(torch::full({2, 2}, 2.0F)));
   CHECK(there.cpu().equal(torch::full({2}, 2.0F)));
-  group.broadcast({here, there}, 1);
+  group->broadcast({here, there}, 1);
   CHECK(here.equal(torch::arange(3) * 2));
   const auto received = torch::zeros({3}, torch::kInt64);
-  group.send(here, 1);
-  group.receive(received, 1);
+  group->send(here, 1);
+  group->receive(received, 1);
   CHECK(received.equal(here));
-  group.barrier();
+  group->barrier();
 
-  creditlib::detail::BackendGroup without(c10::make_intrusive<DeviceBackend>());
-  CHECK_THROWS_AS(without.sum({here}), Error);
+  const auto without = distributed::over(c10::make_intrusive<DeviceBackend>());
+  CHECK_THROWS_AS(without->sum({here}), Error);
 }

@@ -23,6 +23,7 @@ inline torch::Tensor joint_mean(distributed::Group& group, std::vector<torch::Te
   std::int64_t numbers = 0;
   for (const auto& each : like) numbers += each.numel();
   const auto own = static_cast<double>(samples);
+  const auto weight = torch::scalar_tensor(own, torch::TensorOptions(torch::kFloat64));
   const auto count = static_cast<std::int64_t>(means.size()), others = static_cast<std::int64_t>(totals.size());
   // The means' numbers; for each, whether it is defined; totals; samples.
   const auto message = torch::empty({numbers + count + others + 1}, options.requires_grad(false));
@@ -38,13 +39,12 @@ inline torch::Tensor joint_mean(distributed::Group& group, std::vector<torch::Te
   defined.zero_();
   each_part([&](torch::Tensor part, std::size_t i) {
     if (means[i].defined()) {
-      part.copy_(means[i]);
+      at::mul_out(part, means[i], weight);
       defined[static_cast<std::int64_t>(i)].fill_(1);
     } else {
       part.zero_();
     }
   });
-  sums.mul_(own);
   for (std::size_t i = 0; i < totals.size(); ++i) total(i).copy_(totals[i]);
   const auto all = message[-1].fill_(own);
 

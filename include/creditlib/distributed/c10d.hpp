@@ -23,18 +23,19 @@ struct GroupOptions {
 };
 
 /// The processes of a backend of c10d that you have made: NCCL, UCC, MPI, Gloo with options of your own. The backend's
-/// own timeout holds. One of NCCL sends tensors of the CPU by the current CUDA device. Throws Error if there is no backend.
-inline std::shared_ptr<Group> over(c10::intrusive_ptr<c10d::Backend> backend) {
+/// own timeout holds. Tensors of the CPU go by `device`, which NCCL needs. Throws Error if there is no backend.
+inline std::shared_ptr<Group> over(c10::intrusive_ptr<c10d::Backend> backend,
+                                   std::optional<torch::Device> device = {}) {
   if (!backend) detail::fail("distributed::over: there is no backend (null).");
-  std::optional<torch::Device> device;
-  if (backend->getBackendName() == "nccl") device = torch::kCUDA;
   return std::make_shared<detail::BackendGroup>(std::move(backend), std::nullopt, std::nullopt, device);
 }
 
 /// `size` processes that reach one c10d::Store, of which this one is `rank`. Every tensor goes through the store, so this
 /// is for tests and for small networks; it needs no Gloo.
 ///
-/// - Store: a c10d::TCPStore or c10d::FileStore; a c10d::HashStore among threads of one process.
+/// - Store: a c10d::TCPStore or c10d::FileStore; a c10d::HashStore among threads of one process. Threads that step a rule
+///   which runs the network itself (Vec, StatePredictor, EquilibriumPropagation) wait for each other's generators unless
+///   the network has a closed form.
 /// - A store that was used for another group before needs a c10d::PrefixStore around it.
 /// - Throws Error if there is no store, and unless 0 <= rank < size.
 inline std::shared_ptr<Group> over(c10::intrusive_ptr<c10d::Store> store, std::int64_t rank, std::int64_t size,

@@ -279,7 +279,7 @@ class TrainerBase {
         fail(
             "The credit source draws random numbers in a step, which would be the same for the rows of each process; "
             "train it in one process, or declare `static constexpr bool data_parallel = true` of its state, if it "
-            "draws nothing per sample (docs/distributed.md).");
+            "draws per sample by BindContext::sample_randn alone (docs/distributed.md).");
       }
     }
   }
