@@ -19,6 +19,7 @@
 #include <creditlib/statistics/seeded.hpp>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../models.hpp"
@@ -57,7 +58,10 @@ struct CountingHead : WatchingHead {
 };
 
 BindContext context_of(std::shared_ptr<distributed::Group> group = distributed::alone()) {
-  return {torch::kCPU, torch::kFloat64, statistics::seeded(3, 0), {}, std::move(group)};
+  return {.device = torch::kCPU,
+          .dtype = torch::kFloat64,
+          .generator = statistics::seeded(3, 0),
+          .group = std::move(group)};
 }
 
 }  // namespace
