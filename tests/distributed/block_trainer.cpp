@@ -405,10 +405,12 @@ TEST_CASE("what blocks in several processes cannot do is said before the first s
     CHECK(says(said[0], parts));
     for (const auto& each : said) CHECK(each == said[0]);
   };
-  std::vector<ResidualMLP> models;
+  std::vector<ResidualMLP> models, fresh, narrow;
   std::vector<SequentialBlocks> with_norm, tied;
   for (int i = 0; i < 4; ++i) {
     models.push_back(residual_mlp());
+    fresh.push_back(residual_mlp());
+    narrow.emplace_back(ResidualMLPOptions{.input = 2, .width = 3, .classes = 4, .blocks = 3});
     with_norm.push_back(stages(Kind::batch_norm));
     const torch::nn::Linear layer(4, 4);
     tied.emplace_back(SequentialBlocksOptions{.blocks = {layer, torch::nn::Linear(4, 4), layer},
@@ -445,8 +447,21 @@ TEST_CASE("what blocks in several processes cannot do is said before the first s
   check(2, [&](const Ranks& group) { BlockTrainer(of(tied, group), DFA{}, {.group = group}); },
         {"parameter blocks.0.", "shared by parts of the network on ranks 0 and 1"});
 
+  check(2,
+        [&](const Ranks& group) {
+          const BlockTrainer trainer(of(fresh, group), DFA{}, {.group = group});
+          trainer.save("no such folder/run.pt");
+        },
+        {"no such folder"});
+
   CHECK(says(error_of([] { BlockTrainer(residual_mlp(), DFA{}, {.clip_norm = 1, .clip_scope = ClipScope::All}); }),
              {"clip_scope is All"}));
+  std::int64_t numbers = 0;  // a rule that refuses the model leaves it whole
+  check(2, [&](const Ranks& group) { BlockTrainer(of(narrow, group), ChannelGoodness{}, {.group = group}); },
+        {"fewer than the 4 classes"});
+  for (const auto& parameter : narrow[1]->parameters()) numbers += parameter.numel();
+  CHECK(numbers == 2 * 3 + 3 + 3 * (3 * 2 + 2 * (3 * 3 + 3)) + 3 * 2 + 3 * 4 + 4);
+
   CHECK(says(error_of([] { BlockTrainer(residual_mlp(), DFA{}, {.memory = Memory::Constant}); }),
              {"memory is Constant"}));
   CHECK(says(error_of([] { BlockTrainer(residual_mlp(), DFA{}, {}, {.micro_batches = 0}); }), {"micro_batches is 0"}));

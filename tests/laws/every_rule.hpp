@@ -294,6 +294,12 @@ inline constexpr bool reads_error_only<NormalizedDFA> = true;
 template <>
 inline constexpr bool reads_error_only<DRTP> = true;
 
+/// Whether a rule's blocks can be trained in different processes.
+template <class Rule>
+inline constexpr bool block_parallel = reads_error_only<Rule>;
+template <>
+inline constexpr bool block_parallel<Competition> = true;
+
 /// Whether a rule says what it reads.
 template <class Rule>
 inline constexpr bool says_what_it_reads = creditlib::detail::SaysWhatItReads<CreditState<Rule, ResidualMLP>>;
@@ -320,6 +326,7 @@ detail::laws::About about(Kind kind) {
           .couples_samples = couples_samples<Rule>,
           .says_what_it_reads = says_what_it_reads<Rule>,
           .reads_error_only = reads_error_only<Rule>,
+          .block_parallel = block_parallel<Rule>,
           .refusal = refusal<Rule>(kind),
           .embed = kind != Kind::no_embed,
           .by_formula = has_closed_form(kind),

@@ -198,6 +198,7 @@ TEMPLATE_LIST_TEST_CASE("the laws see what a rule and a model are like", "[credi
     CHECK(seen.says_what_it_reads == known.says_what_it_reads);
     CHECK(seen.couples_samples == known.couples_samples);
     CHECK(seen.reads_error_only == known.reads_error_only);
+    CHECK(seen.block_parallel == known.block_parallel);
     CHECK(seen.embed == known.embed);
     CHECK(seen.by_formula == known.by_formula);
     CHECK(seen.mixes_samples == known.mixes_samples);

@@ -163,6 +163,7 @@ class BlockTrainer {
           detail::fail("The batch x is ", detail::tensor_text(x), ", expected at least one sample in dimension 0.");
         }
         const torch::NoGradGuard no_grad;
+        const detail::Autocast off(training_.device(), false);
         const scope::EvalMode eval(*training_.model());
         return part_.logits(x, like_model());
       });
@@ -181,14 +182,13 @@ class BlockTrainer {
 
   /// Called by all ranks, of which rank 0 writes the file: all state of all of them, as LocalTrainer writes it for the same
   /// model and policies, which can load it, and io::load_weights with the prefix "model." the weights alone. Rank 0 has all
-  /// of it in memory meanwhile. Returns when the file is there.
+  /// of it in memory meanwhile. Returns when the file is there; throws Error on all ranks if it cannot be written.
   void save(const std::filesystem::path& path) const {
     detail::translated([&] {
       auto [named, added, counters] = training_.checkpoint(sources_.named_tensors(), sources_.generators());
       named.insert(named.end(), added.begin(), added.end());
       const auto all = part_.gathered(std::move(named));
-      if (part_.first()) detail::save_tensors(path, all);
-      if (part_.group().size() > 1) part_.shared_group()->barrier();
+      part_.on_first([&] { detail::save_tensors(path, all); });
     });
   }
   /// Called by all ranks: reads what save, in any number of processes, or LocalTrainer has written for the same model and
@@ -230,14 +230,11 @@ class BlockTrainer {
         block_options_(blocks),
         part_(with_blocks(model), options_, c10::demangle(typeid(BlockTrainer).name()), blocks.micro_batches,
               blocks.blocks),
-        training_(model, of_one_process(options_), std::move(update)),
-        sources_(credit, training_.model(), training_.device(), training_.dtype(), options,
-                 detail::takes_labels(objective, logits_shape(training_.model()), training_.dtype()),
-                 training_.together().group()),
+        sources_(credit, model, part_.device(), part_.dtype(), options,
+                 detail::takes_labels(objective, logits_shape(model), part_.dtype()), alone()),
         local_(std::move(normalizer), std::move(loss)),
-        objective_(std::move(objective)) {
-    detail::check_positions(training_.model(), local_.loss());
-    check_reads();
+        objective_(std::move(objective)),
+        training_(with_own_blocks(std::move(model)), of_one_process(options_), std::move(update)) {
     agree();
   } catch (...) {
     detail::rethrow_translated();
@@ -260,6 +257,14 @@ class BlockTrainer {
     if (model && model->blocks() < 1) {
       detail::fail("BlockTrainer: the model has no blocks, so there is nothing to train locally; use BackpropTrainer.");
     }
+    return model;
+  }
+
+  /// The model without other ranks' parameters, once nothing else stands against it; then the optimizer can be made.
+  Model with_own_blocks(Model model) {
+    detail::check_positions(model, local_.loss());
+    check_reads();
+    part_.release_others();
     return model;
   }
 
@@ -378,10 +383,10 @@ class BlockTrainer {
   TrainerOptions options_;
   BlockOptions block_options_;
   detail::BlockPart<Model> part_;
-  detail::Training<Model> training_;
   Sources sources_;
   detail::LocalLosses<Normalizer, LocalLoss> local_;
   detail::Assignable<Objective> objective_;
+  detail::Training<Model> training_;
   bool came_apart_ = false;
 };
 

@@ -34,8 +34,7 @@ namespace creditlib::detail {
 template <BlockModel Model>
 class BlockPart {
  public:
-  /// The processes agree on what they are about to do; each gets rank 0's weights of its own blocks, and gives up the
-  /// memory of the others'.
+  /// The processes agree on what they are about to do, and each gets rank 0's weights of its own blocks.
   BlockPart(Model model, const TrainerOptions& options, const std::string& type, std::int64_t micro_batches,
             const std::vector<std::int64_t>& blocks)
       : model_(std::move(model)),
@@ -47,16 +46,26 @@ class BlockPart {
     refuse_batch_statistics();
     pass_ = chosen_pass(options);
     share_weights();
-    release_others();
+  }
+
+  /// Parameters of other ranks become empty tensors, and their memory is free.
+  void release_others() {
+    for (std::size_t i = 0; i < parts_.all.size(); ++i) {
+      if (split_.owner(i) == group_->rank()) continue;
+      auto& parameter = parts_.all[i];
+      parameter.mutable_grad().reset();
+      parameter.set_data(torch::empty({0}, parameter.options().requires_grad(false)));
+    }
   }
 
   const distributed::Group& group() const { return *group_; }
-  const std::shared_ptr<distributed::Group>& shared_group() const { return group_; }
   bool first() const { return group_->rank() == 0; }
   bool last() const { return group_->rank() == group_->size() - 1; }
   const BlockSlice& slice() const { return split_.slice(group_->rank()); }
   const BlockSplit& split() const { return split_; }
   SlicePass& pass() const { return *pass_; }
+  torch::Device device() const { return parts_.all[0].device(); }
+  torch::Dtype dtype() const { return parts_.all[0].scalar_type(); }
 
   /// Throws Error if statistics of the batch would become those of a micro-batch.
   void refuse_batch_statistics() const {
@@ -159,6 +168,22 @@ class BlockPart {
     return named;
   }
 
+  /// Rank 0 does this, and the others wait for it. Throws its Error on all of them.
+  template <class Action>
+  void on_first(const Action& action) const {
+    if (group_->size() == 1) return action();
+    std::string failure;
+    if (first()) {
+      try {
+        action();
+      } catch (const Error& error) {
+        failure = error.what();
+      }
+    }
+    failure = shared_text(*group_, failure, 0);
+    if (!failure.empty()) fail(failure);
+  }
+
   /// Whether other ranks have this tensor of a checkpoint, and this one does not.
   bool is_elsewhere(const std::string& name) const {
     return split_.owner(name).value_or(group_->rank()) != group_->rank();
@@ -245,16 +270,6 @@ class BlockPart {
       if (buffer.defined()) buffers.push_back(buffer);
     }
     if (!buffers.empty()) group_->broadcast(buffers, 0);
-  }
-
-  /// Parameters of other ranks become empty tensors.
-  void release_others() {
-    for (std::size_t i = 0; i < parts_.all.size(); ++i) {
-      if (split_.owner(i) == group_->rank()) continue;
-      auto& parameter = parts_.all[i];
-      parameter.mutable_grad().reset();
-      parameter.set_data(torch::empty({0}, parameter.options().requires_grad(false)));
-    }
   }
 
   // ---- Sizes of states whose number of positions differs between batches ----
