@@ -101,6 +101,8 @@ check "the project is configured in the clone" "*cmake in $clone: --preset relea
 check "the default job, too, and its report" \
   "*train_methods in $here: --dataset digits * --output_dir results/digits*python in $here: $clone/tools/report *results/digits" "$(said "$clone/run")"
 check "a report is drawn in the caller's folder" "python in $here: $clone/tools/report -o out a.json" "$(said "$clone/run" report -o out a.json)"
+check "help has the programs and the benchmarks" "*train_methods*steps*this text*" "$(said "$clone/run" --help)"
+check "and fits a terminal" "" "$(said "$source/run" --help | awk 'length($0) > 80')"
 check "report's help needs nothing" "*usage: ./run report *" "$(said "$clone/run" report --help)"
 check "a site may go anywhere" "python in $here: $clone/tools/docs -o site" "$(said "$clone/run" docs -o site)"
 check "docs' help needs nothing" "*usage: ./run docs *" "$(said "$clone/run" docs --help)"
