@@ -166,17 +166,16 @@ class Audit {
     };
     for (const auto& run : runs_) {
       if (!run.contains("fresh_feedback")) continue;
-      fmt::print("Gamma against {} fresh draws of feedback, seed {}:", s_.null_draws, run.at("seed").dump());
+      fmt::print("Gamma against {} fresh draws of feedback, seed {}:\n", s_.null_draws, run.at("seed").dump());
       for (const auto& entry : run.at("fresh_feedback")) {
-        fmt::print("  h_{} {} (p {})", entry.at("hidden_state").dump(), text(entry.at("gamma"), 4),
+        fmt::print("  h_{} {} (p {})\n", entry.at("hidden_state").dump(), text(entry.at("gamma"), 4),
                    text(entry.at("p"), 3));
       }
-      fmt::print("\n");
     }
     for (const auto& run : results_.at("random_labels")) {
       const auto seed = run.at("seed").get<std::int64_t>();
       if (std::find(s_.seeds.begin(), s_.seeds.end(), seed) != s_.seeds.end())
-        fmt::print("random labels, seed {}: |h_l| {}\n", seed, run.at("hidden_norms").dump());
+        fmt::print("random labels, seed {}: |h_l| {}\n", seed, support::shown(run.at("hidden_norms")));
     }
     fmt::print("verdict: {}\nresults: {}\n", verdict_.text(), file_.path().string());
   }

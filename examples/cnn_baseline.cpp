@@ -119,11 +119,11 @@ Json diagnose(support::Trainer& trainer, const creditlib::data::Batch& batch) {
 
 void print_outcome(const Settings& s, const Json& results, const std::string& stem) {
   fmt::print("\n[{} s={}] acc={:.4f} Gamma={} rho={}\n", s.method, s.seed, results["acc"].get<double>(),
-             results["Gamma"].dump(), results["rho"].dump());
-  fmt::print("  gammas_per_layer={}\n  rhos_per_layer  ={}\n", results["gammas_per_layer"].dump(),
-             results["rhos_per_layer"].dump());
+             support::shown(results["Gamma"]), support::shown(results["rho"]));
+  fmt::print("  gammas_per_layer={}\n  rhos_per_layer  ={}\n", support::shown(results["gammas_per_layer"]),
+             support::shown(results["rhos_per_layer"]));
   if (!results["relative_nudge"].empty())
-    fmt::print("  nudge |s_l - h_l|/|h_l| in the last step: {}\n", results["relative_nudge"].dump());
+    fmt::print("  nudge |s_l - h_l|/|h_l| in the last step: {}\n", support::shown(results["relative_nudge"]));
   fmt::print("results: {}.json\n", stem);
   if (std::filesystem::exists(stem + ".safetensors")) fmt::print("weights and nets: {}.safetensors\n", stem);
 }

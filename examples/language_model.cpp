@@ -120,8 +120,8 @@ std::string sampled(TransformerLM& model, const Text& text, std::int64_t charact
 }
 
 void print_outcome(const Settings& s, const Json& results, const std::string& stem) {
-  fmt::print("\n[{} s={}] validation: {:.4f} bits per character, Gamma by block: {}\n", s.name(), s.seed,
-             results["validation_bits_per_character"].get<double>(), results["gamma_by_block"].dump());
+  fmt::print("\n[{} s={}] validation: {:.4f} bits per character\nGamma by block: {}\n", s.name(), s.seed,
+             results["validation_bits_per_character"].get<double>(), support::shown(results["gamma_by_block"]));
   fmt::print("A sample:\n{}\n\n", results["sample"].get<std::string>());
   fmt::print("results: {}.json\nweights: {}.safetensors\n", stem, stem);
 }

@@ -38,6 +38,14 @@ Json mean_of(const std::vector<Measured>& measured) {
   return numbers.empty() ? Json(nullptr) : Json(mean(numbers));
 }
 
+std::string shown(const Json& figure) {
+  if (figure.is_number()) return fmt::format("{:.4g}", figure.get<double>());
+  if (!figure.is_array()) return figure.dump();
+  std::string text;
+  for (const auto& entry : figure) text += (text.empty() ? "" : ", ") + shown(entry);
+  return "[" + text + "]";
+}
+
 double mean(const std::vector<double>& numbers) {
   return std::accumulate(numbers.begin(), numbers.end(), 0.0) / static_cast<double>(numbers.size());
 }

@@ -21,6 +21,9 @@ nlohmann::ordered_json reasons(
 /// The mean of those that have a value; null where none has.
 nlohmann::ordered_json mean_of(const std::vector<creditlib::diagnostics::Measured>& measured);
 
+/// A number to four digits, null, or a list of them, for people.
+std::string shown(const nlohmann::ordered_json& figure);
+
 double mean(const std::vector<double>& numbers);
 double median(std::vector<double> numbers);
 
