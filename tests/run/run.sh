@@ -43,6 +43,7 @@ stand_in "$scratch/bin/cmake" <<END
 echo "cmake in \$PWD: \$*" >>"$log"
 case "\$*" in
   *"-t targets all"*) printf '%s: phony\n' tests/credit_tests examples/train_methods examples/all creditlib_precompiled examples/test ;;
+  *slow_*) sleep 0.3; echo "built" >>"$log" ;;
   --preset*) mkdir -p "$clone/build/\$2"; touch "$clone/build/\$2/build.ninja" ;;
 esac
 END
@@ -128,6 +129,10 @@ mkdir -p torch/include/torch/csrc/api/include/torch
 touch torch/include/torch/csrc/api/include/torch/torch.h
 check "and relative prefixes" "*-DCMAKE_PREFIX_PATH=/other;$here/torch *" \
   "$(unset CREDITLIB_LIBTORCH; CMAKE_PREFIX_PATH=/other:torch said "$clone/run" build >/dev/null 2>&1; cat "$log")"
+: >"$log"
+"$clone/run" build slow_a 2>/dev/null & "$clone/run" build slow_b 2>/dev/null
+wait
+check "two do not build at once" "*--target slow_[ab]*built*--target slow_[ab]*built*" "$(cat "$log")"
 mkdir "$scratch/other" && cp -R "$source/run" "$source/tools" "$scratch/other/" && touch "$scratch/other/build"
 check "a clone that cannot be written to is named" "$scratch/other/build cannot be written to, *exit code 1" "$(said "$scratch/other/run" report a.json)"
 check "CREDITLIB_SYSTEM has one value" "CREDITLIB_SYSTEM is as-is, expected as_is or nothing.*exit code 1" \
