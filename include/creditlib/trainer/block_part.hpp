@@ -17,7 +17,7 @@
 #include <creditlib/network/shape.hpp>
 #include <creditlib/trainer/block_split.hpp>
 #include <creditlib/trainer/closed_form_passes.hpp>
-#include <creditlib/trainer/data_parallel.hpp>
+#include <creditlib/trainer/facts.hpp>
 #include <creditlib/trainer/slice_pass.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <cstdint>
@@ -204,23 +204,11 @@ class BlockPart {
   BlockSplit agreed_split(const TrainerOptions& options, const std::string& type,
                           const std::vector<std::int64_t>& blocks) {
     if (group_->size() > 1) {
-      const auto dtype = parts_.all[0].scalar_type();
-      if (dtype != torch::kFloat32 && dtype != torch::kFloat64) {
-        fail("The model is ", dtype_text(dtype), ", but training in several processes is for float32 and float64.");
-      }
-      auto facts = facts_of(options);
+      auto facts = facts_of(options, model_, parts_);
       facts.emplace_back("the trainer's type", type);
       facts.emplace_back("BlockOptions::micro_batches", std::to_string(micro_batches_));
       facts.emplace_back("BlockOptions::blocks", shape_text(blocks));
       facts.emplace_back("the number of blocks", std::to_string(model_->blocks()));
-      for (std::size_t i = 0; i < parts_.all.size(); ++i) {
-        const auto& parameter = parts_.all[i];
-        facts.emplace_back("parameter " + parts_.names[i],
-                           kind_text(parameter) + (parameter.requires_grad() ? "" : ", frozen"));
-      }
-      for (const auto& buffer : model_->named_buffers()) {
-        facts.emplace_back("buffer " + buffer.key(), kind_text(buffer.value()));
-      }
       require_agreement(*group_, "BlockTrainer", facts);
     }
     return BlockSplit(model_, parts_, blocks, group_->size());

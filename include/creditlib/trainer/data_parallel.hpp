@@ -2,10 +2,7 @@
 #pragma once
 
 #include <torch/types.h>
-#include <torch/version.h>
 
-#include <array>
-#include <charconv>
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/detail/joint_mean.hpp>
@@ -14,7 +11,6 @@
 #include <creditlib/error.hpp>
 #include <creditlib/pass/output_gradients.hpp>
 #include <creditlib/trainer_options.hpp>
-#include <creditlib/version.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -108,32 +104,5 @@ class DataParallel {
  private:
   std::shared_ptr<distributed::Group> group_;
 };
-
-/// The options of trainers that all ranks have alike, numbers with all their digits.
-inline Facts facts_of(const TrainerOptions& options) {
-  const auto text = [](double number) {
-    std::array<char, 32> digits{};
-    return std::string(digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr);
-  };
-  const auto factors = options.lr_factors;
-  return {
-      {"the version of creditlib", CREDITLIB_VERSION},
-      {"the version of LibTorch", TORCH_VERSION},
-      {"TrainerOptions::lr", text(options.lr)},
-      {"TrainerOptions::weight_decay", text(options.weight_decay)},
-      {"TrainerOptions::clip_norm", options.clip_norm ? text(*options.clip_norm) : "none"},
-      {"TrainerOptions::epochs", c10::str(options.epochs)},
-      {"TrainerOptions::seed", c10::str(options.seed)},
-      {"TrainerOptions::optimizer", c10::str(static_cast<int>(options.optimizer))},
-      {"TrainerOptions::rate", c10::str(static_cast<int>(options.rate))},
-      {"TrainerOptions::momentum", text(options.momentum)},
-      {"TrainerOptions::clip_scope", c10::str(static_cast<int>(options.clip_scope))},
-      {"TrainerOptions::path", c10::str(static_cast<int>(options.path))},
-      {"TrainerOptions::memory", c10::str(static_cast<int>(options.memory))},
-      {"TrainerOptions::precision", c10::str(static_cast<int>(options.precision))},
-      {"TrainerOptions::draws", c10::str(static_cast<int>(options.draws))},
-      {"TrainerOptions::lr_factors", text(factors.embed) + ", " + text(factors.blocks) + ", " + text(factors.readout)},
-      {"TrainerOptions::decay_norms_and_biases", c10::str(options.decay_norms_and_biases)}};
-}
 
 }  // namespace creditlib::detail

@@ -13,6 +13,7 @@
 #include <creditlib/trainer/checkpoint.hpp>
 #include <creditlib/trainer/data_parallel.hpp>
 #include <creditlib/trainer/expected_logits.hpp>
+#include <creditlib/trainer/facts.hpp>
 #include <creditlib/trainer/update.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <filesystem>
@@ -251,20 +252,7 @@ class Training {
   /// That the processes have the same model and options, which then starts equal on all.
   void check_together() const {
     if (!together_) return;
-    if (dtype_ != torch::kFloat32 && dtype_ != torch::kFloat64) {
-      fail("The model is ", dtype_text(dtype_), ", but training in several processes (TrainerOptions::group) is for ",
-           "float32 and float64.");
-    }
-    auto facts = facts_of(options_);
-    for (std::size_t i = 0; i < parts_.all.size(); ++i) {
-      const auto& parameter = parts_.all[i];
-      facts.emplace_back("parameter " + parts_.names[i],
-                         kind_text(parameter) + (parameter.requires_grad() ? "" : ", frozen"));
-    }
-    for (const auto& buffer : model_->named_buffers()) {
-      facts.emplace_back("buffer " + buffer.key(), kind_text(buffer.value()));
-    }
-    together_.agree("The trainer", std::move(facts), {});
+    together_.agree("The trainer", facts_of(options_, model_, parts_), {});
     together_.share(parts_.all);
     together_.share(buffers());
   }
