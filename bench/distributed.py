@@ -108,7 +108,8 @@ def contestants(table, program):
                 "PyTorch DDP, two processes": (pytorch + small, 2, 1)}
     if table == "link":
         return {"dfa": (ours + small, 2, 1), "bp": (ours + small + ["--rule", "bp"], 2, 1), "PyTorch DDP": (pytorch + small, 2, 1)}
-    return {"dfa, data-parallel": (ours + deep, 2, 1), "dfa, block-parallel": (ours + deep + ["--parallel", "blocks"], 2, 1),
+    return {"dfa, one process, one thread": (ours + deep, 1, 1), "bp, one process, one thread": (ours + deep + ["--rule", "bp"], 1, 1),
+            "dfa, data-parallel": (ours + deep, 2, 1), "dfa, block-parallel": (ours + deep + ["--parallel", "blocks"], 2, 1),
             "PyTorch DDP": (pytorch + deep, 2, 1)}
 
 
