@@ -32,7 +32,8 @@ TEST_CASE("creditlib.hpp includes every public header, and no private one", "[he
     const auto header = entry.path().lexically_relative(include / "creditlib");
     if (entry.path().extension() != ".hpp" || header == "creditlib.hpp") continue;
     const bool included = umbrella.find("#include <creditlib/" + header.generic_string() + ">") != std::string::npos;
-    const bool needs_c10d = header == "distributed/c10d.hpp" || header == "distributed/from_environment.hpp";
+    const bool needs_c10d = header == "distributed/c10d.hpp" || header == "distributed/from_environment.hpp" ||
+                            header == "distributed/nccl.hpp";
     const bool only_some_programs = *header.begin() == "cuda" || *header.begin() == "testing" || needs_c10d;
     INFO(header.generic_string());
     CHECK(included == (is_public(header) && !only_some_programs));
