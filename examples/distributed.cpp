@@ -39,7 +39,7 @@ int main(int argc, char** argv) {
       ->check(support::whole(1))
       ->capture_default_str();
 
-  return support::run_program(app, argc, argv, [&] {
+  const auto run = [&] {
     at::set_num_threads(static_cast<int>(threads));
     const auto group = creditlib::distributed::from_environment();
     const auto digits = creditlib::data::load("digits", CREDITLIB_DATA_DIR "/digits");
@@ -65,5 +65,6 @@ int main(int argc, char** argv) {
     if (group->rank() != 0) return;
     fmt::print("{} of 360 test images are right, trained in {} process{}\n", right, group->size(),
                group->size() == 1 ? "" : "es");
-  });
+  };
+  return support::run_program(app, argc, argv, run, support::Processes::Several);
 }

@@ -129,7 +129,8 @@ T picked(Ps&&... policies) {
 template <class... Ps>
 UpdatePolicies update_policies(Ps&&... policies) {
   UpdatePolicies found;
-  const auto take = [&]<PolicyKind kind, class P>(std::integral_constant<PolicyKind, kind>, P&& policy) {
+  [[maybe_unused]] const auto take = [&]<PolicyKind kind, class P>(std::integral_constant<PolicyKind, kind>,
+                                                                   P&& policy) {
     using Policy = std::remove_cvref_t<P>;
     if constexpr (kind_of<Policy>() == kind) {
       if constexpr (kind == PolicyKind::Rate) set_rate(found, Policy(std::forward<P>(policy)));
