@@ -177,7 +177,7 @@ class Run {
         start = Clock::now();
         continue;
       }
-      const auto rows = std::min(s_.batch_size, batches.size() - (step - 1) * s_.batch_size);  // in all processes
+      const auto rows = support::samples_of(batches, step - 1);
       loss += trainer.step(x, y).loss.item<double>() * static_cast<double>(rows);
       if (!std::isfinite(loss)) {
         throw creditlib::Error(

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <creditlib/data/detail/rank_rows.hpp>
 #include <creditlib/distributed/from_environment.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/runtime/cores.hpp>
@@ -129,8 +130,8 @@ torch::Tensor own_rows(const torch::Tensor& whole) {
     throw UsageError(fmt::format("a batch of {} has no row for each of {} processes: use a larger --batch_size",
                                  whole.size(0), group()->size()));
   }
-  const auto rank = group()->rank(), each = whole.size(0) / group()->size(), more = whole.size(0) % group()->size();
-  return whole.narrow(0, rank * each + std::min(rank, more), each + (rank < more ? 1 : 0));
+  const auto [begin, count] = creditlib::detail::own_rows(whole.size(0), *group());
+  return whole.narrow(0, begin, count);
 }
 
 JoinedProcesses::JoinedProcesses() {

@@ -23,7 +23,8 @@ struct Resume {
 };
 
 /// A results file, this run's alone while the object lives: two that add to one file would each undo what the other
-/// does. Of several processes of one run the first has the file, and all read it. A hidden file beside it, `.NAME.lock`, says so to others; a program that is killed leaves it, and it is free.
+/// does. Of several processes of one run the first has the file, and all read it. A hidden file beside it, `.NAME.lock`,
+/// says so to others; a program that is killed leaves it, and it is free.
 class ResultsFile {
  public:
   /// Creates its folder where missing. Throws Error where that cannot be written to, and where another run has the

@@ -173,6 +173,11 @@ std::string processor() {
 
 }  // namespace
 
+std::int64_t samples_of(const creditlib::data::Batches& batches, std::int64_t step) {
+  const auto batch = batches.options().batch_size;
+  return std::min(batch, batches.size() - step * batch);
+}
+
 double accuracy(Trainer& trainer, creditlib::data::Batches& batches) {
   const torch::NoGradGuard no_grad;
   const creditlib::diagnostics::EvalMode eval(trainer.module());
@@ -188,13 +193,10 @@ void train(Trainer& trainer, creditlib::data::Batches& batches, creditlib::data:
   const bool on_cpu = batches.dataset().images.is_cpu();
   TrainingLog log;
   auto generator = at::make_generator<at::CPUGeneratorImpl>(plan.random_labels.value_or(0));
-  // Of a step's batch in all processes.
-  const auto samples_of = [&, batch = batches.options().batch_size](std::int64_t step) {
-    return std::min(batch, batches.dataset().size() - step * batch);
-  };
   const auto labels = [&](const torch::Tensor& y, std::int64_t step) {
     if (!plan.random_labels) return y;
-    const auto all = torch::randint(0, batches.dataset().classes, {samples_of(step)}, generator, torch::kInt64);
+    const auto all =
+        torch::randint(0, batches.dataset().classes, {samples_of(batches, step)}, generator, torch::kInt64);
     return own_rows(all).to(y.device());
   };
   const auto generators = [&] {
@@ -236,7 +238,7 @@ void train(Trainer& trainer, creditlib::data::Batches& batches, creditlib::data:
         continue;
       }
       const auto result = trainer.step(x, y);
-      sums.add(result, samples_of(step - 1));
+      sums.add(result, samples_of(batches, step - 1));
       last = x;
       if (on_cpu && !plan.allow_nonfinite && !std::isfinite(result.loss.item<double>()))
         fail_not_finite(trainer, x, plan, trainer.steps() - 1, steps);

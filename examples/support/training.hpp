@@ -34,6 +34,9 @@ nlohmann::ordered_json transitions_json(const TrainingLog& log);
 /// Accuracy of the trainer's model in eval mode; the mode it was in is restored.
 double accuracy(Trainer& trainer, creditlib::data::Batches& batches);
 
+/// The samples of a batch in all processes; steps count from 0 in each epoch.
+std::int64_t samples_of(const creditlib::data::Batches& batches, std::int64_t step);
+
 struct TrainingPlan {
   std::string title;  ///< what progress lines begin with, such as "dfa, seed 42"
   bool quiet = false;

@@ -14,6 +14,17 @@
 
 namespace creditlib::detail {
 
+/// Rows that lie one after the other.
+struct RowRange {
+  std::int64_t begin = 0, count = 0;
+};
+
+/// Which of a batch's rows are this process'; in equal parts, the first processes with one more.
+inline RowRange own_rows(std::int64_t rows, const distributed::Group& group) {
+  const auto rank = group.rank(), each = rows / group.size(), more = rows % group.size();
+  return {rank * each + std::min(rank, more), each + (rank < more ? 1 : 0)};
+}
+
 /// Which of an epoch's samples are this process': all, or of each batch its share.
 class RankRows {
  public:
@@ -21,7 +32,7 @@ class RankRows {
   /// Throws Error if some batch has fewer samples than there are processes.
   RankRows(const data::BatchOptions& options, std::int64_t samples) : batch_(options.batch_size), samples_(samples) {
     if (!options.group || options.group->size() == 1) return;
-    const auto rank = options.group->rank(), size = options.group->size();
+    const auto size = options.group->size();
     const auto whole = batch_, last = samples % whole;
     const auto require = [&](const char* which, std::int64_t rows) {
       if (rows < size) {
@@ -33,9 +44,8 @@ class RankRows {
     if (last != 0 && !options.drop_last) require("the last batch", last);
     std::vector<std::int64_t> own;
     for (std::int64_t first = 0; first < samples; first += whole) {
-      const auto rows = std::min(whole, samples - first), each = rows / size, more = rows % size;
-      const auto begin = first + rank * each + std::min(rank, more), count = each + (rank < more ? 1 : 0);
-      for (std::int64_t row = begin; row < begin + count; ++row) own.push_back(row);
+      const auto [begin, count] = own_rows(std::min(whole, samples - first), *options.group);
+      for (std::int64_t row = 0; row < count; ++row) own.push_back(first + begin + row);
       if (first == 0) batch_ = count;
     }
     own_ = torch::tensor(own, torch::kInt64);
