@@ -78,8 +78,11 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
     return previewed(x, y, [&] {
       const auto& by_formula = passes_.by_formula();
-      auto backward = by_formula ? propagated(*by_formula->fresh(), x, y) : propagated(x, y);
-      return this->joint_and_clipped(std::move(backward.gradients), {}, x.size(0));
+      auto sums = this->gradient_sums(x.size(0));
+      auto backward =
+          by_formula ? propagated(*by_formula->fresh(), x, y, sums.ready()) : propagated(x, y, sums.ready());
+      sums.finish(backward.gradients, {});
+      return training_.clipped(std::move(backward.gradients));
     });
   }
 
@@ -115,15 +118,16 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
   }
 
   /// A step until the update.
-  detail::BatchOutcome outcome_of(const torch::Tensor& x, const torch::Tensor& y) {
+  detail::BatchOutcome outcome_of(const torch::Tensor& x, const torch::Tensor& y, const detail::GradientReady& ready) {
     auto& by_formula = passes_.by_formula();
-    auto [gradients, loss, logits] = by_formula ? propagated(*by_formula->for_step(), x, y) : propagated(x, y);
+    auto [gradients, loss, logits] =
+        by_formula ? propagated(*by_formula->for_step(), x, y, ready) : propagated(x, y, ready);
     return {summary(loss, logits, y), std::move(gradients)};
   }
   void after_update(const Trace&) {}
 
   /// By autograd.
-  Backward propagated(const torch::Tensor& x, const torch::Tensor& y) {
+  Backward propagated(const torch::Tensor& x, const torch::Tensor& y, const detail::GradientReady& ready) {
     const torch::AutoGradMode grad(true);
     const auto pass = detail::forward_whole(this->model(), x, /*from_h0=*/false, passes_.runner());
     detail::check_target_positions(this->model(), *objective_, pass.logits, y);
@@ -135,16 +139,17 @@ class BackpropTrainer : public detail::TrainerBase<BackpropTrainer<Model, Object
       }
     }
     const std::vector<torch::Tensor> ones(losses.size());
-    return {detail::gradients_of(losses, ones, training_.parameters()), loss, pass.logits};
+    return {detail::gradients_of(losses, ones, training_.parameters(), ready), loss, pass.logits};
   }
 
   /// By formula.
-  Backward propagated(detail::FormulaPass& pass, const torch::Tensor& x, const torch::Tensor& y) {
+  Backward propagated(detail::FormulaPass& pass, const torch::Tensor& x, const torch::Tensor& y,
+                      const detail::GradientReady& ready) {
     const torch::NoGradGuard no_grad;
     const auto logits = pass.forward(passes_.by_formula()->input(this->model(), x)).logits;
     const auto [loss, error] = detail::loss_and_error(*objective_, logits, y);
     const auto in_logits = error / static_cast<double>(x.size(0));
-    return {pass.backpropagate(in_logits, branch_penalty_, training_.parameters()), loss, logits};
+    return {pass.backpropagate(in_logits, branch_penalty_, training_.parameters(), ready), loss, logits};
   }
 
   NamedTensors own_tensors() const { return {}; }

@@ -83,8 +83,10 @@ struct BindContext {
       detail::fail("BindContext::mean: a tensor is ", detail::tensor_text(each), ", expected ",
                    detail::dtype_text(dtype), " on ", device, ", as the model.");
     }
+    detail::JointMean joint(*group, samples, options);
+    for (std::size_t i = 0; i < means.size(); ++i) joint.add(means[i], shapes[i]);
     std::vector<torch::Tensor> totals;
-    detail::joint_mean(*group, means, shapes, samples, totals, options);
+    joint.finish(totals, [&](std::size_t i, const torch::Tensor& mean) { means[i] = mean; });
   }
 
   /// Where this process' `samples` are among those of all, in the order of ranks. One small message.

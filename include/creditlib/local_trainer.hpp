@@ -109,8 +109,11 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   std::vector<torch::Tensor> gradients(const torch::Tensor& x, const torch::Tensor& y) {
     return preview(x, y, [&](const Trace& trace, detail::Pass& pass, const Mixing& now) {
       const auto credit = credit_of(trace, now);
-      auto gradients = gradients_of(credit, trace, pass, now, sources_.local_inputs(this->model(), trace, now));
-      return this->joint_and_clipped(std::move(gradients), pass.factors(training_.parameters()), x.size(0));
+      const auto elsewhere = sources_.local_inputs(this->model(), trace, now);
+      auto sums = this->gradient_sums(x.size(0));
+      auto gradients = gradients_of(credit, trace, pass, now, elsewhere, sums.ready());
+      sums.finish(gradients, pass.factors(training_.parameters()));
+      return training_.clipped(std::move(gradients));
     });
   }
 
@@ -179,7 +182,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
   }
 
   /// A step until the update.
-  detail::BatchOutcome outcome_of(const torch::Tensor& x, const torch::Tensor& y) {
+  detail::BatchOutcome outcome_of(const torch::Tensor& x, const torch::Tensor& y, const detail::GradientReady& ready) {
     const auto now = detail::mixing_of(*schedule_, training_.progress());
     check_network(x, now);
     auto [trace, pass, loss] = passes_.step(this->model(), *objective_, x, y, Sources::rights(now));
@@ -187,7 +190,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
     const auto credit = credit_of(trace, now);
     const auto elsewhere = sources_.local_inputs(this->model(), trace, now);
     sources_.learn(this->model(), trace, now);
-    auto gradients = gradients_of(credit, trace, *pass, now, elsewhere);
+    auto gradients = gradients_of(credit, trace, *pass, now, elsewhere, ready);
     auto result = summary(loss, trace.logits, trace.target);
     if constexpr (!Sources::sees_updates) trace = {};  // nobody will ask, and its buffers are the next step's
     return {std::move(result), std::move(gradients), std::move(trace), pass->factors(training_.parameters())};
@@ -276,7 +279,8 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
 
   /// The parameters' gradients: of the local losses and the objective, at the trace's own states or at others.
   std::vector<torch::Tensor> gradients_of(const detail::StepCredit& credit, const Trace& trace, detail::Pass& pass,
-                                          const Mixing& now, const States& elsewhere) {
+                                          const Mixing& now, const States& elsewhere,
+                                          const detail::GradientReady& ready) {
     const torch::NoGradGuard no_grad;
     auto branch = trace.branch;
     auto error = trace.error;
@@ -293,7 +297,7 @@ class LocalTrainer : public detail::TrainerBase<LocalTrainer<Model, Credit, Sche
                                  /*only_factors=*/sums_factors || this->options().memory == Memory::Constant);
     from.readout = error / static_cast<double>(error.size(0));
     const detail::ExchangedStorages exchanged(pass.transport(Sources::transported(now)));
-    return pass.gradients(from, training_.parameters());
+    return pass.gradients(from, training_.parameters(), ready);
   }
 
   // ---- What a checkpoint keeps of the sources ----

@@ -126,6 +126,25 @@ TEST_CASE("rank: collectives", "[.rank]") {
     if (rank > 0) CHECK(token[0].item<std::int64_t>() == rank - 1);
     if (rank + 1 < size) group->send(torch::full({3}, rank, torch::kInt64), rank + 1);
     group->barrier();
+
+    // Begun one after the other, and waited for later.
+    const auto ones = torch::ones({100000}), twos = torch::full({3}, 2.0, torch::kFloat64);
+    const auto first = group->begin_sum({ones}), second = group->begin_sum({twos});
+    std::vector<std::unique_ptr<distributed::Pending>> under_way;
+    std::vector<torch::Tensor> received;
+    for (int part = 0; part < 3 && rank > 0; ++part) {
+      received.push_back(torch::zeros({50000}));
+      under_way.push_back(group->begin_receive(received.back(), rank - 1));
+    }
+    for (int part = 0; part < 3 && rank + 1 < size; ++part)
+      under_way.push_back(group->begin_send(torch::full({50000}, part + 1.0F), rank + 1));
+    for (const auto& each : under_way) each->wait();
+    for (std::size_t part = 0; part < received.size(); ++part)
+      CHECK(torch::equal(received[part], torch::full({50000}, static_cast<float>(part) + 1)));
+    second->wait();
+    first->wait();
+    CHECK(torch::equal(ones, torch::full({100000}, static_cast<float>(size))));
+    CHECK(torch::equal(twos, torch::full({3}, 2.0 * static_cast<double>(size), torch::kFloat64)));
   }
   CHECK(says(error_of([&] { group->send(torch::ones({1}), rank); }), {"there is no other rank"}));
   CHECK(distributed::from_environment()->size() == size);  // a second group

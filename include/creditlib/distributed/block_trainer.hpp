@@ -136,7 +136,9 @@ class BlockTrainer {
         auto [trace, result] = finished(states, x, y, like);
         auto from = local_.gradients(credit_of(trace), states.hidden, states.branch, /*only_factors=*/false);
         if (part_.last()) from.readout = trace.error / static_cast<double>(y.size(0));
-        training_.apply(part_.pass().gradients(from, training_.parameters()));
+        auto gradients = part_.pass().gradients(from, training_.parameters());
+        part_.finish_sending();
+        training_.apply(std::move(gradients));
         return result;
       });
     });

@@ -68,8 +68,8 @@ class GraphPass final : public Pass {
     return outputs;
   }
 
-  std::vector<torch::Tensor> gradients(const OutputGradients& from,
-                                       const std::vector<torch::Tensor>& parameters) override {
+  std::vector<torch::Tensor> gradients(const OutputGradients& from, const std::vector<torch::Tensor>& parameters,
+                                       const GradientReady& ready) override {
     std::vector<torch::Tensor> outputs, seeds;
     const auto start_at = [&](const torch::Tensor& output, const torch::Tensor& seed) {
       if (!seed.defined()) return;
@@ -79,7 +79,7 @@ class GraphPass final : public Pass {
     start_at(embedded_, from.embed.dense);
     for (std::size_t l = 0; l < branch_.size(); ++l) start_at(branch_[l], from.blocks[l].dense);
     start_at(logits_, from.readout);
-    auto found = gradients_of(outputs, seeds, parameters);
+    auto found = gradients_of(outputs, seeds, parameters, ready);
     left_.clear();
     traced_logits_.reset();
     jacobians_.clear();

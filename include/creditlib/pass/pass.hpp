@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <creditlib/pass/gradient_ready.hpp>
 #include <creditlib/pass/output_gradients.hpp>
 #include <creditlib/trace.hpp>
 #include <memory>
@@ -24,7 +25,8 @@ class Pass : public TracedPass {
 
   /// The gradients of these parameters, undefined for one that is frozen or that none reaches. Consumes the pass.
   virtual std::vector<torch::Tensor> gradients(const OutputGradients& from,
-                                               const std::vector<torch::Tensor>& parameters) = 0;
+                                               const std::vector<torch::Tensor>& parameters,
+                                               const GradientReady& ready) = 0;
 
   /// From now on gradients() leaves out those that come as products with fewer numbers, and factors() has them; passes
   /// that have none do nothing.

@@ -10,6 +10,7 @@
 #include <creditlib/scope/generators.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/trace.hpp>
+#include <creditlib/trainer/gradient_sums.hpp>
 #include <creditlib/trainer/observer.hpp>
 #include <creditlib/trainer/passes.hpp>
 #include <creditlib/trainer/target_watch.hpp>
@@ -36,7 +37,7 @@ struct BatchOutcome {
   std::vector<FactoredGradient> factors = {};  ///< of gradients that are kept so, for their sum over processes
 };
 
-/// What LocalTrainer and BackpropTrainer share. Derived, the trainer, has the algorithm, `outcome_of(x, y)` and
+/// What LocalTrainer and BackpropTrainer share. Derived, the trainer, has the algorithm, `outcome_of(x, y, ready)` and
 /// `after_update(trace)`, and what a checkpoint keeps beyond the model and its optimizer: `own_tensors()` and
 /// `own_generators()`.
 template <class Derived, class Model, class Objective>
@@ -225,16 +226,9 @@ class TrainerBase {
     return action();
   }
 
-  /// The gradients of the rows of all processes together, clipped.
-  std::vector<torch::Tensor> joint_and_clipped(std::vector<torch::Tensor> gradients,
-                                               const std::vector<FactoredGradient>& factors,
-                                               std::int64_t samples) const {
-    if (const auto& together = training_.together()) {
-      const auto none = torch::zeros({}, torch::TensorOptions(training_.dtype()).device(training_.device()));
-      StepResult result{none, none};
-      together.join(gradients, factors, result, training_.parameters(), samples);
-    }
-    return training_.clipped(std::move(gradients));
+  /// On which a backward pass' gradients of this process' rows become those of the rows of all.
+  GradientSums gradient_sums(std::int64_t samples) const {
+    return training_.together().gradient_sums(training_.parts(), passes_.goes_up(), samples);
   }
 
   StepResult summary(const torch::Tensor& loss, const torch::Tensor& logits, const torch::Tensor& target) const {
@@ -262,11 +256,12 @@ class TrainerBase {
   /// What a batch comes to, with the rows that other processes have of it.
   BatchOutcome joint_outcome(const torch::Tensor& x, const torch::Tensor& target) {
     const auto& together = training_.together();
-    if (!together) return derived().outcome_of(x, target);
+    auto sums = gradient_sums(x.size(0));
+    if (!together) return derived().outcome_of(x, target, sums.ready());
     const auto drawn_until_now = scope::states_of(derived().own_generators());
-    auto outcome = derived().outcome_of(x, target);
+    auto outcome = derived().outcome_of(x, target, sums.ready());
     refuse_draws(drawn_until_now);
-    together.join(outcome.gradients, outcome.factors, outcome.result, training_.parameters(), x.size(0));
+    outcome.result = sums.finish(outcome.gradients, outcome.factors, outcome.result);
     together.share(training_.buffers());
     return outcome;
   }

@@ -80,17 +80,25 @@ class BlockPart {
   // ---- A step's messages ----
 
   /// Runs the batch up through the blocks of all ranks. x is read by the first; `like` is of the model's dtype and device.
+  /// While a micro-batch is computed, those before it may be on their way up, and those after it on their way here.
   void forward(const torch::Tensor& x, std::int64_t batch, const torch::Tensor& like) {
     const auto parts = std::min(micro_batches_, batch);
     pass_->begin(first() ? x : torch::empty(received_sizes(batch), like.options()));
+    std::vector<std::unique_ptr<distributed::Pending>> received;
+    for (std::int64_t i = 0; i < parts && !first(); ++i) {
+      received.push_back(group_->begin_receive(pass_->input({i, parts}), group_->rank() - 1));
+    }
     for (std::int64_t i = 0; i < parts; ++i) {
-      const Share rows{i, parts};
-      if (!first()) group_->receive(pass_->input(rows), group_->rank() - 1);
-      const auto out = pass_->run(rows);
+      if (!first()) received[static_cast<std::size_t>(i)]->wait();
+      const auto out = pass_->run({i, parts});
       if (last()) continue;
       if (i == 0) send_sizes(out);
-      group_->send(out, group_->rank() + 1);
+      sent_.push_back(group_->begin_send(out, group_->rank() + 1));
     }
+  }
+  /// Returns when the rank above has what forward() has sent, which may be changed from then on.
+  void finish_sending() {
+    for (auto& each : std::exchange(sent_, {})) each->wait();
   }
 
   /// The last rank's logits, on all ranks.
@@ -293,6 +301,7 @@ class BlockPart {
   BlockSplit split_;
   std::vector<std::pair<std::string, std::shared_ptr<torch::nn::Module>>> batch_norms_;
   std::unique_ptr<SlicePass> pass_;
+  std::vector<std::unique_ptr<distributed::Pending>> sent_;  ///< by the last forward()
 };
 
 }  // namespace creditlib::detail

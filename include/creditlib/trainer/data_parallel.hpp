@@ -5,13 +5,12 @@
 
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/describe.hpp>
-#include <creditlib/detail/joint_mean.hpp>
 #include <creditlib/distributed/detail/agreement.hpp>
 #include <creditlib/distributed/group.hpp>
 #include <creditlib/error.hpp>
-#include <creditlib/pass/output_gradients.hpp>
+#include <creditlib/parameter_parts.hpp>
+#include <creditlib/trainer/gradient_sums.hpp>
 #include <creditlib/trainer_options.hpp>
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -67,38 +66,10 @@ class DataParallel {
     if (group_ && !tensors.empty()) group_->broadcast(tensors, 0);
   }
 
-  /// From what this rank's `samples` rows give, what the rows of all ranks together do: the mean gradients, and the
-  /// result's mean loss and sum of correct ones. One message. Of gradients in `factors`, whose left ones are the same on
-  /// all ranks, the right ones are summed: exactly the dense sum, in fewer numbers.
-  void join(std::vector<torch::Tensor>& gradients, const std::vector<FactoredGradient>& factors, StepResult& result,
-            const std::vector<torch::Tensor>& parameters, std::int64_t samples) const {
-    if (!group_) return;
-    const torch::NoGradGuard no_grad;
-    const auto is_factored = [&](std::size_t i) { return !factors.empty() && factors[i].defined(); };
-    std::vector<std::size_t> trained;
-    std::vector<torch::Tensor> means, like;
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
-      if (!parameters[i].requires_grad()) continue;
-      trained.push_back(i);
-      means.push_back(is_factored(i) ? factors[i].right : gradients[i]);
-      like.push_back(is_factored(i) ? factors[i].right : parameters[i]);
-    }
-    std::vector<torch::Tensor> totals{result.loss * static_cast<double>(samples), result.correct};
-
-    const auto all = joint_mean(*group_, means, like, samples, totals, parameters[0].options());
-
-    for (std::size_t i = 0; i < trained.size(); ++i) {
-      const auto& parameter = parameters[trained[i]];
-      auto& gradient = gradients[trained[i]];
-      if (!means[i].defined()) {
-        gradient.reset();
-      } else if (is_factored(trained[i])) {
-        gradient = FactoredGradient{factors[trained[i]].left, means[i]}.dense();
-      } else {
-        gradient = parameter.is_contiguous() ? means[i] : at::empty_like(parameter).copy_(means[i]);
-      }
-    }
-    result = {totals[0] / all, totals[1].round().to(torch::kInt64)};
+  /// For one backward pass over this rank's `samples` rows, which `goes_up` from block to block or down.
+  GradientSums gradient_sums(const ParameterParts& parts, bool goes_up, std::int64_t samples) const {
+    if (!group_) return {};
+    return GradientSums(*group_, parts, goes_up, samples);
   }
 
  private:

@@ -51,6 +51,8 @@ class Passes {
   bool take_factors(torch::Device device) const {
     return by_formula_ && (device.is_cpu() || memory_ == Memory::Constant);
   }
+  /// Whether a backward pass takes the blocks from the first to the last, and not the other way.
+  bool goes_up() const { return by_formula_ && memory_ == Memory::Constant; }
   std::optional<ClosedFormPasses>& by_formula() { return by_formula_; }
 
   /// How passes by autograd run the parts of the network. Throws Error if that is under autocast and steps are by

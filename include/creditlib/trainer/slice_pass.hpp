@@ -181,7 +181,7 @@ class FormulaSlice final : public SlicePass {
   }
   std::vector<torch::Tensor> gradients(const OutputGradients& from,
                                        const std::vector<torch::Tensor>& parameters) override {
-    auto found = pass_.gradients(from, parameters);
+    auto found = pass_.gradients(from, parameters, /*ready=*/{});
     trace_ = {};
     return found;
   }

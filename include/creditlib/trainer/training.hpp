@@ -91,6 +91,7 @@ class Training {
 
   /// The model's parameters in the order of distinct_parameters.
   const std::vector<torch::Tensor>& parameters() const { return parts_.all; }
+  const ParameterParts& parts() const { return parts_; }
 
   /// The model's buffers: running statistics, which a forward pass in train mode changes.
   std::vector<torch::Tensor> buffers() const { return has_buffers_ ? model_->buffers() : std::vector<torch::Tensor>{}; }

@@ -33,6 +33,10 @@ class BackwardWork {
   /// how much it is.
   void add_sum(double multiplications, Part part) { sums_.push_back({multiplications, std::move(part)}); }
 
+  /// `action` is called once all sums that were added before it are done, on the thread that calls run(), while others
+  /// go on. Sums are then done in the order of these milestones.
+  void add_milestone(std::function<void()> action) { milestones_.push_back({sums_.size(), std::move(action)}); }
+
   /// Does all of it, on as many threads as there are shares. The same number of them gives the same bits.
   void run(std::int64_t shares) {
     if (!first_.empty()) {
@@ -46,12 +50,23 @@ class BackwardWork {
         for (const auto& part : rows_) part({i, shares});
       });
     }
-    if (sums_.empty()) return;
     const auto pieces = pieces_of_sums(shares);
+    std::vector<std::atomic<std::int64_t>> left(milestones_.size() + 1);
+    for (const auto& piece : pieces) ++left[piece.milestone];
+    std::size_t reached = 0;
+    const auto act = [&] {
+      for (; reached < milestones_.size() && left[reached] == 0; ++reached) milestones_[reached].action();
+    };
     std::atomic<std::size_t> next = 0;
-    in_shares(shares, [&](std::int64_t) {
-      for (auto i = next++; i < pieces.size(); i = next++) pieces[i].sum->part(pieces[i].share);
-    });
+    const auto take_pieces = [&](std::int64_t share) {
+      for (auto i = next++; i < pieces.size(); i = next++) {
+        pieces[i].sum->part(pieces[i].share);
+        --left[pieces[i].milestone];
+        if (share == 0) act();  // on the calling thread
+      }
+    };
+    if (!pieces.empty()) in_shares(shares, take_pieces);
+    act();
   }
 
  private:
@@ -59,30 +74,40 @@ class BackwardWork {
     double multiplications;
     Part part;
   };
+  struct Milestone {
+    std::size_t sums;  ///< that were added before it
+    std::function<void()> action;
+  };
   struct Piece {
+    std::size_t milestone;  ///< the next, for which it counts
     const Sum* sum;
     Share share;
 
     double size() const { return sum->multiplications / static_cast<double>(share.of); }
   };
 
-  /// Large sums in pieces, none much larger than half of a thread's part; the largest first.
+  /// Large sums in pieces, none much larger than half of a thread's part; up to each milestone the largest first.
   std::vector<Piece> pieces_of_sums(std::int64_t shares) const {
     double all = 0;
     for (const auto& sum : sums_) all += sum.multiplications;
     std::vector<Piece> pieces;
-    for (const auto& sum : sums_) {
+    std::size_t milestone = 0;
+    for (std::size_t k = 0; k < sums_.size(); ++k) {
+      const auto& sum = sums_[k];
+      while (milestone < milestones_.size() && milestones_[milestone].sums <= k) ++milestone;
       const auto parts = 2 * static_cast<double>(shares) * sum.multiplications / std::max(all, 1.0);
       const auto count = std::clamp<std::int64_t>(std::llround(parts), 1, shares);
-      for (std::int64_t i = 0; i < count; ++i) pieces.push_back({&sum, {i, count}});
+      for (std::int64_t i = 0; i < count; ++i) pieces.push_back({milestone, &sum, {i, count}});
     }
-    std::ranges::sort(pieces, {}, [](const Piece& p) { return std::tuple(-p.size(), p.sum, p.share.index); });
+    std::ranges::sort(pieces, {},
+                      [](const Piece& p) { return std::tuple(p.milestone, -p.size(), p.sum, p.share.index); });
     return pieces;
   }
 
   std::vector<std::function<void()>> first_;
   std::vector<Part> rows_;
   std::vector<Sum> sums_;
+  std::vector<Milestone> milestones_;
 };
 
 }  // namespace creditlib::detail

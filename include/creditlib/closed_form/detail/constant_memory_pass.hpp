@@ -40,18 +40,18 @@ class ConstantMemoryPass final : public Pass {
     return trace;
   }
 
-  std::vector<torch::Tensor> gradients(const OutputGradients& from,
-                                       const std::vector<torch::Tensor>& parameters) override {
+  std::vector<torch::Tensor> gradients(const OutputGradients& from, const std::vector<torch::Tensor>& parameters,
+                                       const GradientReady& ready) override {
     const torch::NoGradGuard no_grad;
     gradients_.clear();
-    backward(readout_, {from.readout, {}});
+    backward(readout_, {from.readout, {}}, ready);
     readout_.reset();
     torch::Tensor h = h0_;
     for (std::size_t l = 0; l < network_.blocks.size(); ++l) {
       h = next(h, network_.blocks[l]);
-      backward(block_, from.blocks[l]);
+      backward(block_, from.blocks[l], ready);
     }
-    backward(embed_, from.embed);
+    backward(embed_, from.embed, ready);
     release();
     return gradients_.gradients(parameters);
   }
@@ -98,9 +98,10 @@ class ConstantMemoryPass final : public Pass {
     in_shares(shares_, [&](std::int64_t i) { stage.forward({i, shares_}); });
     return out;
   }
-  void backward(ClosedFormStage& stage, const OutputGradient& from) {
+  void backward(ClosedFormStage& stage, const OutputGradient& from, const GradientReady& ready) {
     BackwardWork todo;
     stage.backward(from, /*input_too=*/false, gradients_, todo);
+    gradients_.tell(ready, todo);
     todo.run(shares_);
   }
 

@@ -15,7 +15,8 @@ class FormulaPass : public Pass {
   /// Back-propagation: the gradients of a loss whose gradient in the logits is `error`, plus `branch_penalty` times the
   /// batch mean of ||f_l||^2 for each block.
   virtual std::vector<torch::Tensor> backpropagate(const torch::Tensor& error, double branch_penalty,
-                                                   const std::vector<torch::Tensor>& parameters) = 0;
+                                                   const std::vector<torch::Tensor>& parameters,
+                                                   const GradientReady& ready) = 0;
 };
 
 }  // namespace creditlib::detail

@@ -3,7 +3,9 @@
 
 #include <torch/types.h>
 
+#include <creditlib/closed_form/detail/backward_work.hpp>
 #include <creditlib/closed_form/detail/buffer.hpp>
+#include <creditlib/pass/gradient_ready.hpp>
 #include <creditlib/pass/output_gradients.hpp>
 #include <unordered_map>
 #include <utility>
@@ -24,6 +26,7 @@ class GradientBuffers {
     for (auto& [key, slot] : slots_) {
       slot.gradient.reset();
       slot.factors = {};
+      untold_.clear();
       // If the parameter's grad is still this buffer, drop it, so that the buffer can be overwritten.
       if (slot.parameter.grad().defined() && slot.parameter.grad().is_same(slot.buffer.tensor()))
         slot.parameter.mutable_grad().reset();
@@ -38,7 +41,18 @@ class GradientBuffers {
   torch::Tensor& buffer_for(const torch::Tensor& parameter) {
     auto& slot = slots_.at(parameter.unsafeGetTensorImpl());
     slot.gradient = slot.buffer.get(parameter.sizes(), parameter.options());
+    untold_.push_back(&slot);
     return slot.gradient;
+  }
+  /// Adds to `todo` that `ready` is told of the gradients whose buffers were asked for since the last call, once what was
+  /// added for them is done.
+  void tell(const GradientReady& ready, BackwardWork& todo) {
+    if (ready && !untold_.empty()) {
+      todo.add_milestone([&ready, slots = untold_] {
+        for (const auto* slot : slots) ready(slot->parameter, slot->made());
+      });
+    }
+    untold_.clear();
   }
 
   /// Whether gradients that are products of thin matrices are to be kept so.
@@ -48,6 +62,7 @@ class GradientBuffers {
   torch::Tensor& right_factor_for(const torch::Tensor& parameter, const torch::Tensor& left, torch::IntArrayRef sizes) {
     auto& slot = slots_.at(parameter.unsafeGetTensorImpl());
     slot.factors = {left, slot.right.get(sizes, parameter.options())};
+    untold_.push_back(&slot);
     return slot.factors.right;
   }
   /// Those written since clear(), in the order of `parameters`; undefined for the others.
@@ -75,8 +90,11 @@ class GradientBuffers {
     torch::Tensor gradient;
     Buffer right = {};
     FactoredGradient factors = {};
+
+    const torch::Tensor& made() const { return factors.defined() ? factors.right : gradient; }
   };
   std::unordered_map<const void*, Slot> slots_;
+  std::vector<const Slot*> untold_;
   bool keeps_factors_ = false;
 };
 

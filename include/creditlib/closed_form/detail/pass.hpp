@@ -82,26 +82,30 @@ class ClosedFormPass final : public FormulaPass {
     return {branch_, logits_};
   }
 
-  std::vector<torch::Tensor> gradients(const OutputGradients& from,
-                                       const std::vector<torch::Tensor>& parameters) override {
+  std::vector<torch::Tensor> gradients(const OutputGradients& from, const std::vector<torch::Tensor>& parameters,
+                                       const GradientReady& ready) override {
     const torch::NoGradGuard no_grad;
     gradients_.clear();
     BackwardWork todo;
-    embed_.backward(from.embed, /*input_too=*/false, gradients_, todo);
-    for (std::size_t l = 0; l < blocks_.size(); ++l) {
-      blocks_[l].backward(from.blocks[l], /*input_too=*/false, gradients_, todo);
-    }
-    readout_.backward({from.readout, {}}, /*input_too=*/false, gradients_, todo);
+    const auto add = [&](ClosedFormStage& stage, const OutputGradient& g) {
+      stage.backward(g, /*input_too=*/false, gradients_, todo);
+      gradients_.tell(ready, todo);
+    };
+    add(readout_, {from.readout, {}});
+    for (std::size_t l = blocks_.size(); l-- > 0;) add(blocks_[l], from.blocks[l]);
+    add(embed_, from.embed);
     todo.run(shares_);
     return finished(parameters);
   }
 
   std::vector<torch::Tensor> backpropagate(const torch::Tensor& error, double branch_penalty,
-                                           const std::vector<torch::Tensor>& parameters) override {
+                                           const std::vector<torch::Tensor>& parameters,
+                                           const GradientReady& ready) override {
     const torch::NoGradGuard no_grad;
     gradients_.clear();
     BackwardWork todo;
     auto g = readout_.backward({error, {}}, /*input_too=*/true, gradients_, todo);
+    gradients_.tell(ready, todo);
     for (std::size_t l = blocks_.size(); l-- > 0;) {
       auto in_branch = g;
       if (branch_penalty != 0) {
@@ -110,9 +114,11 @@ class ClosedFormPass final : public FormulaPass {
       }
       const bool input_too = l > 0 || !embed_.empty();
       const auto pulled = blocks_[l].backward({in_branch, {}}, input_too, gradients_, todo);
+      gradients_.tell(ready, todo);
       if (input_too) g = residual_ ? sum_of(g, pulled, 1, pulled_sums_[l], todo) : pulled;
     }
     embed_.backward({g, {}}, /*input_too=*/false, gradients_, todo);
+    gradients_.tell(ready, todo);
     todo.run(shares_);
     return finished(parameters);
   }

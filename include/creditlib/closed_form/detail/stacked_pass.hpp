@@ -58,25 +58,26 @@ class StackedPass final : public FormulaPass {
     return {branch_, readout_.forward(0, states.back().contiguous())};
   }
 
-  std::vector<torch::Tensor> gradients(const OutputGradients& from,
-                                       const std::vector<torch::Tensor>& parameters) override {
+  std::vector<torch::Tensor> gradients(const OutputGradients& from, const std::vector<torch::Tensor>& parameters,
+                                       const GradientReady& ready) override {
     const torch::NoGradGuard no_grad;
-    FoundGradients found;
-    if (from.embed.defined()) backward(embed_, embed_.all(), {from.embed.dense}, &found);
+    FoundGradients found(ready);
+    backward(readout_, readout_.all(), {from.readout}, &found);
     for (std::size_t g = 0; g < groups_.size(); ++g) {
       std::vector<torch::Tensor> seeds;
       for (const auto l : groups_[g]) seeds.push_back(from.blocks[l].dense);
       backward(stages_[g], stages_[g].all(), seeds, &found);
     }
-    backward(readout_, readout_.all(), {from.readout}, &found);
+    if (from.embed.defined()) backward(embed_, embed_.all(), {from.embed.dense}, &found);
     release();
     return found.gradients(parameters);
   }
 
   std::vector<torch::Tensor> backpropagate(const torch::Tensor& error, double branch_penalty,
-                                           const std::vector<torch::Tensor>& parameters) override {
+                                           const std::vector<torch::Tensor>& parameters,
+                                           const GradientReady& ready) override {
     const torch::NoGradGuard no_grad;
-    FoundGradients found;
+    FoundGradients found(ready);
     auto g = pulled(readout_, 0, error, &found);
     for (std::size_t l = places_.size(); l-- > 0;) {
       auto in_branch = g;

@@ -11,6 +11,7 @@
 #include <array>
 #include <creditlib/closed_form/network.hpp>
 #include <creditlib/detail/stacked.hpp>
+#include <creditlib/pass/gradient_ready.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -25,11 +26,15 @@ namespace creditlib::detail {
 /// The gradients of parameters that a backward pass has found.
 class FoundGradients {
  public:
+  explicit FoundGradients(const GradientReady& ready) : ready_(ready) {}
+
   /// One for each parameter that is `wanted`, of gradients (n, ...), as a tensor that is no view.
   void put(const std::vector<torch::Tensor>& wanted, const torch::Tensor& gradients) {
     for (std::size_t i = 0; i < wanted.size(); ++i) {
       if (!wanted[i].requires_grad()) continue;
-      found_[wanted[i].unsafeGetTensorImpl()] = gradients[static_cast<std::int64_t>(i)].variable_data();
+      auto& found = found_[wanted[i].unsafeGetTensorImpl()];
+      found = gradients[static_cast<std::int64_t>(i)].variable_data();
+      if (ready_) ready_(wanted[i], found);
     }
   }
   /// In the order of `parameters`; undefined for those that have none.
@@ -43,6 +48,7 @@ class FoundGradients {
   }
 
  private:
+  const GradientReady& ready_;
   std::unordered_map<const void*, torch::Tensor> found_;
 };
 

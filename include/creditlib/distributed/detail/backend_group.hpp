@@ -12,6 +12,7 @@
 #include <creditlib/error.hpp>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <new>
 #include <optional>
 #include <string>
@@ -40,16 +41,26 @@ class BackendGroup final : public distributed::Group {
   std::int64_t rank() const override { return rank_; }
   std::int64_t size() const override { return size_; }
 
-  void sum(const std::vector<torch::Tensor>& tensors) override {
+  void sum(const std::vector<torch::Tensor>& tensors) override { begin_sum(tensors)->wait(); }
+  std::unique_ptr<distributed::Pending> begin_sum(const std::vector<torch::Tensor>& tensors) override {
     PackedTensors packed(tensors);
+    std::vector<Message> messages;
     called("sum", {}, [&] {
       c10d::AllreduceOptions options;
       if (timeout_) options.timeout = *timeout_;
-      packed.exchange([&](const torch::Tensor& flat) {
+      for (const auto& flat : packed.messages()) {
         std::vector<torch::Tensor> message{there(flat)};
-        finish(*backend_->allreduce(message, options));
-        if (!message[0].is_same(flat)) flat.copy_(message[0]);
+        messages.push_back({flat, message[0], backend_->allreduce(message, options)});
+      }
+    });
+    return deferred([this, packed, messages]() mutable {
+      called("sum", {}, [&] {
+        for (const auto& [flat, message, work] : messages) {
+          finish(*work);
+          if (!message.is_same(flat)) flat.copy_(message);
+        }
       });
+      packed.unpack();
     });
   }
   void broadcast(const std::vector<torch::Tensor>& tensors, std::int64_t from) override {
@@ -66,22 +77,35 @@ class BackendGroup final : public distributed::Group {
       });
     });
   }
-  void send(const torch::Tensor& tensor, std::int64_t to) override {
+  void send(const torch::Tensor& tensor, std::int64_t to) override { begin_send(tensor, to)->wait(); }
+  std::unique_ptr<distributed::Pending> begin_send(const torch::Tensor& tensor, std::int64_t to) override {
     require_rank("send", to, /*other=*/true);
+    Message sent;
     called("send", to, [&] {
       std::vector<torch::Tensor> message{there(framed(tensor.detach().reshape(-1)))};
-      finish(*backend_->send(message, static_cast<int>(to), /*tag=*/0), timeout_);
+      sent = {{}, message[0], backend_->send(message, static_cast<int>(to), /*tag=*/0)};
     });
+    return deferred([this, to, sent] { called("send", to, [&] { finish(*sent.work, timeout_); }); });
   }
-  void receive(const torch::Tensor& tensor, std::int64_t from) override {
+  void receive(const torch::Tensor& tensor, std::int64_t from) override { begin_receive(tensor, from)->wait(); }
+  std::unique_ptr<distributed::Pending> begin_receive(const torch::Tensor& tensor, std::int64_t from) override {
     require_rank("receive", from, /*other=*/true);
     PackedTensors packed({tensor});
+    std::vector<Message> messages;
     called("receive", from, [&] {
-      packed.exchange([&](const torch::Tensor& flat) {
+      for (const auto& flat : packed.messages()) {
         std::vector<torch::Tensor> message{there(framed(flat))};
-        finish(*backend_->recv(message, static_cast<int>(from), /*tag=*/0), timeout_);
-        unframe(message[0], flat);
+        messages.push_back({flat, message[0], backend_->recv(message, static_cast<int>(from), /*tag=*/0)});
+      }
+    });
+    return deferred([this, from, packed, messages]() mutable {
+      called("receive", from, [&] {
+        for (const auto& [flat, message, work] : messages) {
+          finish(*work, timeout_);
+          unframe(message, flat);
+        }
       });
+      packed.unpack();
     });
   }
   void barrier() override {
@@ -94,6 +118,12 @@ class BackendGroup final : public distributed::Group {
   }
 
  private:
+  /// A flat tensor, what is sent of it or received for it, and when that is done.
+  struct Message {
+    torch::Tensor flat, there;
+    c10::intrusive_ptr<c10d::Work> work = {};
+  };
+
   static void finish(c10d::Work& work, std::optional<std::chrono::milliseconds> timeout = {}) {
     if (!(timeout ? work.wait(*timeout) : work.wait())) fail("the call was aborted");
   }

@@ -26,13 +26,18 @@ class PackedTensors {
     }
   }
 
-  /// Calls action(flat) for each message, which may change it, and writes the tensors.
-  template <class Action>
-  void exchange(const Action& action) {
+  /// The messages that are not empty, which may be changed.
+  std::vector<torch::Tensor> messages() const {
+    std::vector<torch::Tensor> all;
+    for (const auto& message : messages_) {
+      if (message.flat.numel() > 0) all.push_back(message.flat);
+    }
+    return all;
+  }
+  /// Writes the tensors from the messages.
+  void unpack() {
     const torch::NoGradGuard no_grad;
     for (auto& message : messages_) {
-      if (message.flat.numel() == 0) continue;
-      action(message.flat);
       if (message.is_its_own()) continue;
       std::int64_t first = 0;
       for (auto& part : message.parts) {
@@ -40,6 +45,13 @@ class PackedTensors {
         first += part.numel();
       }
     }
+  }
+  /// Calls action(message) for each, which may change it, and writes the tensors.
+  template <class Action>
+  void exchange(const Action& action) {
+    const torch::NoGradGuard no_grad;
+    for (const auto& message : messages()) action(message);
+    unpack();
   }
 
  private:

@@ -2,24 +2,67 @@
 #pragma once
 
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
 #include <torch/types.h>
 
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/pass/gradient_ready.hpp>
+#include <cstddef>
+#include <memory>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
 namespace creditlib::detail {
 
+/// While it lives, autograd tells `ready` of these parameters' gradients.
+class ReadyHooks {
+ public:
+  ReadyHooks(const std::vector<torch::Tensor>& parameters, const GradientReady& ready)
+      : parameters_(ready ? parameters : std::vector<torch::Tensor>{}) {
+    for (const auto& parameter : parameters_) {
+      auto hook = std::make_unique<Hook>(parameter, ready);
+      hooks_.push_back(hook.get());
+      torch::autograd::impl::add_hook(parameter, std::move(hook));
+    }
+  }
+  ~ReadyHooks() {
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      std::erase_if(torch::autograd::impl::hooks(parameters_[i]),
+                    [&](const auto& hook) { return hook.get() == hooks_[i]; });
+    }
+  }
+  ReadyHooks(const ReadyHooks&) = delete;
+  ReadyHooks& operator=(const ReadyHooks&) = delete;
+
+ private:
+  struct Hook final : torch::autograd::FunctionPreHook {
+    Hook(torch::Tensor of, const GradientReady& ready) : parameter(std::move(of)), told(ready) {}
+    std::vector<torch::Tensor> operator()(const std::vector<torch::Tensor>& gradients) override {
+      const auto& gradient = gradients[0];
+      if (gradient.defined() && gradient.layout() == torch::kStrided) told(parameter, gradient);
+      return gradients;
+    }
+    torch::Tensor parameter;
+    const GradientReady& told;
+  };
+
+  std::vector<torch::Tensor> parameters_;
+  std::vector<const torch::autograd::FunctionPreHook*> hooks_;
+};
+
 /// The gradients of `parameters` by one backward pass; undefined for a parameter that is frozen or that no gradient
 /// reaches.
 ///
 /// The pass starts from `outputs`, which may lie on several graphs. `seeds` holds the loss gradient in each output
-/// (undefined: 1, for a scalar). Outputs that depend on nothing trainable are skipped.
+/// (undefined: 1, for a scalar). Outputs that depend on nothing trainable are skipped. `ready` is told of each gradient
+/// when it is whole.
 inline std::vector<torch::Tensor> gradients_of(const std::vector<torch::Tensor>& outputs,
                                                const std::vector<torch::Tensor>& seeds,
-                                               const std::vector<torch::Tensor>& parameters) {
+                                               const std::vector<torch::Tensor>& parameters,
+                                               const GradientReady& ready = {}) {
   // Seeds get the memory layout of their outputs: backward kernels are slow if an output is channels-last and its
   // gradient is not (a quarter of a SmallCNN step).
   const auto in_layout_of = [](const torch::Tensor& output, const torch::Tensor& seed) {
@@ -36,6 +79,7 @@ inline std::vector<torch::Tensor> gradients_of(const std::vector<torch::Tensor>&
     if (parameter.requires_grad()) trainable.push_back(parameter);
   }
   if (roots.empty() || trainable.empty()) return gradients;
+  const ReadyHooks hooks(trainable, ready);
   auto found = torch::autograd::grad(roots, trainable, root_seeds, /*retain_graph=*/false, /*create_graph=*/false,
                                      /*allow_unused=*/true);
   // Each is to be a .grad() of its own, which others write into: not a view, such as the transpose of a product, which
