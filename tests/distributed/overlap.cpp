@@ -29,9 +29,9 @@ using torch::nn::Tanh;
 
 namespace {
 
-/// A matrix of it in float64 is as large as a message.
-constexpr std::int64_t wide = 256;
-static_assert(wide * wide * 8 == creditlib::detail::GradientSums::message_bytes);
+/// A matrix of it in float64 fills a message.
+constexpr std::int64_t wide = 384;
+static_assert(wide * wide * 8 >= creditlib::detail::GradientSums::message_bytes);
 
 constexpr std::int64_t wide_blocks = 3;
 

@@ -28,7 +28,7 @@ class GradientSums {
  public:
   /// Bytes of a message, of which the last can have fewer: one that is large enough for the network's rate to count and not
   /// its latency.
-  static constexpr std::int64_t message_bytes = std::int64_t{1} << 19;
+  static constexpr std::int64_t message_bytes = std::int64_t{1} << 20;
 
   GradientSums() = default;
   GradientSums(distributed::Group& group, const ParameterParts& parts, bool goes_up, std::int64_t samples)
