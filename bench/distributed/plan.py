@@ -43,15 +43,28 @@ def ring(n, mb, gbps, latency):
     return 2 * (n - 1) / n * mb * 8 / gbps + 2 * (n - 1) * latency
 
 
+def data_parallel(args, n, mb, gbps, before, gradients):
+    """A message is on its way while the gradients after it are made."""
+    return before + max(gradients, ring(n, mb, gbps, args.latency)) + args.update
+
+
+def block_parallel(args, n, m, hop):
+    """Micro-batches are computed while others are on their way."""
+    f, w, b, update = args.forward, args.gradients, args.gradients + args.backward, args.update
+    return {"bp": n * (f + b) + 2 * (n - 1) * hop + (m - 1) * (max(f, hop) + max(b, hop)) + update,
+            "dfa": (n - 1) * (f + hop) + f + (m - 1) * max(f, hop) + m * w + update}
+
+
 def main():
     args = arguments()
     alone = {"bp": args.forward + args.gradients + args.backward + args.update, "dfa": args.forward + args.gradients + args.update}
+    before = {"bp": args.forward + args.backward, "dfa": args.forward}
     volume = {"bp": megabytes(args, False), "dfa": megabytes(args, True)}
     head = ["machines", *(f"{rule}, {gbps:g} Gb/s" for gbps in args.links for rule in ("bp", "dfa"))]
     rows = []
     for n in args.machines:
         rows.append([n, *(f"{t:.1f} ({alone[rule] / t:.2f})" for gbps in args.links for rule in ("bp", "dfa")
-                          for t in [alone[rule] + ring(n, volume[rule], gbps, args.latency)])])
+                          for t in [data_parallel(args, n, volume[rule], gbps, before[rule], args.gradients)])])
     print(f"data-parallel, {args.rows} rows a machine; bp sums {volume['bp']:.1f} MB, dfa {volume['dfa']:.1f} MB; ms a step (efficiency)\n")
     print(markdown(head, rows))
     hidden = 4e-6 * args.rows * args.width
@@ -59,11 +72,9 @@ def main():
     for n in args.machines:
         m, row = n, [n, n * args.blocks, n * args.rows]  # as many micro-batches as machines
         for gbps in args.links:
-            hop = hidden * 8 / gbps + args.latency
+            times = block_parallel(args, n, m, hidden * 8 / gbps + args.latency)
             f, w, b = args.forward, args.gradients, args.gradients + args.backward
             ideal = {"bp": m * (f + b) + args.update, "dfa": m * (f + w) + args.update}
-            between = f + hop * (2 if n > 2 else 1)  # a machine in the middle receives and sends
-            times = {"bp": (m + n - 1) * (f + b + 2 * hop) + args.update, "dfa": (n - 1) * (f + hop) + f + (m - 1) * between + m * w + args.update}
             row += [f"{times[rule]:.0f} ({ideal[rule] / times[rule]:.2f})" for rule in ("bp", "dfa")]
         rows.append(row)
     print(f"\nblock-parallel, {args.blocks} blocks a machine, as many micro-batches of {args.rows} rows as machines; ms a step (efficiency)\n")
