@@ -74,9 +74,13 @@ using CreditState = typename detail::StateOf<C, M>::type;
 /// - `static constexpr bool data_parallel = true`: several processes, each with rows of its own, keep this state equal: what
 ///   it draws per sample is BindContext::sample_randn's, and what changes it is the same on all, by BindContext::mean for
 ///   example (docs/distributed.md).
-/// - `static constexpr bool block_parallel = true`: the credit for h_l is computed from h_l, f_{l-1}, the error and the
-///   target alone, nothing is drawn or learned, and a_l is left undefined where the trace's h_l is undefined: blocks can be
-///   trained in different processes (distributed::BlockTrainer).
+/// - `static constexpr bool block_parallel = true`: the credit for h_l is computed, and what it is computed with is learned,
+///   from h_l, f_{l-1}, the error and the target alone, the error only if reads() has it. Nothing is drawn in a step. Where
+///   the trace's h_l is undefined, a_l is left undefined, and learn and after_step leave what belongs to h_l alone. So
+///   blocks can be trained in different processes (distributed::BlockTrainer).
+/// - `std::vector<torch::Tensor> tensors_of(std::int64_t l) const`: the tensors of its own that belong to h_l: with
+///   block_parallel, processes that do not train h_l empty theirs, (0), and a checkpoint takes them from the one that does.
+///   Those that belong to no hidden state are the same in all processes.
 /// - `static constexpr bool wants_pullback = true` (also in the config): may call Trace::pullback.
 /// - `static constexpr bool wants_pushforward = true` (also in the config): may call Trace::pushforward.
 /// - `static constexpr bool graphable = true`: learn and after_step change nothing on the host that a later step needs and

@@ -299,6 +299,16 @@ template <class Rule>
 inline constexpr bool block_parallel = reads_error_only<Rule>;
 template <>
 inline constexpr bool block_parallel<Competition> = true;
+template <>
+inline constexpr bool block_parallel<RandomDirectKolenPollack> = true;
+template <>
+inline constexpr bool block_parallel<LocalErrorSignals> = true;
+template <>
+inline constexpr bool block_parallel<PredLocalErrorSignals> = true;
+template <>
+inline constexpr bool block_parallel<MonoForward> = true;
+template <>
+inline constexpr bool block_parallel<DecoupledGreedy> = true;
 
 /// Whether a rule says what it reads.
 template <class Rule>

@@ -78,6 +78,7 @@ TEST_CASE("every law applies to the models of this table, whose rows are laws", 
       {"factored credit reads error and target alone", "rpbdcstn"},
       {"constant memory changes no gradient", "rp.....n"},
       {"a block's credit needs its own states alone", "rpbdcstn"},
+      {"a block's learning needs its own states alone", "rpbdcstn"},
   };
 
   CHECK(table.size() == laws::every_law().size());
@@ -96,6 +97,8 @@ TEST_CASE("every law applies to the models of this table, whose rows are laws", 
   CHECK(applies(law_named("factored credit reads error and target alone"), about<FA>) == "........");
   CHECK(applies(law_named("constant memory changes no gradient"), about<FA>) == "........");
   CHECK(applies(law_named("a block's credit needs its own states alone"), about<FA>) == "........");
+  CHECK(applies(law_named("a block's learning needs its own states alone"), about<DFA>) == "........");
+  CHECK(applies(law_named("a block's learning needs its own states alone"), about<GrAPE>) == "........");
   const auto mixing_on_purpose = [](Kind kind) {
     auto known = about<DFA>(kind);
     known.per_sample = false;
@@ -137,7 +140,8 @@ TEST_CASE("every law is asked of at least so many rules and models", "[law]") {
                                                     {"credit reads what it says", 100},
                                                     {"factored credit reads error and target alone", 14},
                                                     {"constant memory changes no gradient", 6},
-                                                    {"a block's credit needs its own states alone", 20}};
+                                                    {"a block's credit needs its own states alone", 70},
+                                                    {"a block's learning needs its own states alone", 30}};
   for (const auto& law : laws::every_law()) {
     INFO(law.name);
     CHECK(asked(law) >= (fewer.count(law.name) ? fewer.at(law.name) : 123));

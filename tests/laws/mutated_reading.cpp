@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
 #include <creditlib/credit/dfa.hpp>
+#include <creditlib/credit/direct_feedback.hpp>
 
 #include "../rules.hpp"
 #include "../test.hpp"
@@ -116,11 +118,68 @@ struct GivesAllCredit {
       for (const auto& b : feedback) credits.push_back(trace.error.mm(b.t()));
       return credits;
     }
+    Credits tensors_of(std::int64_t) const { return {}; }  // every process has all matrices
   };
   template <class Model>
   State bind(Model& model, const BindContext& context) const {
     return {DFA{}.bind(model, context)};
   }
+};
+
+/// Direct feedback whose B_l follows what `Way` makes of the trace for it.
+template <class Way>
+struct Follower {
+  static constexpr const char* rule = "Follower";
+
+  struct State {
+    static constexpr bool block_parallel = true;
+    torch::Tensor seen;  ///< of no hidden state
+
+    template <class Model>
+    void learn(Model&, const Trace& trace, const Credits& feedback) const {
+      for (std::size_t l = 0; l < feedback.size(); ++l) {
+        if (!feedback[l].defined() || !trace.hidden[l].defined()) continue;
+        torch::Tensor(feedback[l]).add_(Way::at(l, trace, feedback, seen), 0.01);
+      }
+    }
+    NamedTensors named_tensors() const { return {{"seen", seen}}; }
+  };
+  State bind(const Credits&, const BindContext& context) const { return {torch::zeros({}, context.dtype)}; }
+};
+template <class Way>
+struct Follows {
+  template <class Model>
+  auto bind(Model& model, const BindContext& context) const {
+    auto state = DirectFeedback<Follower<Way>>{.start = FeedbackStart::Random}.bind(model, context);
+    state.signal = Way::signal;
+    return state;
+  }
+};
+struct OwnState {
+  static constexpr auto signal = Signal::Error;
+  static torch::Tensor at(std::size_t l, const Trace& trace, const Credits&, const torch::Tensor& seen) {
+    seen.fill_(trace.error.square().sum());
+    return trace.hidden[l].t().mm(trace.error);
+  }
+};
+struct NextState : OwnState {
+  static torch::Tensor at(std::size_t l, const Trace& trace, const Credits&, const torch::Tensor&) {
+    return trace.hidden[l].t().mm(trace.error) * trace.hidden[std::min(l + 1, trace.hidden.size() - 1)].norm();
+  }
+};
+struct NextMatrix : OwnState {
+  static torch::Tensor at(std::size_t l, const Trace& trace, const Credits& feedback, const torch::Tensor&) {
+    return trace.hidden[l].t().mm(trace.error) * feedback[std::min(l + 1, feedback.size() - 1)].square().sum();
+  }
+};
+struct SharedSum : OwnState {
+  static torch::Tensor at(std::size_t l, const Trace& trace, const Credits&, const torch::Tensor& seen) {
+    seen.add_(trace.hidden[l].square().sum());
+    return trace.hidden[l].t().mm(trace.error);
+  }
+};
+struct UnsaidError : OwnState {
+  static constexpr auto signal = Signal::Target;
 };
 
 /// DFA that says that it reads something else.
@@ -195,6 +254,16 @@ TEST_CASE("the law of blocks in different processes fails on a rule that reads o
   CHECK(verdict<ReadsTheLast, DFA>(law) == failed("without the states of other blocks the credit for h_1 is another"));
   CHECK(says(verdict<GivesAllCredit, DFA>(law).what, {"there is credit for h_", "which the Trace does not have"}));
   CHECK(says(verdict<SaysThatItReads<Reads::Target>, DFA>(law).what, {"the credit for h_1 is another"}));
+}
+
+TEST_CASE("the law of learning in different processes fails on a rule that learns from other blocks", "[credit][law]") {
+  const auto law = "a block's learning needs its own states alone";
+  using Right = Follows<OwnState>;
+
+  CHECK(says(verdict<Follows<NextState>, Right>(law).what, {"without the states of other blocks learn throws"}));
+  CHECK(says(verdict<Follows<NextMatrix>, Right>(law).what, {"block 0 learns another feedback.1"}));
+  CHECK(says(verdict<Follows<SharedSum>, Right>(law).what, {"block 0 learns another learner.seen"}));
+  CHECK(says(verdict<Follows<UnsaidError>, Right>(law).what, {"block 0 learns another feedback.0"}));
 }
 
 TEST_CASE("the law of constant memory fails on a rule that needs the hidden states to be there", "[credit][law]") {

@@ -50,6 +50,7 @@ struct ChannelGoodness {
     }
 
     Reads reads() const { return Reads::Target | Reads::Hidden; }
+    std::vector<torch::Tensor> tensors_of(std::int64_t l) const { return {groups[static_cast<std::size_t>(l)]}; }
 
    private:
     static torch::Tensor gradient(const Trace& trace, const torch::Tensor& group, const torch::Tensor& h,

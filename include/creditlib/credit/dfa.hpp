@@ -10,6 +10,7 @@
 #include <creditlib/detail/factored_squares.hpp>
 #include <creditlib/factored_credit.hpp>
 #include <creditlib/named_tensors.hpp>
+#include <cstdint>
 #include <optional>
 #include <vector>
 
@@ -76,7 +77,8 @@ struct DFA {
       std::vector<FactoredCredit> credits(feedback.size());
       const auto e = detail::signal_of(signal, trace);
       for (std::size_t l = 0; l < feedback.size(); ++l) {
-        if (!feedback[l].defined()) continue;
+        const bool elsewhere = !trace.hidden.empty() && !trace.hidden[l].defined();  // h_l is another process'
+        if (!feedback[l].defined() || elsewhere) continue;
         credits[l] = {e, feedback[l]};
         if (!normalized) continue;
         const auto norms = detail::factored_squares(e, feedback[l]).sqrt_();
@@ -87,6 +89,7 @@ struct DFA {
 
     Reads reads() const { return signal == Signal::Target ? Reads::Target : Reads::Error; }
     NamedTensors named_tensors() const { return numbered("feedback", feedback); }
+    std::vector<torch::Tensor> tensors_of(std::int64_t l) const { return {feedback[static_cast<std::size_t>(l)]}; }
   };
 
   template <class Model>

@@ -7,6 +7,7 @@
 #include <creditlib/factored_credit.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/trace.hpp>
+#include <cstdint>
 #include <utility>
 #include <vector>
 
@@ -33,7 +34,10 @@ enum class FeedbackStart { Zeros, Random };
 /// - optional: `static constexpr bool graphable = true`: learn changes nothing on the host, so that CUDA graphs can hold
 ///   it;
 /// - optional: `static constexpr bool data_parallel = true`: learn keeps the matrices equal in several processes
-///   (BindContext::mean).
+///   (BindContext::mean);
+/// - optional: `static constexpr bool block_parallel = true`, with `std::vector<torch::Tensor> tensors_of(l) const` for
+///   what it has of its own for B_l: learn changes B_l by h_l, the error and the target alone, and leaves it where h_l is
+///   undefined (distributed::BlockTrainer).
 ///
 /// Shapes, positions and options are DFA's. A step uses the matrices as they were before it learns.
 template <class Learner>
@@ -51,6 +55,7 @@ struct DirectFeedback {
     static constexpr bool wants_pushforward = requires { requires Learner::State::wants_pushforward; };
     static constexpr bool graphable = detail::DeclaresGraphable<typename Learner::State>;
     static constexpr bool data_parallel = detail::IsDataParallel<typename Learner::State>;
+    static constexpr bool block_parallel = detail::BlockParallel<typename Learner::State>;
 
     /// DFA's factors, of matrices that learning does not change.
     template <class Model>
@@ -73,6 +78,13 @@ struct DirectFeedback {
         for (auto& entry : prefixed("learner", learner.named_tensors())) named.push_back(std::move(entry));
       }
       return named;
+    }
+    std::vector<torch::Tensor> tensors_of(std::int64_t l) const {
+      auto tensors = DFA::State::tensors_of(l);
+      if constexpr (detail::HasTensorsOf<typename Learner::State>) {
+        for (const auto& tensor : learner.tensors_of(l)) tensors.push_back(tensor);
+      }
+      return tensors;
     }
   };
 

@@ -7,6 +7,7 @@
 #include <creditlib/named_tensors.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/optim/adamw.hpp>
+#include <cstdint>
 #include <utility>
 #include <vector>
 
@@ -41,9 +42,10 @@ struct DirectKolenPollack {
     double lr = 1e-4, decay = 1e-6;
 
     struct State {
-      static constexpr bool graphable = true, data_parallel = true;
+      static constexpr bool graphable = true, data_parallel = true, block_parallel = true;
 
       BindContext context;
+      std::int64_t first;  ///< the hidden state of the optimizer's parameter 0
       optim::AdamW optimizer;
 
       template <class Model>
@@ -53,7 +55,7 @@ struct DirectKolenPollack {
         std::vector<torch::Tensor> gradients(matrices.size());
         for (std::size_t l = 0; l < matrices.size(); ++l) {
           const auto& B = matrices[l];
-          if (!B.defined()) continue;
+          if (!B.defined() || !trace.hidden[l].defined()) continue;
           gradients[l] = detail::DirectPath(model, trace, l, B, error).weight_gradient(trace.hidden[l], error);
         }
         context.mean(gradients, trace.error.size(0));
@@ -64,6 +66,9 @@ struct DirectKolenPollack {
       }
 
       NamedTensors named_tensors() const { return optimizer.named_tensors(); }
+      std::vector<torch::Tensor> tensors_of(std::int64_t l) const {
+        return l < first ? std::vector<torch::Tensor>{} : optimizer.tensors_of(static_cast<std::size_t>(l - first));
+      }
     };
 
     State bind(const std::vector<torch::Tensor>& matrices, const BindContext& context) const {
@@ -71,7 +76,7 @@ struct DirectKolenPollack {
       for (const auto& B : matrices) {
         if (B.defined()) learned.push_back(B);
       }
-      return {context, optim::AdamW(learned, {.lr = lr, .weight_decay = decay})};
+      return {context, matrices[0].defined() ? 0 : 1, optim::AdamW(learned, {.lr = lr, .weight_decay = decay})};
     }
   };
   using State = DirectFeedback<Learner>::State;

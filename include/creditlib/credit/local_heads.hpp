@@ -3,6 +3,7 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
 #include <creditlib/concepts.hpp>
 #include <creditlib/credit/detail/drawn_from.hpp>
 #include <creditlib/credit/detail/own_nets.hpp>
@@ -16,6 +17,8 @@
 #include <creditlib/network/shape.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <creditlib/scope/untouched.hpp>
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
@@ -64,6 +67,7 @@ struct LocalHeads<Head>::State {
   static constexpr bool couples_samples = detail::CouplesSamples<Head>;
   static constexpr bool graphable = detail::DeclaresGraphable<Head>;
   static constexpr bool data_parallel = !couples_samples;
+  static constexpr bool block_parallel = true;
 
   Head head;
   bool last_from_readout;
@@ -81,24 +85,24 @@ struct LocalHeads<Head>::State {
     found_ = differentiated(trace);
     std::vector<torch::Tensor> credits(trace.hidden.size());
     for (std::size_t i = 0; i < nets.size(); ++i) credits[first + i] = std::move(found_.at_states[i]);
-    if (last_from_readout) credits.back() = trace.loss_gradient();
+    if (last_from_readout && trace.hidden.back().defined()) credits.back() = trace.loss_gradient();
     return credits;
   }
 
-  /// The terms that learn() minimizes, one scalar per head.
+  /// The terms that learn() minimizes, one scalar per head; of the heads whose hidden state the trace has.
   template <class Model>
   std::vector<torch::Tensor> losses(Model&, const Trace& trace) const {
     const torch::AutoGradMode grad(true);
     const scope::RestoredTensors buffers(nets.buffers());
     std::vector<torch::Tensor> losses;
-    for (std::size_t i = 0; i < nets.size(); ++i) losses.push_back(loss(i, trace.hidden[first + i], trace).mean());
+    for (const auto i : seen(trace)) losses.push_back(loss(i, trace.hidden[first + i], trace).mean());
     return losses;
   }
 
   template <class Model>
   void learn(Model&, const Trace& trace) {
     auto found =
-        found_.pass.defined() && found_.pass.is_same(trace.hidden.back()) ? std::move(found_) : differentiated(trace);
+        found_.pass.defined() && found_.pass.is_same(pass_of(trace)) ? std::move(found_) : differentiated(trace);
     found_ = {};
     nets.step(std::move(found.at_parameters), trace.error.size(0));
     nets.set_buffers(found.buffers);
@@ -115,23 +119,42 @@ struct LocalHeads<Head>::State {
     return last_from_readout ? own | Reads::Error | Reads::Readout : own;
   }
   NamedTensors named_tensors() const { return prefixed("heads", nets.named_tensors()); }
+  std::vector<torch::Tensor> tensors_of(std::int64_t l) const {
+    const auto i = static_cast<std::size_t>(l) - first;  // far beyond the last if there is no head below
+    return i < nets.size() ? nets.tensors_of(i) : std::vector<torch::Tensor>{};
+  }
 
  private:
   /// What one pass through the heads gives.
   struct Found {
-    torch::Tensor pass = {};                                        ///< h_L of the forward pass that it belongs to
+    torch::Tensor pass = {};                                        ///< the forward pass that it belongs to: pass_of
     std::vector<torch::Tensor> at_states = {}, at_parameters = {};  ///< gradients: of the losses' sum, of their mean
     std::vector<torch::Tensor> buffers = {};                        ///< as the pass leaves them
   };
+
+  /// The heads whose hidden state the trace has: all, except where others are other processes'.
+  std::vector<std::size_t> seen(const Trace& trace) const {
+    std::vector<std::size_t> heads;
+    for (std::size_t i = 0; i < nets.size(); ++i) {
+      if (trace.hidden[first + i].defined()) heads.push_back(i);
+    }
+    return heads;
+  }
+  /// What tells a forward pass from others: its last hidden state.
+  static torch::Tensor pass_of(const Trace& trace) {
+    const auto last = std::ranges::find_if(trace.hidden.rbegin(), trace.hidden.rend(), &torch::Tensor::defined);
+    return last == trace.hidden.rend() ? torch::Tensor() : *last;
+  }
 
   /// Changes nothing.
   Found differentiated(const Trace& trace) const {
     const torch::AutoGradMode grad(true);
     const auto buffers = nets.buffers();
     const scope::RestoredTensors as_before(buffers);
-    Found found{.pass = trace.hidden.back()};
+    Found found{.pass = pass_of(trace), .at_states = std::vector<torch::Tensor>(nets.size())};
+    const auto heads = seen(trace);
     std::vector<torch::Tensor> losses, wanted;
-    for (std::size_t i = 0; i < nets.size(); ++i) {
+    for (const auto i : heads) {
       wanted.push_back(trace.hidden[first + i].detach().requires_grad_());
       losses.push_back(loss(i, wanted.back(), trace).sum());
     }
@@ -141,13 +164,12 @@ struct LocalHeads<Head>::State {
                                            /*allow_unused=*/true);
 
     const torch::NoGradGuard no_grad;
-    const auto parameters = gradients.begin() + static_cast<std::ptrdiff_t>(nets.size());
-    found.at_states.assign(gradients.begin(), parameters);
-    found.at_parameters.assign(parameters, gradients.end());
-    for (std::size_t i = 0; i < nets.size(); ++i) {
-      if (!found.at_states[i].defined()) detail::fail(name(i), " does not depend on that hidden state.");
+    for (std::size_t i = 0; i < heads.size(); ++i) {
+      if (!gradients[i].defined()) detail::fail(name(heads[i]), " does not depend on that hidden state.");
+      found.at_states[heads[i]] = gradients[i];
     }
-    const auto samples = static_cast<double>(trace.hidden.back().size(0));
+    found.at_parameters.assign(gradients.begin() + static_cast<std::ptrdiff_t>(heads.size()), gradients.end());
+    const auto samples = static_cast<double>(found.pass.size(0));
     for (auto& gradient : found.at_parameters) {
       if (gradient.defined()) gradient = gradient / samples;
     }

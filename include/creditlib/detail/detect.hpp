@@ -133,6 +133,10 @@ concept HasNamedTensors = requires(const S& state) {
   { state.named_tensors() } -> std::convertible_to<NamedTensors>;
 };
 template <class S>
+concept HasTensorsOf = requires(const S& state) {
+  { state.tensors_of(std::int64_t{0}) } -> std::convertible_to<std::vector<torch::Tensor>>;
+};
+template <class S>
 concept SaysWhatItReads = requires(const S& state) {
   { state.reads() } -> std::same_as<Reads>;
 };

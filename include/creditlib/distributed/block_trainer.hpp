@@ -57,27 +57,30 @@ struct BlockOptions {
 };
 
 /// Trains a network whose blocks lie in different processes: each has its own blocks' parameters and optimizer, the first
-/// rank also the embed's, the last also the readout's. For rules whose credit for a block is computed from the output
-/// error, the target and the block's own states: their state declares `block_parallel` (DFA, DRTP, ChannelGoodness).
+/// rank also the embed's, the last also the readout's. For rules whose credit for a block is computed, and learned, from
+/// the output error, the target and the block's own states: their state declares `block_parallel` (DFA, DRTP,
+/// ChannelGoodness, DirectKolenPollack, LocalHeads, MonoForward, LocalErrorSignals). What such a rule has for a hidden
+/// state is on the rank of the block that gives it.
 ///
 /// One step, called by all processes with the same batch:
 /// - the hidden state goes up from rank to rank, in BlockOptions::micro_batches parts;
 /// - the last rank makes the logits and sends them to all, of which each computes the error; a rule that does not read the
 ///   error waits for nothing;
-/// - every rank makes the gradients of its own blocks, and takes its optimizer's step.
+/// - every rank makes the gradients of its own blocks, lets the rule learn from their states of the whole batch, and takes
+///   its optimizer's step.
 ///
 /// The step is LocalTrainer's on the same batch, to rounding, except for Dropout, whose masks each process draws itself.
 /// In all, the ranks send (N - 1) B (d + C) numbers, for N processes, B rows, hidden states (B, d) and C classes.
 ///
 /// - The processes are TrainerOptions::group; none, or one: all blocks are here.
 /// - Weights and buffers are rank 0's when the trainer is made. Then the parameters of other ranks' blocks are emptied in
-///   this rank's model, (0), and their memory is free: the model runs its own blocks alone. `logits` and `evaluate` run
-///   the whole network; `save` writes all of it.
+///   this rank's model, (0), and what the rule has for them (tensors_of) too, and their memory is free: the model runs its
+///   own blocks alone. `logits` and `evaluate` run the whole network; `save` writes all of it.
 /// - Policies come after the options in any order: a normalizer, a local loss, an objective, an optimizer, a rate,
 ///   clip::ByBlock or clip::ByValue.
 /// - Throws Error on all ranks, before the first step, if they do not agree on options, model or rule, or if there are
-///   more of them than blocks; for a parameter that parts on two ranks share; for BatchNorm in train mode with
-///   micro_batches > 1; in a step where LocalTrainer does, and if another process is gone.
+///   more of them than blocks; for a rule that says that it reads more (Reads), such as the readout; for a parameter, or
+///   a tensor of the rule, that parts on two ranks share; for BatchNorm in train mode with micro_batches > 1; in a step where LocalTrainer does, and if another process is gone.
 template <class Model, class Credit, class Normalizer = NaturalNormalizer<Credit>, class LocalLoss = InnerProduct,
           class Objective = CrossEntropy>
 class BlockTrainer {
@@ -136,9 +139,15 @@ class BlockTrainer {
         auto [trace, result] = finished(states, x, y, like);
         auto from = local_.gradients(credit_of(trace), states.hidden, states.branch, /*only_factors=*/false);
         if (part_.last()) from.readout = trace.error / static_cast<double>(y.size(0));
+<<<<<<< HEAD
         auto gradients = part_.pass().gradients(from, training_.parameters());
         part_.finish_sending();
         training_.apply(std::move(gradients));
+=======
+        sources_.learn(training_.model(), trace, only_source);
+        training_.apply(part_.pass().gradients(from, training_.parameters()));
+        sources_.after_step(training_.model(), trace);
+>>>>>>> 30ffb32 (BlockTrainer: rules that learn, each block's share on its rank)
         return result;
       });
     });
@@ -223,6 +232,7 @@ class BlockTrainer {
   const auto& state() const { return sources_.state(); }
 
  private:
+  static constexpr detail::Mixing<1> only_source{.weights = {1}, .learns = {true}};
   static constexpr bool keeps_factors =
       Sources::Traits::reads_error_only && detail::LocalLosses<Normalizer, LocalLoss>::accept_factors;
 
@@ -262,11 +272,14 @@ class BlockTrainer {
     return model;
   }
 
-  /// The model without other ranks' parameters, once nothing else stands against it; then the optimizer can be made.
+  /// The model without other ranks' parameters, and the rule without what belongs to them, once nothing else stands
+  /// against it; then the optimizer can be made.
   Model with_own_blocks(Model model) {
     detail::check_positions(model, local_.loss());
     check_reads();
-    part_.release_others();
+    std::vector<std::vector<torch::Tensor>> of_states;
+    for (std::int64_t l = 0; l <= model->blocks(); ++l) of_states.push_back(sources_.tensors_of(l));
+    part_.release_others(sources_.named_tensors(), of_states);
     return model;
   }
 
@@ -333,7 +346,9 @@ class BlockTrainer {
     trace.target = y;
     trace.hidden.resize(static_cast<std::size_t>(model->blocks()) + 1);
     trace.branch.resize(static_cast<std::size_t>(model->blocks()));
-    std::copy(states.hidden.begin(), states.hidden.end(), trace.hidden.begin() + slice.begin);
+    // h_begin is the input of this rank's first block, and the rank's to train whose block gives it.
+    const auto below = part_.first() ? 0 : 1;
+    std::copy(states.hidden.begin() + below, states.hidden.end(), trace.hidden.begin() + slice.begin + below);
     std::copy(states.branch.begin(), states.branch.end(), trace.branch.begin() + slice.begin);
     detail::TraceAccess::set_objective(trace, *objective_);
     const bool shared = any_of(reads(), Reads::Error);
@@ -361,9 +376,8 @@ class BlockTrainer {
   /// The credits that this rank trains with: a_0 on the first, if there is an embed, and those of its blocks' outputs.
   detail::StepCredit credit_of(const Trace& trace) {
     Model& model = training_.model();
-    const detail::Mixing<1> now{.weights = {1}, .learns = {false}};
     const auto& slice = part_.slice();
-    /// Those of h_begin..h_end; that of h_begin is the rank's below.
+    // Those of h_begin..h_end; that of h_begin is the rank's below.
     const auto own = [&]<class A>(std::vector<A> all) {
       std::vector<A> credits(all.begin() + slice.begin, all.begin() + slice.end + 1);
       if (!part_.first() || !has_embed(model)) {
@@ -376,10 +390,11 @@ class BlockTrainer {
     if constexpr (keeps_factors) {
       auto shapes = hidden_shapes(model);
       if (path() == Path::ClosedForm && local_.scale_credit(shapes, trace.error.size(0))) {
-        if (auto factors = sources_.factored_credit(model, trace, now)) return {.factors = own(std::move(*factors))};
+        if (auto factors = sources_.factored_credit(model, trace, only_source))
+          return {.factors = own(std::move(*factors))};
       }
     }
-    return {.dense = local_.normalized(own(sources_.credit(model, trace, now)))};
+    return {.dense = local_.normalized(own(sources_.credit(model, trace, only_source)))};
   }
 
   TrainerOptions options_;

@@ -48,6 +48,8 @@ class AdamW : public detail::FusedOptimizer<AdamW> {
     for (auto& entry : numbered("steps", steps_)) named.push_back(entry);
     return named;
   }
+  /// Those of parameter i.
+  std::vector<torch::Tensor> tensors_of(std::size_t i) const { return {means_[i], squares_[i], steps_[i]}; }
 
  private:
   friend FusedOptimizer;

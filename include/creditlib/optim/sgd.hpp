@@ -36,6 +36,8 @@ class SGD : public detail::FusedOptimizer<SGD> {
 
   /// What a checkpoint keeps: the velocities. They are the optimizer's own tensors; copy into them to restore.
   NamedTensors named_tensors() const { return numbered("velocity", velocities_); }
+  /// That of parameter i.
+  std::vector<torch::Tensor> tensors_of(std::size_t i) const { return {velocities_[i]}; }
 
  private:
   friend FusedOptimizer;

@@ -48,13 +48,22 @@ class BlockPart {
     share_weights();
   }
 
-  /// Parameters of other ranks become empty tensors, and their memory is free.
-  void release_others() {
+  /// Parameters of other ranks become empty tensors, and their memory is free; and so do tensors of the credit source, of
+  /// which `of_states[l]` belong to h_l. `named` are those of them that a checkpoint keeps.
+  void release_others(const NamedTensors& named, const std::vector<std::vector<torch::Tensor>>& of_states) {
+    split_.claim(named, of_states);
+    const auto release = [](torch::Tensor tensor) {
+      tensor.mutable_grad().reset();
+      tensor.set_data(torch::empty({0}, tensor.options().requires_grad(false)));
+    };
     for (std::size_t i = 0; i < parts_.all.size(); ++i) {
-      if (split_.owner(i) == group_->rank()) continue;
-      auto& parameter = parts_.all[i];
-      parameter.mutable_grad().reset();
-      parameter.set_data(torch::empty({0}, parameter.options().requires_grad(false)));
+      if (split_.owner(i) != group_->rank()) release(parts_.all[i]);
+    }
+    for (std::size_t l = 0; l < of_states.size(); ++l) {
+      if (split_.owner_of_state(static_cast<std::int64_t>(l)) == group_->rank()) continue;
+      for (const auto& tensor : of_states[l]) {
+        if (tensor.defined()) release(tensor);
+      }
     }
   }
 

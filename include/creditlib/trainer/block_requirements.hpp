@@ -21,11 +21,12 @@ consteval bool trains_in_blocks() {
         declared,
         "creditlib: this rule's credit for a block is not told from the output error, the target and the "
         "block's own states alone, as FA's, which comes from the block above, so its blocks cannot be trained "
-        "in different processes; those of DFA, DRTP and ChannelGoodness can, and those of a rule whose state "
-        "declares `static constexpr bool block_parallel = true`");
+        "in different processes; those of DFA, DRTP, ChannelGoodness, DirectKolenPollack, LocalHeads, MonoForward and "
+        "LocalErrorSignals can, and those of a rule whose state declares `static constexpr bool block_parallel = "
+        "true`");
     static_assert(Traits::block_parallel || !declared,
-                  "creditlib: this rule declares block_parallel, but its credit is not const, or it has learn, "
-                  "after_step, local_inputs or transport, which BlockTrainer does not run");
+                  "creditlib: this rule declares block_parallel, but its credit is not const, or it has local_inputs, "
+                  "transport, wants_pullback or wants_pushforward, which BlockTrainer does not offer");
   }
   return Traits::block_parallel;
 }

@@ -7,6 +7,7 @@
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
+#include <creditlib/named_tensors.hpp>
 #include <creditlib/parameter_parts.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -92,16 +93,46 @@ class BlockSplit {
   /// The rank whose tensor a checkpoint keeps under this name; none for what all have alike. An optimizer's state of
   /// parameter i is named "….i".
   std::optional<std::int64_t> owner(const std::string& name) const {
-    if (name.starts_with("model.")) {
-      const auto found = owners_by_name_.find(name.substr(6));
+    if (!name.starts_with("optimizer.")) {
+      const auto found = owners_by_name_.find(name);
       return found == owners_by_name_.end() ? std::nullopt : std::optional(found->second);
     }
-    if (!name.starts_with("optimizer.")) return std::nullopt;
     const auto digits = name.substr(name.rfind('.') + 1);
     const bool number = !digits.empty() && digits.size() < 10 &&
                         std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; });
     const auto i = number ? static_cast<std::size_t>(std::stol(digits)) : owners_.size();
     return i < owners_.size() ? std::optional(owners_[i]) : std::nullopt;
+  }
+
+  /// The rank that trains h_l: that of block l - 1, or rank 0, which has the embed.
+  std::int64_t owner_of_state(std::int64_t l) const {
+    std::int64_t rank = 0;
+    while (slice(rank).end < l) ++rank;
+    return rank;
+  }
+
+  /// The credit source's tensors: `of_states[l]` belong to h_l, and so to the rank that trains it. Throws Error for one
+  /// that belongs to states of two ranks. `named` are those that a checkpoint keeps.
+  void claim(const NamedTensors& named, const std::vector<std::vector<torch::Tensor>>& of_states) {
+    std::map<const void*, std::size_t> states;
+    for (std::size_t l = 0; l < of_states.size(); ++l) {
+      for (const auto& tensor : of_states[l]) {
+        if (!tensor.defined()) continue;
+        const auto first = states.emplace(tensor.unsafeGetTensorImpl(), l).first->second;
+        const auto below = owner_of_state(static_cast<std::int64_t>(first));
+        const auto above = owner_of_state(static_cast<std::int64_t>(l));
+        if (below == above) continue;
+        fail("BlockTrainer: ", name_in(named, tensor), " of the credit source belongs to h_", first, " on rank ", below,
+             " and to h_", l, " on rank ", above,
+             ", which would train it apart; put their blocks on one rank with BlockOptions::blocks, or do not share "
+             "it.");
+      }
+    }
+    for (const auto& [name, tensor] : named) {
+      const auto found = states.find(tensor.unsafeGetTensorImpl());
+      if (found == states.end()) continue;
+      owners_by_name_[name] = owner_of_state(static_cast<std::int64_t>(found->second));
+    }
   }
 
   /// "2 + 1 + 1".
@@ -133,6 +164,11 @@ class BlockSplit {
          " processes has, from rank 0 on: at least 1 each, and ", blocks, " in all.");
   }
 
+  static std::string name_in(const NamedTensors& named, const torch::Tensor& tensor) {
+    const auto found = std::ranges::find_if(named, [&](const auto& entry) { return entry.second.is_same(tensor); });
+    return found == named.end() ? "a tensor" : found->first;
+  }
+
   template <BlockModel Model>
   void find_owners(Model& model, const ParameterParts& parts) {
     std::map<const void*, std::size_t> position;
@@ -154,7 +190,7 @@ class BlockSplit {
       for (auto l = slice(rank).begin; l < slice(rank).end; ++l) claim(rank, model->block_parameters(l));
     }
     claim(ranks() - 1, model->readout_parameters());
-    for (std::size_t i = 0; i < parts.all.size(); ++i) owners_by_name_[parts.names[i]] = owners_[i];
+    for (std::size_t i = 0; i < parts.all.size(); ++i) owners_by_name_["model." + parts.names[i]] = owners_[i];
   }
 
   /// A buffer is of the rank that has all parameters of the smallest module around it that has any; rank 0's if there is
@@ -172,13 +208,13 @@ class BlockSplit {
           if (parts.names[i].starts_with(module + ".")) ranks.insert(owners_[i]);
         }
       }
-      owners_by_name_.emplace(buffer.key(), ranks.size() == 1 ? *ranks.begin() : 0);
+      owners_by_name_.emplace("model." + buffer.key(), ranks.size() == 1 ? *ranks.begin() : 0);
     }
   }
 
   std::vector<BlockSlice> slices_;
   std::vector<std::int64_t> owners_;
-  std::map<std::string, std::int64_t> owners_by_name_;  ///< of parameters and buffers
+  std::map<std::string, std::int64_t> owners_by_name_;  ///< of parameters, buffers and the credit source's tensors
 };
 
 }  // namespace creditlib::detail

@@ -43,7 +43,7 @@ void check_credits(const std::string& source, const std::vector<torch::Tensor>& 
   }
 }
 
-/// The same for credit that is kept as factors.
+/// The same for credit that is kept as factors. In constant memory the trace has no list of states.
 template <BlockModel Model>
 void check_factored_credits(const std::vector<FactoredCredit>& credits, Model& model, const Trace& trace) {
   const auto states = static_cast<std::size_t>(model->blocks()) + 1;
@@ -54,6 +54,7 @@ void check_factored_credits(const std::vector<FactoredCredit>& credits, Model& m
   for (std::size_t l = 0; l < states; ++l) {
     const auto& [left, right, scale] = credits[l];
     if (l == 0 && (!left.defined() || !has_embed(model))) continue;
+    if (!trace.hidden.empty() && !trace.hidden[l].defined()) continue;
     const auto features = elements(model->hidden_shape(static_cast<std::int64_t>(l)));
     const auto fits = [&](const torch::Tensor& factor, std::int64_t rows) {
       return factor.defined() && factor.dim() == 2 && factor.size(0) == rows &&

@@ -94,6 +94,10 @@ consteval bool credit_is_sound() {
     static_assert(named_tensors,
                   "creditlib: named_tensors is there but not callable as `creditlib::NamedTensors named_tensors() "
                   "const`");
+    constexpr bool tensors_of = HasTensorsOf<S> || !names_tensors_of<S>;
+    static_assert(tensors_of,
+                  "creditlib: tensors_of is there but not callable as `std::vector<torch::Tensor> "
+                  "tensors_of(std::int64_t l) const`");
     constexpr bool wants_pullback =
         (DeclaresPullback<S> || !names_wants_pullback<S>) && (DeclaresPullback<C> || !names_wants_pullback<C>);
     static_assert(wants_pullback,
@@ -119,8 +123,8 @@ consteval bool credit_is_sound() {
                   "creditlib: the config's Normalizer must be the type of a normalizer that is made without arguments: "
                   "`using Normalizer = creditlib::Raw;`");
     return CreditSource<C, M> && normalizer && learn && after_step && local_inputs && factored_credit && reads &&
-           transport && named_tensors && wants_pullback && wants_pushforward && reads_error_only && couples_samples &&
-           data_parallel && block_parallel;
+           transport && named_tensors && tensors_of && wants_pullback && wants_pushforward && reads_error_only &&
+           couples_samples && data_parallel && block_parallel;
   }
 }
 

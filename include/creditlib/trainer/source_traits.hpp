@@ -25,8 +25,8 @@ struct SourceTraits {
                                            !SeesUpdates<State, Model> && !wanted.pullback && !wanted.pushforward;
   /// Whether its blocks can be trained in different processes.
   static constexpr bool block_parallel = BlockParallel<State> && GivesCreditConst<State, Model> &&
-                                         !Learns<State, Model> && !SeesUpdates<State, Model> &&
-                                         !HasLocalInputs<State, Model> && !HasTransport<State, Model>;
+                                         !HasLocalInputs<State, Model> && !transports && !wanted.pullback &&
+                                         !wanted.pushforward;
 
   static constexpr std::array<const char*, 1> ties{what_ties_to_one_process<State, Model>()};
   static constexpr std::array<bool, 1> draws_for_all{IsDataParallel<State>};

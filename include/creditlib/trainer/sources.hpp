@@ -210,6 +210,17 @@ class Sources {
     return named;
   }
 
+  /// The sources' tensors that belong to h_l, and to no other hidden state.
+  std::vector<torch::Tensor> tensors_of(std::int64_t l) const {
+    std::vector<torch::Tensor> tensors;
+    each_state([&]<class S>(std::size_t, const S& state) {
+      if constexpr (HasTensorsOf<S>) {
+        for (const auto& tensor : state.tensors_of(l)) tensors.push_back(tensor);
+      }
+    });
+    return tensors;
+  }
+
   /// The tensors of those states that a call of credit could change: none if all of its calls are const.
   std::vector<torch::Tensor> tensors_that_credit_may_change() const {
     std::vector<torch::Tensor> tensors;

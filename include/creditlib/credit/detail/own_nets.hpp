@@ -74,6 +74,16 @@ class OwnNets {
     return named;
   }
 
+  /// Those of net i, and the moments of its parameters.
+  std::vector<torch::Tensor> tensors_of(std::size_t i) const {
+    auto tensors = nets_[i]->parameters();
+    for (const auto& buffer : nets_[i]->buffers()) tensors.push_back(buffer);
+    for (const auto parameter : groups_[i]) {
+      for (const auto& moment : optimizer_.tensors_of(parameter)) tensors.push_back(moment);
+    }
+    return tensors;
+  }
+
   static std::vector<torch::Tensor> parameters_of(const std::vector<Net>& nets) {
     std::vector<torch::Tensor> all;
     for (const auto& net : nets) {

@@ -31,6 +31,10 @@ inline std::string reading_more(const About& about) {
 inline std::string of_one_process(const About& about) {
   return about.block_parallel ? "" : "the rule does not declare block_parallel";
 }
+inline std::string learning_in_one_process(const About& about) {
+  const auto one = of_one_process(about);
+  return one.empty() ? without_learning(about) : one;
+}
 inline std::string without_constant_memory(const About& about) {
   const auto reads_more = reading_more(about);
   return reads_more.empty() ? without_formula(about) : reads_more;
@@ -71,7 +75,8 @@ inline const std::vector<Law>& every_law() {
       {"credit reads what it says", credit_reads_what_it_says, silent},
       {"factored credit reads error and target alone", factored_credit_reads_error_and_target_alone, reading_more},
       {"constant memory changes no gradient", constant_memory_changes_no_gradient, without_constant_memory},
-      {"a block's credit needs its own states alone", credit_needs_own_states_alone, of_one_process}};
+      {"a block's credit needs its own states alone", credit_needs_own_states_alone, of_one_process},
+      {"a block's learning needs its own states alone", learning_needs_own_states_alone, learning_in_one_process}};
   return laws;
 }
 

@@ -4,12 +4,15 @@
 #include <creditlib/any_trainer.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/local_trainer.hpp>
+#include <creditlib/named_tensors.hpp>
 #include <creditlib/network/shape.hpp>
 #include <creditlib/reads.hpp>
 #include <creditlib/schedule/always.hpp>
 #include <creditlib/schedule/blend.hpp>
 #include <creditlib/scope/untouched.hpp>
 #include <creditlib/statistics/seeded.hpp>
+#include <creditlib/testing/detail/block_alone.hpp>
+#include <creditlib/testing/detail/compare.hpp>
 #include <creditlib/testing/model_case.hpp>
 #include <creditlib/trace_of.hpp>
 #include <creditlib/trainer/access.hpp>
@@ -18,8 +21,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <limits>
 #include <optional>
+#include <set>
+#include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -33,6 +37,13 @@ using testing::Batch;
 struct Alone {
   std::function<std::vector<torch::Tensor>()> credit;  ///< of a Mix that of both sources, one after the other
   std::function<void()> learn;                         ///< empty if the rule does not learn
+};
+
+/// What a rule does in a process that does not have all blocks.
+struct InBlock {
+  std::vector<torch::Tensor> credit;
+  NamedTensors
+      learned;  ///< its tensors, without those of hidden states that are other processes', after it has learned
 };
 
 /// AnyTrainer on a law's batches, with what the laws alone ask of a trainer.
@@ -60,9 +71,9 @@ class LawTrainer {
   virtual std::optional<Reads> reads() const = 0;
   /// The sources' credit on a finished pass, one after the other, once what `others` names is replaced by other numbers.
   virtual std::vector<torch::Tensor> credit_with_other(const Batch& batch, Reads others) = 0;
-  /// The source's credit on a pass of which the Trace has the states around this block alone, and error and logits only if
-  /// the source says that it reads them, as in a process that has no other block; none: of the whole pass.
-  virtual std::vector<torch::Tensor> credit_in_block(const Batch& batch, std::optional<std::size_t> block) = 0;
+  /// A source's credit, and what it learns if it is let, in a process that has this block alone; none: in one that has
+  /// all. The trainer is not to be used afterwards.
+  virtual InBlock in_block(const Batch& batch, std::optional<std::size_t> block, bool let_learn) = 0;
   /// What the next step's backward passes read in the place of parameters.
   virtual Transport transport() = 0;
   /// The objective's batch mean.
@@ -213,25 +224,32 @@ class TrainerOf final : public LawTrainer {
     return credits;
   }
 
-  std::vector<torch::Tensor> credit_in_block(const Batch& batch, std::optional<std::size_t> block) override {
-    auto trace = trace_of(own_.model(), batch.x, batch.y, objective_);
-    if (block) {
-      trace.input.reset();
-      for (std::size_t l = 0; l < trace.hidden.size(); ++l) {
-        if (l != *block && l != *block + 1) trace.hidden[l].reset();
+  InBlock in_block(const Batch& batch, std::optional<std::size_t> block, bool let_learn) override {
+    auto& model = own_.model();
+    auto trace = trace_of(model, batch.x, batch.y, objective_);
+    InBlock done;
+    each_source(trace, [&]<class State>(State& state, Trace seen) {
+      std::set<std::string> elsewhere;
+      if (block) {
+        const auto tensors = tensors_elsewhere(state, *block, trace.branch.size());
+        elsewhere = names_of(state, tensors);
+        leave_block(model, *block, tensors);
+        leave_states(seen, *block, !reads() || any_of(*reads(), Reads::Error));
       }
-      for (std::size_t l = 0; l < trace.branch.size(); ++l) {
-        if (l != *block) trace.branch[l].reset();
+      {
+        const torch::NoGradGuard no_grad;
+        done.credit = copies(state.credit(model, seen));
       }
-      if (const auto said = reads(); said && !any_of(*said, Reads::Error)) {
-        trace.error = torch::full_like(trace.error, std::numeric_limits<double>::quiet_NaN());
-        trace.logits = trace.error;
+      if (!let_learn) return;
+      if constexpr (Learns<State, Model>) state.learn(model, seen);
+      if constexpr (SeesUpdates<State, Model>) state.after_step(model, seen);
+      if constexpr (HasNamedTensors<State>) {
+        for (const auto& [name, tensor] : state.named_tensors()) {
+          if (!elsewhere.contains(name)) done.learned.emplace_back(name, tensor.detach().clone());
+        }
       }
-    }
-    const torch::NoGradGuard no_grad;
-    std::vector<torch::Tensor> credits;
-    each_source(trace, [&](auto& state, const Trace& seen) { credits = state.credit(own_.model(), seen); });
-    return credits;
+    });
+    return done;
   }
 
   Transport transport() override {

@@ -3,11 +3,14 @@
 
 #include <ATen/Context.h>
 
+#include <algorithm>
 #include <creditlib/diagnostics/cosine.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/reads.hpp>
+#include <creditlib/testing/detail/block_alone.hpp>
 #include <creditlib/testing/detail/compare.hpp>
 #include <creditlib/testing/detail/law.hpp>
+#include <creditlib/testing/detail/law_trainer.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <optional>
 #include <string>
@@ -103,25 +106,26 @@ inline Verdict constant_memory_changes_no_gradient(const Subject& subject) {
   return apart < 1e-12 ? held() : failed("a step's gradients are " + std::to_string(apart) + " from the others");
 }
 
-/// A source with block_parallel gives the same credit for h_l where the Trace has no states but those around block l - 1,
+/// What a rule does in a process that has this block alone, or all blocks.
+inline InBlock in_block(const Subject& subject, std::optional<std::size_t> block, bool let_learn) {
+  const auto trainer = subject.make({.dtype = torch::kFloat64});
+  at::manual_seed(5);
+  return translated([&] { return trainer->in_block(subject.batch(torch::kFloat64), block, let_learn); });
+}
+
+/// A source with block_parallel gives the same credit for h_l where there is nothing but block l - 1 and its own output,
 /// and none for states that are not there.
 inline Verdict credit_needs_own_states_alone(const Subject& subject) {
-  const auto batch = subject.batch(torch::kFloat64);
-  const auto trainer = subject.make({.dtype = torch::kFloat64});
-  const auto credit = [&](std::optional<std::size_t> block) {
-    at::manual_seed(5);
-    return trainer->credit_in_block(batch, block);
-  };
+  const auto whole = in_block(subject, {}, /*let_learn=*/false).credit;
   try {
-    const auto whole = credit({});
     for (std::size_t l = 1; l < whole.size(); ++l) {
-      const auto alone = translated([&] { return credit(l - 1); });
+      const auto alone = in_block(subject, l - 1, /*let_learn=*/false).credit;
       const bool embed = l == 1 && subject.about.embed;
       if (!same({alone[l]}, {whole[l]}) || (embed && !same({alone[0]}, {whole[0]}))) {
         return failed("without the states of other blocks the credit for h_" + std::to_string(l) + " is another");
       }
       for (std::size_t other = 0; other < alone.size(); ++other) {
-        if ((other + 1 < l || other > l) && alone[other].defined()) {
+        if (!trained_in_block(other, l - 1) && alone[other].defined()) {
           return failed("there is credit for h_" + std::to_string(other) + ", which the Trace does not have");
         }
       }
@@ -129,6 +133,28 @@ inline Verdict credit_needs_own_states_alone(const Subject& subject) {
     return held();
   } catch (const Error& error) {
     return failed("without the states of other blocks credit throws: " + std::string(error.what()));
+  }
+}
+
+/// Such a source learns there what it learns where all blocks are: what belongs to that block, and what is the same in all
+/// processes.
+inline Verdict learning_needs_own_states_alone(const Subject& subject) {
+  const auto whole = in_block(subject, {}, /*let_learn=*/true);
+  try {
+    for (std::size_t block = 0; block + 1 < whole.credit.size(); ++block) {
+      for (const auto& [name, tensor] : in_block(subject, block, /*let_learn=*/true).learned) {
+        const std::string& own = name;
+        const auto expected =
+            std::ranges::find_if(whole.learned, [&](const auto& entry) { return entry.first == own; });
+        if (expected == whole.learned.end() || !same({tensor}, {expected->second})) {
+          return failed("without the states of other blocks block " + std::to_string(block) + " learns another " +
+                        name);
+        }
+      }
+    }
+    return held();
+  } catch (const Error& error) {
+    return failed("without the states of other blocks learn throws: " + std::string(error.what()));
   }
 }
 
