@@ -220,6 +220,6 @@ void run(Settings s) {
 int main(int argc, char** argv) {
   return support::run_with_flags<Settings>(
       "Audits a credit rule: growth of the hidden states (D1), validity of the reference gradient (D2), what depth is "
-      "worth (D3), and\nstability; as published and as they should be. Exit code 0 whichever the verdict.",
-      "audit", argc, argv, audit::declare, run, support::Processes::Several);
+      "worth (D3), and stability; as published and as they should be. Exit code 0 whichever the verdict.",
+      "audit", argc, argv, audit::declare, run);
 }

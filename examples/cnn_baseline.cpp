@@ -189,5 +189,5 @@ int main(int argc, char** argv) {
   return support::run_with_flags<Settings>(
       "Trains a small convolutional network on CIFAR by back-propagation or by one credit rule, and measures the "
       "rule's credit.",
-      "cnn_baseline", argc, argv, declare, run, support::Processes::Several);
+      "cnn_baseline", argc, argv, declare, run);
 }

@@ -38,11 +38,13 @@ struct TargetProjection {
 template <class MakeTrainer>
 void train_and_print(const char* name, std::int64_t epochs, const MakeTrainer& make_trainer) {
   const auto digits = creditlib::data::load("digits", CREDITLIB_DATA_DIR "/digits");
-  creditlib::data::Batches train(digits.train, {.batch_size = 32}),
+  // support::group(): the processes that torchrun or --distributed has started, as distributed::from_environment() gives
+  // them; each trains on rows of its own of every batch.
+  creditlib::data::Batches train(digits.train, {.batch_size = 32, .group = support::group()}),
       test(digits.test, {.batch_size = 360, .shuffle = false});
   torch::manual_seed(42);
   auto model = creditlib::ResidualMLP({.input = 64, .width = 128, .classes = 10, .blocks = 3});
-  auto trainer = make_trainer(model, creditlib::TrainerOptions{.epochs = epochs});
+  auto trainer = make_trainer(model, creditlib::TrainerOptions{.epochs = epochs, .group = support::group()});
   for (std::int64_t epoch = 0; epoch < epochs; ++epoch) {
     for (const auto& [x, y] : train) {
       trainer.step(x, y);
@@ -65,7 +67,7 @@ int main(int argc, char** argv) {
   CLI::App app("Trains a credit rule of one's own beside DFA and back-propagation on the digits.", "custom_rule");
   std::int64_t epochs = 20;
   app.add_option("--epochs", epochs, "epochs of each rule")->check(support::whole(1))->capture_default_str();
-  return support::run_program(app, argc, argv, [&] {
+  const auto run = [&] {
     // Neither rule's credit shrinks as the loss does, so the blocks' growth is bounded by a penalty on their outputs.
     const creditlib::PenalizedInnerProduct loss{.lambda = 0.1};
     train_and_print("target projection", epochs, [&](auto model, auto options) {
@@ -76,5 +78,6 @@ int main(int argc, char** argv) {
     });
     train_and_print("back-propagation", epochs,
                     [](auto model, auto options) { return creditlib::BackpropTrainer(model, options); });
-  });
+  };
+  return support::run_program(app, argc, argv, run, support::Processes::Several);
 }

@@ -254,5 +254,5 @@ int main(int argc, char** argv) {
       "Trains DFA, or another rule, on a residual MLP (d=256, L=4) with a penalty on each block's output, and judges "
       "the outcome:\n"
       "A bounded, healthy and better than frozen blocks; B bounded and healthy but not better; C still exploded.",
-      "dfa_residual_penalty", argc, argv, declare, run, support::Processes::Several);
+      "dfa_residual_penalty", argc, argv, declare, run);
 }

@@ -296,5 +296,5 @@ void run(Settings s) {
 int main(int argc, char** argv) {
   return support::run_with_flags<Settings>(
       "Trains a causal transformer on the characters of a text by back-propagation or by one credit rule.",
-      "language_model", argc, argv, declare, run, support::Processes::Several);
+      "language_model", argc, argv, declare, run);
 }

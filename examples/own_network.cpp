@@ -15,7 +15,7 @@ int main(int argc, char** argv) {
   std::int64_t epochs = 10;
   app.add_option("--epochs", epochs, "epochs to train")->check(support::whole(1))->capture_default_str();
 
-  return support::run_program(app, argc, argv, [&] {
+  const auto run = [&] {
     const auto convolution = [](std::int64_t in, std::int64_t out) {
       return nn::Conv2d(nn::Conv2dOptions(in, out, 3).padding(1));
     };
@@ -27,10 +27,12 @@ int main(int argc, char** argv) {
         .readout = nn::Sequential(nn::Linear(64, 10)),
         .example = torch::zeros({1, 1, 8, 8}),
     });
-    creditlib::LocalTrainer trainer(model, creditlib::DFA{}, {.epochs = epochs});
+    // support::group(): the processes that torchrun or --distributed has started, as distributed::from_environment() gives
+    // them; each trains on rows of its own of every batch.
+    creditlib::LocalTrainer trainer(model, creditlib::DFA{}, {.epochs = epochs, .group = support::group()});
 
     const auto digits = creditlib::data::load("digits", CREDITLIB_DATA_DIR "/digits");
-    creditlib::data::Batches train(digits.train, {.batch_size = 32}),
+    creditlib::data::Batches train(digits.train, {.batch_size = 32, .group = support::group()}),
         test(digits.test, {.batch_size = 360, .shuffle = false});
     for (std::int64_t epoch = 1; epoch <= epochs; ++epoch) {
       auto loss = torch::zeros({});
@@ -47,5 +49,6 @@ int main(int argc, char** argv) {
       fmt::print("epoch {:2}  training loss {:.4f}  test accuracy {:.4f}\n", epoch,
                  loss.item<double>() / static_cast<double>(train.batches_per_epoch()), right.item<double>());
     }
-  });
+  };
+  return support::run_program(app, argc, argv, run, support::Processes::Several);
 }

@@ -304,5 +304,5 @@ void run(Settings s) {
 int main(int argc, char** argv) {
   return support::run_with_flags<Settings>(
       "Trains a residual MLP to predict a column of a table by back-propagation, by credit rules and by controls.",
-      "regression", argc, argv, declare, run, support::Processes::Several);
+      "regression", argc, argv, declare, run);
 }

@@ -344,5 +344,5 @@ int main(int argc, char** argv) {
   return support::run_with_flags<Settings>(
       "Trains a residual MLP under schedules of DFA's and a vector net's credit, and compares early with late good "
       "credit.",
-      "schedule_timing", argc, argv, declare, run, support::Processes::Several);
+      "schedule_timing", argc, argv, declare, run);
 }

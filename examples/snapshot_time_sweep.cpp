@@ -128,6 +128,7 @@ void run(Settings s) {
   const sweep::Snapshots snapshots(s);
   const support::Workbench bench(s.run);
   if (!experiment.complete()) snapshots.make(bench);
+  support::group()->barrier();  // the first process has written them, and all read them
   experiment.run(snapshots, bench);
 }
 

@@ -88,8 +88,8 @@ class Experiment {
   support::Trainer trainer_of(const Source& source) {
     const creditlib::SquaredError objective;
     return support::Trainer(
-        creditlib::LocalTrainer(problem_.model(), source, {.epochs = 1, .seed = s_.seed}, creditlib::Always{},
-                                creditlib::Raw{}, creditlib::InnerProduct{}, objective),
+        creditlib::LocalTrainer(problem_.model(), source, {.epochs = 1, .seed = s_.seed, .group = support::group()},
+                                creditlib::Always{}, creditlib::Raw{}, creditlib::InnerProduct{}, objective),
         {}, objective);
   }
 
@@ -102,6 +102,11 @@ class Experiment {
     const auto credits = [&] {
       const auto& held_out = problem_.held_out();
       return trainer.raw_credits(held_out.input, held_out.target);
+    };
+    const auto learn = [&](const creditlib::data::Batch& batch) {
+      trainer.module().train();
+      trainer.learn(support::own_rows(batch.input), support::own_rows(batch.target));
+      trainer.module().eval();
     };
     toy_lq::Samples fresh(s_, toy_lq::training_stream);
     support::Checkpoint checkpoint(
@@ -120,8 +125,7 @@ class Experiment {
     if (steps > 0) {
       const auto like = toy_lq::Samples(s_, toy_lq::training_stream).next(s_.batch);
       log["threads"] = support::settle_threads(
-          trainer, [&] { trainer.learn(like.input, like.target); }, steps - done, log["threads"].get<std::int64_t>(),
-          name, s_.quiet);
+          trainer, [&] { learn(like); }, steps - done, log["threads"].get<std::int64_t>(), name, s_.quiet);
     }
     const auto start = Clock::now();
     const auto seconds = [start, before = log["seconds"].get<double>()] {
@@ -144,8 +148,7 @@ class Experiment {
         line.clear();
         say(name, step, steps, cosine, pace, records);
       }
-      const auto [x, y] = fresh.next(s_.batch);
-      trainer.learn(x, y);
+      learn(fresh.next(s_.batch));
       line.show(name, [&] {
         return std::vector<std::string>{fmt::format("step {}/{}", step + 1, steps), pace.left(step + 1),
                                         pace.rate(step + 1)};

@@ -299,7 +299,7 @@ void run_all(Settings s) {
 
 int main(int argc, char** argv) {
   return support::run_with_flags<Settings>(
-      "Trains a network with back-propagation and with local credit rules, and measures how well each rule's "
-      "credit\naligns with the true gradient.",
-      "train_methods", argc, argv, declare, run_all, support::Processes::Several);
+      "Trains a network with back-propagation and with local credit rules, and measures how well each rule's credit "
+      "aligns with the true gradient.",
+      "train_methods", argc, argv, declare, run_all);
 }

@@ -204,5 +204,5 @@ int main(int argc, char** argv) {
   return support::run_with_flags<Settings>(
       "Trains a network of one hidden layer by back-propagation, feedback alignment, Kolen and Pollack's rule, a "
       "weight mirror and the weights' signs, and measures the angle between weights and feedback.",
-      "weight_transport", argc, argv, declare, run, support::Processes::Several);
+      "weight_transport", argc, argv, declare, run);
 }

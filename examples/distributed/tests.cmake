@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-target_link_libraries(distributed PRIVATE creditlib::distributed)
 creditlib_smoke_test(distributed ARGS --epochs 1)
+creditlib_smoke_test(distributed NAME distributed_blocks_without_torchrun ARGS --epochs 1 --blocks --distributed 2)
 
 # In two processes, if the Python of the tests has a torch that can be imported, with its torchrun.
 if(CREDITLIB_BUILD_TESTS AND CREDITLIB_PYTHON)

@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 
+#include "support/processes.hpp"
 #include "support/resume.hpp"
 #include "support/trainer.hpp"
 #include "support/training.hpp"
@@ -51,12 +52,15 @@ void Snapshots::make(const support::Workbench& bench) const {
   fmt::print("{}: back-propagation from the start to epoch {}\n",
              s_.retrain ? "--retrain" : fmt::format("no snapshot of epoch {} in {}", missing_[0], folder_.string()),
              s_.epochs);
-  creditlib::io::check_writable_folder(folder_);
+  if (support::leads()) creditlib::io::check_writable_folder(folder_);
   torch::manual_seed(static_cast<std::uint64_t>(s_.seed));
   auto model = make_model(s_, bench);
   model->to(torch::Device(bench.device()));
-  const creditlib::TrainerOptions options{
-      .lr = s_.lr, .weight_decay = s_.wd, .epochs = std::max<std::int64_t>(1, s_.epochs), .seed = s_.seed};
+  const creditlib::TrainerOptions options{.lr = s_.lr,
+                                          .weight_decay = s_.wd,
+                                          .epochs = std::max<std::int64_t>(1, s_.epochs),
+                                          .seed = s_.seed,
+                                          .group = support::group()};
   support::Trainer trainer(creditlib::BackpropTrainer(model, options));
   if (bench.cuda_graph()) trainer.use_cuda_graphs();
   auto batches = bench.train_batches(s_.seed, /*flat=*/true);

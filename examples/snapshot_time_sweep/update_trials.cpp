@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <creditlib/bind_context.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/oracle.hpp>
 #include <creditlib/credit/vec.hpp>
@@ -30,21 +31,32 @@ using Update = std::function<support::Tensors(const torch::Tensor&, const torch:
 
 std::int64_t estimator_seed(const Settings& s, std::int64_t epoch) { return s.seed + 100 * epoch + 4000; }
 
-/// The oracle, or the script's, whose credit is the gradient of the batch's mean loss.
+/// The oracle, or the script's, whose credit is the gradient of the mean loss over the batch of all processes.
 struct ScaledOracle {
   creditlib::Oracle oracle;
   bool of_mean_loss;
 
-  static constexpr bool wants_pullback = true;
+  struct State {
+    static constexpr bool wants_pullback = true;
+    creditlib::Oracle oracle;
+    bool of_mean_loss;
+    creditlib::BindContext context;
+
+    template <class Model>
+    support::Tensors credit(Model& model, const creditlib::Trace& trace) const {
+      auto credits = oracle.credit(model, trace);
+      if (!of_mean_loss) return credits;
+      const auto samples = context.sample_range(trace.error.size(0)).all;
+      for (auto& a : credits) {
+        if (a.defined()) a = a / static_cast<double>(samples);
+      }
+      return credits;
+    }
+  };
 
   template <class Model>
-  support::Tensors credit(Model& model, const creditlib::Trace& trace) const {
-    auto credits = oracle.credit(model, trace);
-    if (!of_mean_loss) return credits;
-    for (auto& a : credits) {
-      if (a.defined()) a = a / static_cast<double>(a.size(0));
-    }
-    return credits;
+  State bind(Model&, const creditlib::BindContext& context) const {
+    return {oracle, of_mean_loss, context};
   }
 };
 
@@ -107,7 +119,8 @@ support::Trainer make_trainer(const Settings& s, const std::string& method, std:
                               const creditlib::ResidualMLP& model) {
   using namespace creditlib;
   const auto make = [&](auto credit, std::int64_t seed) {
-    return support::Trainer(LocalTrainer(model, credit, {.seed = seed}, Always{}, Raw{}, InnerProduct{}));
+    return support::Trainer(
+        LocalTrainer(model, credit, {.seed = seed, .group = support::group()}, Always{}, Raw{}, InnerProduct{}));
   };
   const auto at = s.credit_point == "input" ? CreditPoint::BlockInput : CreditPoint::BlockOutput;
   if (method == "dfa") return make(DFA{}, s.seed);
@@ -146,7 +159,9 @@ void learn(const Settings& s, support::Trainer& trainer, std::int64_t epoch, con
 
 Json measured(const Settings& s, const std::string& method, std::int64_t epoch, double accuracy,
               creditlib::ResidualMLP& model, support::Trainer& trainer, const FixedBatches& fixed) {
-  const Update update = [&](const torch::Tensor& x, const torch::Tensor& y) { return trainer.gradients(x, y); };
+  const Update update = [&](const torch::Tensor& x, const torch::Tensor& y) {
+    return trainer.gradients(support::own_rows(x), support::own_rows(y));
+  };
   const std::vector<std::int64_t> last_block{s.num_blocks - 1};
   const auto u = diagnostics::snapshot_utility(model, update, fixed.same, fixed.held, fixed.rollout, fixed.across,
                                                {.etas = s.etas, .parts = {.blocks = last_block, .readout = true}});

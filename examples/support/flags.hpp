@@ -109,11 +109,10 @@ nlohmann::ordered_json config_of(Settings settings, void (*declare)(Flags&, Sett
   return config;
 }
 
-/// The main of a program: its flags, then `run(settings)`. Exit codes as run_program has them. A program for several
-/// processes has --distributed too, and is in those that torchrun starts.
+/// The main of a program for several processes: its flags, then `run(settings)`, as run_program has it.
 template <class Settings>
 int run_with_flags(const std::string& about, const std::string& program, int argc, char** argv,
-                   void (*declare)(Flags&, Settings&), void (*run)(Settings), Processes processes = Processes::One) {
+                   void (*declare)(Flags&, Settings&), void (*run)(Settings)) {
   CLI::App app(about, program);
   Settings settings;
   Flags flags(app);
@@ -122,26 +121,11 @@ int run_with_flags(const std::string& about, const std::string& program, int arg
   flags.choice("log_format", log_format, {"text", "json"},
                "text, or json: an object per epoch and line on standard output, all else on standard error",
                Flags::apart);
-  std::int64_t distributed = 1;
-  if (processes == Processes::Several) {
-    flags.add("distributed", distributed, "train in so many processes on this machine; torchrun starts them on several",
-              {whole(1)}, Flags::apart);
-  }
-  int code_of_started = 0;
-  const int code = run_program(
-      app, argc, argv,
-      [&] {
-        check_distributed(distributed);
-        if (is_starter(distributed)) {
-          code_of_started = run_in_processes(distributed, argv);
-          return;
-        }
-        const JoinedProcesses joined;
-        if (log_format == "json") log_as_json();
-        run(settings);
-      },
-      processes);
-  return code != 0 ? code : code_of_started;
+  const auto body = [&] {
+    if (log_format == "json") log_as_json();
+    run(settings);
+  };
+  return run_program(app, argc, argv, body, Processes::Several);
 }
 
 }  // namespace support

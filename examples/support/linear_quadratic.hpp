@@ -5,10 +5,13 @@
 #include <torch/types.h>
 
 #include <cmath>
+#include <creditlib/data/detail/rank_rows.hpp>
+#include <creditlib/distributed/group.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/model/block_module.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,6 +25,9 @@ struct LinearQuadraticOptions {
   /// A_l with orthonormal columns, so that |A_l h| = |h|; else N(0, 1)/sqrt(d) as drawn.
   bool orthogonal = true;
   std::int64_t seed = 42;
+  /// The processes that train together, and the samples of a training batch in all of them.
+  std::shared_ptr<creditlib::distributed::Group> group = creditlib::distributed::alone();
+  std::int64_t batch = 256;
 };
 
 /// Noisy linear dynamics with a linear readout, as a network in blocks of which nothing is trained.
@@ -33,8 +39,9 @@ struct LinearQuadraticOptions {
 ///
 /// A_l and W (N(0, 1)/sqrt(d)) come from a generator of their own; they are parameters that need no gradient, so that
 /// trainers take the model and leave it as it is. A forward pass draws xi from LibTorch's global generator on the CPU,
-/// as Dropout does its masks, in any mode: what the library runs twice for a comparison has the same noise twice. There
-/// is no embed.
+/// as Dropout does its masks, in any mode: what the library runs twice for a comparison has the same noise twice. In
+/// train mode, a process that has rows of its own of a batch draws for the whole batch, so that a sample's noise is
+/// that of one process. There is no embed.
 class LinearQuadraticImpl : public creditlib::BlockModule<LinearQuadraticImpl, LinearQuadraticOptions> {
  public:
   explicit LinearQuadraticImpl(const LinearQuadraticOptions& options) : BlockModule(options) {
@@ -66,7 +73,7 @@ class LinearQuadraticImpl : public creditlib::BlockModule<LinearQuadraticImpl, L
   torch::Tensor block(std::int64_t l, const torch::Tensor& h) {
     const auto moved = h.mm(dynamics_.at(static_cast<std::size_t>(l)).t());
     // Drawn in one dtype, so that a float64 run has the noise of the float32 one.
-    return moved + torch::randn(h.sizes(), torch::kFloat32).mul_(options().noise).to(h.device(), h.scalar_type());
+    return moved + noise_of(h.size(0)).mul_(options().noise).to(h.device(), h.scalar_type());
   }
   torch::Tensor readout(const torch::Tensor& h) { return h.mm(readout_.t()); }
 
@@ -80,6 +87,13 @@ class LinearQuadraticImpl : public creditlib::BlockModule<LinearQuadraticImpl, L
   }
 
  private:
+  torch::Tensor noise_of(std::int64_t samples) const {
+    const bool own = is_training() && options().group->size() > 1;
+    const auto drawn = torch::randn({own ? options().batch : samples, options().width}, torch::kFloat32);
+    if (!own) return drawn;
+    return drawn.narrow(0, creditlib::detail::own_rows(options().batch, *options().group).begin, samples);
+  }
+
   std::vector<torch::Tensor> dynamics_;
   torch::Tensor readout_;
 };

@@ -39,12 +39,18 @@ std::shared_ptr<distributed::Group>& current() {
   return group;
 }
 
-std::int64_t whole_number(const char* name) {
+std::int64_t whole_number(const char* name, std::int64_t least) {
   const auto value = environment_variable(name);
-  return value ? creditlib::detail::number_of(name, *value, 1, 1'000'000) : 1;
+  return value ? creditlib::detail::number_of(name, *value, least, 1'000'000) : least;
 }
 
-std::int64_t own_rank = 0;
+/// The number of a process among those that torchrun has started; 0 if it says nothing, or nonsense, which joining them
+/// complains of.
+std::int64_t rank_of(const char* name) try {
+  return started_processes() > 1 ? whole_number(name, 0) : 0;
+} catch (const creditlib::Error&) {
+  return 0;
+}
 
 std::atomic<int> to_pass_on{0};  // a signal that stops the program
 
@@ -122,13 +128,17 @@ pid_t started(char** arguments, const std::vector<std::pair<std::string, std::st
 }  // namespace
 
 const std::shared_ptr<distributed::Group>& group() { return current(); }
-std::int64_t rank() { return own_rank; }
-bool leads() { return own_rank == 0; }
+std::int64_t rank() {
+  static const auto own = rank_of("RANK");
+  return own;
+}
+bool leads() { return rank() == 0; }
+bool leads_here() { return rank_of("LOCAL_RANK") == 0; }
 
 torch::Tensor own_rows(const torch::Tensor& whole) {
   if (whole.size(0) < group()->size()) {
-    throw UsageError(fmt::format("a batch of {} has no row for each of {} processes: use a larger --batch_size",
-                                 whole.size(0), group()->size()));
+    throw UsageError(fmt::format("a batch of {} has no row for each of {} processes: use larger batches", whole.size(0),
+                                 group()->size()));
   }
   const auto [begin, count] = creditlib::detail::own_rows(whole.size(0), *group());
   return whole.narrow(0, begin, count);
@@ -138,14 +148,13 @@ JoinedProcesses::JoinedProcesses() {
   // A process of --distributed ends with the one that has started it.
   if (environment_variable(started_here)) ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   current() = distributed::from_environment();
-  own_rank = group()->rank();
   if (!leads() && std::freopen("/dev/null", "w", stdout) == nullptr)
     throw creditlib::Error("/dev/null cannot be opened, where all processes but the first write what they say.");
 }
 JoinedProcesses::~JoinedProcesses() { current() = distributed::alone(); }
 
-std::int64_t started_processes() { return whole_number("WORLD_SIZE"); }
-std::int64_t local_processes() { return whole_number("LOCAL_WORLD_SIZE"); }
+std::int64_t started_processes() { return whole_number("WORLD_SIZE", 1); }
+std::int64_t local_processes() { return whole_number("LOCAL_WORLD_SIZE", 1); }
 
 void check_distributed(std::int64_t count) {
   if (count > 1 && started_processes() > 1 && !environment_variable(started_here)) {
@@ -166,6 +175,12 @@ int run_in_processes(std::int64_t count, char** arguments) {
   const auto all = std::to_string(count);
   const auto threads = std::max<std::int64_t>(1, creditlib::runtime::available_cores() / count);
 
+  // What stops this process from now on reaches those too that are started later.
+  for (const int signal : {SIGINT, SIGTERM}) {
+    ::signal(signal, [](int caught) { to_pass_on = caught; });
+  }
+  ::signal(SIGCHLD, SIG_DFL);  // a parent may have left it ignored, and then nobody can be waited for
+
   Started processes;
   for (std::int64_t rank = 0; rank < count; ++rank) {
     const auto own = std::to_string(rank);
@@ -180,9 +195,6 @@ int run_in_processes(std::int64_t count, char** arguments) {
                     {"OMP_NUM_THREADS", environment_variable("OMP_NUM_THREADS").value_or(std::to_string(threads))},
                     {"GLOO_SOCKET_IFNAME", environment_variable("GLOO_SOCKET_IFNAME").value_or("lo")},
                     {started_here, std::to_string(::getpid())}}));
-  }
-  for (const int signal : {SIGINT, SIGTERM}) {
-    ::signal(signal, [](int caught) { to_pass_on = caught; });
   }
   return processes.wait();
 }

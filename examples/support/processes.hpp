@@ -11,15 +11,18 @@
 /// alone speaks and writes.
 namespace support {
 
-/// How many processes a program can have.
+/// How many processes a program can have. One for several gives group() to its batches and trainers.
 enum class Processes { One, Several };
 
 /// The processes of this run, each with rows of its own of every batch; alone() until join_processes().
 const std::shared_ptr<creditlib::distributed::Group>& group();
-/// This process' rank, and whether it is the one that speaks and writes: rank 0, or the only one. Known until the
-/// program's end.
+/// This process' rank, and whether it is the one that speaks and writes: rank 0, or the only one. Known from the
+/// program's start to its end.
 std::int64_t rank();
 bool leads();
+/// Whether it is the first on its machine: the one to say what is wrong with the command line, and with the files that
+/// it names, before the processes have met.
+bool leads_here();
 
 /// This process' rows of a batch's (B, ...) in all processes: equal parts, as data::Batches has them.
 torch::Tensor own_rows(const torch::Tensor& whole);
@@ -36,7 +39,7 @@ class JoinedProcesses {
 
 /// WORLD_SIZE of the environment, with which torchrun says how many processes it has started; 1 if it is not set.
 std::int64_t started_processes();
-/// Of those on this machine; 1 if nothing says so.
+/// Of those on this machine; 1 if nothing says so. Throw Error for what is no number.
 std::int64_t local_processes();
 
 /// --distributed: throws UsageError where torchrun has started processes too.

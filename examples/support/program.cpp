@@ -11,9 +11,11 @@
 #include <creditlib/runtime/memory.hpp>
 #include <csignal>
 #include <cstdio>
+#include <memory>
 #include <optional>
 #include <system_error>
 
+#include "support/help.hpp"
 #include "support/settings_file.hpp"
 
 namespace support {
@@ -105,27 +107,41 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<void()
     const auto where = leads() ? std::string() : " (rank " + std::to_string(rank()) + ")";
     std::fprintf(stderr, "%s%s: %s\n", app.get_name().c_str(), where.c_str(), what);
   };
+  std::int64_t distributed = 1;
+  if (processes == Processes::Several) {
+    app.add_option("--distributed", distributed,
+                   "train in so many processes on this machine; torchrun starts them on several")
+        ->check(whole(1))
+        ->capture_default_str();
+  }
   add_settings_file_flags(app);
   read_whole_numbers_as_decimal(app);
+  app.formatter(std::make_shared<Help>());
   try {
     app.parse(argc, argv);
     resolved = settings_of(app);
     if (wants_settings(app)) {
-      std::fputs(toml_of(resolved).c_str(), stdout);
+      if (leads()) std::fputs(toml_of(resolved).c_str(), stdout);
       return 0;
     }
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help
+    if (error.get_exit_code() == 0) return leads() ? app.exit(error) : 0;  // --help
+    if (!leads_here()) return 2;
     complain(error.what());
     std::fprintf(stderr, "%s --help lists the flags.\n", app.get_name().c_str());
     return 2;
   }
   creditlib::runtime::keep_freed_memory();
   creditlib::runtime::flush_denormals();
-  std::signal(SIGINT, ask_to_stop);
-  std::signal(SIGTERM, ask_to_stop);
   try {
-    if (processes == Processes::One && started_processes() > 1) {
+    check_distributed(distributed);
+    if (is_starter(distributed)) return run_in_processes(distributed, argv);
+    std::signal(SIGINT, ask_to_stop);
+    std::signal(SIGTERM, ask_to_stop);
+    std::optional<JoinedProcesses> joined;
+    if (processes == Processes::Several) {
+      joined.emplace();
+    } else if (started_processes() > 1) {
       throw UsageError("this program trains in one process, and torchrun (or WORLD_SIZE) has started " +
                        std::to_string(started_processes()) + ": start it alone");
     }

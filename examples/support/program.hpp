@@ -63,7 +63,8 @@ const nlohmann::ordered_json& settings();
 
 /// Parses the flags, those of a --config file too, and runs `body`, or prints them after --dump-config. Flags of whole
 /// numbers take decimal digits alone: 042 is 42, 0x2a is refused. Exit codes: 0, 1 after an Error, 2 for wrong flags, 130
-/// after Ctrl-C. Of several processes of one run, `processes` says whether the program knows what to do in them.
+/// after Ctrl-C. A program for several processes has --distributed too, and group() is those that it or torchrun has
+/// started; one for a single process refuses to run in several.
 int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body,
                 Processes processes = Processes::One);
 

@@ -57,12 +57,11 @@ void set_threads(const std::string& wanted, bool prefetch) {
 std::int64_t settle_threads(Trainer& trainer, const creditlib::data::Batch& batch, std::int64_t steps,
                             std::int64_t earlier, const std::string& title, bool quiet) {
   if (!batch.input.is_cpu()) return at::get_num_threads();
-  if (group()->size() > 1) return at::get_num_threads();  // a timing would choose for each process on its own
   return settle_threads(trainer, [&] { trainer.step(batch.input, batch.target); }, steps, earlier, title, quiet);
 }
 
 bool starts_timing(std::int64_t steps, std::int64_t earlier) {
-  if (!automatic) return false;
+  if (!automatic || group()->size() > 1) return false;  // a timing would choose for each process on its own
   // An earlier trainer of this process may have chosen one.
   at::set_num_threads(earlier > 0 ? static_cast<int>(std::min<std::int64_t>(earlier, all)) : all);
   return earlier == 0 && steps >= fewest_steps;

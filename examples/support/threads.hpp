@@ -29,7 +29,7 @@ std::int64_t settle_threads(Trainer& trainer, const creditlib::data::Batch& batc
                             std::int64_t earlier, const std::string& title, bool quiet);
 
 /// Under --threads auto takes the number `earlier`, or all threads if it is 0; whether a run of so many steps should be
-/// timed: one that begins, and is long enough to gain by it.
+/// timed: one that begins, in one process, and is long enough to gain by it.
 bool starts_timing(std::int64_t steps, std::int64_t earlier);
 /// Times `step` on one thread and on all, and takes the faster.
 void time_threads(const std::function<void()>& step, const std::string& title, bool quiet);

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "support/figures.hpp"
+#include "support/processes.hpp"
 #include "toy_lq/samples.hpp"
 
 namespace toy_lq {
@@ -27,7 +28,10 @@ Problem::Problem(const Settings& s)
               .outputs = s.outputs,
               .noise = s.noise,
               .orthogonal = s.dynamics == "orthogonal",
-              .seed = s.seed}) {
+              .seed = s.seed,
+              .group = support::group(),
+              .batch = s.batch}) {
+  model_->eval();  // batches of learn() alone are shared out among processes
   held_out_ = Samples(s, evaluation_stream).next(s.eval_samples);
   noise_ = at::globalContext().defaultGenerator(torch::kCPU).get_state();
   exact_ = diagnostics::errors_and_gradients(model_, std::vector<Batch>{held_out_}, creditlib::SquaredError{});

@@ -20,6 +20,7 @@ class Problem {
  public:
   explicit Problem(const Settings& s);
 
+  /// In eval mode, in which a batch is whole in each process.
   support::LinearQuadratic& model() { return model_; }
   /// The samples that figures are measured on. Asking for them seeds LibTorch's global generator, so that the noise of
   /// the next forward pass is the one that they have had from the start.

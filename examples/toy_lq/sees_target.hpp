@@ -16,6 +16,7 @@ struct SeesTarget {
 
   template <class Inner>
   struct State {
+    static constexpr bool data_parallel = Inner::data_parallel;
     Inner inner;
 
     template <class Model>

@@ -9,9 +9,11 @@ if(CREDITLIB_BUILD_TESTS)
   creditlib_environment(smoke/toy_lq_resumed_run)
 endif()
 
-# Not in several processes.
-creditlib_refusal_test(toy_lq NAME toy_lq_in_two_processes SAYS "trains in one process, and torchrun .*started 2: start it alone" ARGS --output_dir
-                              ${nowhere})
-if(CREDITLIB_BUILD_TESTS)
-  set_property(TEST refused/toy_lq_in_two_processes APPEND PROPERTY ENVIRONMENT RANK=0 WORLD_SIZE=2)
+# In several processes.
+if(CREDITLIB_BUILD_TESTS AND CREDITLIB_PYTHON)
+  add_test(NAME smoke/toy_lq_several COMMAND "${CMAKE_COMMAND}" -D "PROGRAM=$<TARGET_FILE:toy_lq>" -D "PYTHON=${CREDITLIB_PYTHON}" -D
+                                          "FOLDER=${CMAKE_BINARY_DIR}/smoke/toy_lq_several" -P
+                                          "${CMAKE_CURRENT_LIST_DIR}/several_processes.cmake")
+  set_tests_properties(smoke/toy_lq_several PROPERTIES LABELS smoke TIMEOUT 300)
+  creditlib_environment(smoke/toy_lq_several)
 endif()

@@ -49,3 +49,42 @@ list(LENGTH said times)
 if(NOT code EQUAL 2 OR NOT times EQUAL 1)
   message(FATAL_ERROR "exit code ${code}, expected 2 and one sentence:\n${output}")
 endif()
+
+# So is a wrong flag under torchrun: by the first process on each machine.
+function(expect_of_process rank local_rank expected)
+  execute_process(COMMAND "${CMAKE_COMMAND}" -E env WORLD_SIZE=4 LOCAL_WORLD_SIZE=2 RANK=${rank} LOCAL_RANK=${local_rank} "${PROGRAM}" --epochs 0
+                  RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT code EQUAL 2 OR NOT output MATCHES "${expected}")
+    message(FATAL_ERROR "exit code ${code} in process ${rank}, expected 2 and \"${expected}\":\n${output}")
+  endif()
+endfunction()
+expect_of_process(0 0 "^train_methods: --epochs: 0 is not a whole number >= 1")
+expect_of_process(1 1 "^$")
+expect_of_process(2 0 "^train_methods .rank 2.: --epochs: 0 is not a whole number >= 1")
+
+# What stops the starting process stops those too that it starts afterwards; a parent that ignores SIGCHLD does not keep it waiting.
+set(stopped_early [=[
+import signal, subprocess, sys
+program = subprocess.Popen(sys.argv[1:])
+children = f"/proc/{program.pid}/task/{program.pid}/children"
+while program.poll() is None and not open(children).read():
+    pass
+program.send_signal(signal.SIGTERM)
+code = program.wait(timeout=60)
+assert code != 0, code
+]=])
+set(ignoring [=[
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])
+]=])
+execute_process(COMMAND "${PYTHON}" -c "${stopped_early}" "${PROGRAM}" ${settings} --distributed 4 --output_dir "${FOLDER}/early"
+                RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
+if(NOT code EQUAL 0)
+  message(FATAL_ERROR "SIGTERM between two starts does not end all processes:\n${output}")
+endif()
+execute_process(COMMAND "${PYTHON}" -c "${ignoring}" "${PROGRAM}" ${settings} --distributed 2 --output_dir "${FOLDER}/ignoring"
+                RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output TIMEOUT 120)
+if(NOT code EQUAL 0)
+  message(FATAL_ERROR "exit code ${code} where SIGCHLD is ignored:\n${output}")
+endif()

@@ -83,7 +83,7 @@ def flags_of(program):
     """{key: Flag} of an executable, from its --help."""
     try:
         said = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=120,
-                              env={**os.environ, "COLUMNS": "80"})
+                              env={**os.environ, "COLUMNS": "100000"})  # a flag and its choices in one line
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Refusal(f"{program} --help cannot be asked: {error}.") from None
     if said.returncode != 0:
