@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times training in two processes, on this machine and over a slow link, beside one process and beside PyTorch's DistributedDataParallel.
+"""Times training in two processes, on this machine and over a link with delay, beside one process and beside PyTorch's DistributedDataParallel.
 
-    ./run build bench_distributed_step
+    ./run build bench_distributed_step bench_distributed_hosts
     sudo python bench/distributed.py --json docs/results/performance/distributed.json
 
-A link is made of two network namespaces and a pair of virtual interfaces of limited rate (tc's token bucket), which needs root; they are
-removed at the end. Without root, --tables loopback times what needs none. Each process has one thread, so that two of them have two cores.
-Contestants take turns in an order drawn anew each round, and start anew each turn. Bytes are what the network interface of rank 0 has sent, on
-loopback those of all ranks. Exit codes: 0; 1 where one fails; 2 for wrong flags.
+A link joins two network namespaces, which needs root. The program distributed_hosts makes them, with a TAP device each, moves frames between these
+at the rate and with the delay, and removes all at the end. Without root, --tables loopback times what needs none. Each process has one thread, so
+that two of them have two cores. Contestants take turns in an order drawn anew each round, and start anew each turn. Bytes are what the network
+interface of rank 0 has sent, on loopback those of all ranks. Exit codes: 0; 1 where one fails; 2 for wrong flags.
 """
 
 import argparse
@@ -24,14 +24,14 @@ from pathlib import Path
 from contest import machine, markdown, quartiles, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-HOSTS = ("creditlib0", "creditlib1")
-INTERFACES = ("creditlib-a", "creditlib-b")
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", nargs="+", choices=["loopback", "link", "deep"], default=["loopback", "link", "deep"])
-    parser.add_argument("--rate", default="100mbit", help="of the link, as tc has it (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=100, metavar="MBIT", help="of the link, each way, in Mb/s (default: %(default)s)")
+    parser.add_argument("--delay", type=float, default=0.1, metavar="MS", help="of the link, one way, besides what a message takes on this "
+                        "machine, some .1 ms (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--steps", type=int, default=30, help="a turn (default: %(default)s)")
     parser.add_argument("--program", type=Path, default=ROOT / "build/release/bench/distributed_step")
@@ -39,37 +39,33 @@ def arguments():
     args = parser.parse_args()
     if args.rounds < 1 or args.steps < 1:
         parser.error("--rounds and --steps must be at least 1")
-    if not args.program.is_file():
-        parser.error(f"--program {args.program} is not there: ./run build bench_distributed_step")
+    if not (0 < args.rate < float("inf") and 0 <= args.delay < float("inf")):
+        parser.error("--rate must be above 0, and --delay at least 0")
+    on_link = set(args.tables) != {"loopback"}
+    for program in [args.program] + [hosts_beside(args.program)] * on_link:
+        if not program.is_file():
+            parser.error(f"{program} is not there: ./run build bench_distributed_step bench_distributed_hosts; --program says where the first is")
     if args.json and not args.json.absolute().parent.is_dir():
         parser.error(f"--json {args.json}: its folder does not exist")
-    if os.geteuid() != 0 and set(args.tables) != {"loopback"}:
+    if os.geteuid() != 0 and on_link:
         parser.error("network namespaces need root: sudo, or --tables loopback")
     return args
 
 
-def ip(*words):
-    done = subprocess.run(words, capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(words)}: {done.stderr.strip()}")
+def hosts_beside(program):
+    return program.with_name("distributed_hosts")
 
 
 @contextmanager
-def link(rate):
-    """Two hosts with an address each, 10.231.0.1 and 10.231.0.2, on a link of this rate in both directions."""
-    try:
-        for host in HOSTS:
-            ip("ip", "netns", "add", host)
-        ip("ip", "link", "add", INTERFACES[0], "netns", HOSTS[0], "type", "veth", "peer", "name", INTERFACES[1], "netns", HOSTS[1])
-        for index, (host, interface) in enumerate(zip(HOSTS, INTERFACES)):
-            ip("ip", "-n", host, "addr", "add", f"10.231.0.{index + 1}/24", "dev", interface)
-            ip("ip", "-n", host, "link", "set", "lo", "up")
-            ip("ip", "-n", host, "link", "set", interface, "up")
-            ip("ip", "netns", "exec", host, "tc", "qdisc", "add", "dev", interface, "root", "tbf", "rate", rate, "burst", "64kb", "latency", "100ms")
-        yield
-    finally:
-        for host in HOSTS:
-            subprocess.run(["ip", "netns", "del", host], capture_output=True)
+def two_hosts(args):
+    """The names of two hosts, with the addresses 10.233.0.1 and 10.233.0.2, on a link."""
+    command = [hosts_beside(args.program), "--delay", str(args.delay), "--rate", str(args.rate)]
+    pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+    with subprocess.Popen(command, **pipes, text=True) as program:  # which lasts until its input is closed
+        hosts = program.stdout.readline().split()
+        if not hosts:
+            sys.exit(program.stderr.read().strip())
+        yield hosts
 
 
 def free_port():
@@ -78,18 +74,18 @@ def free_port():
         return taken.getsockname()[1]
 
 
-def ran(command, processes, threads, on_link):
-    """What rank 0 of these processes prints."""
-    port = 29517 if on_link else free_port()
+def ran(command, processes, threads, hosts):
+    """What rank 0 of these processes prints, each of which is on a host of its own, if there are hosts."""
+    port = 29517 if hosts else free_port()
+    interface = "wire0" if hosts else "lo"
     started = []
     for rank in range(processes):
-        interface = INTERFACES[rank] if on_link else "lo"
         environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
         environment |= {"OMP_NUM_THREADS": str(threads)}
         if processes > 1:
-            environment |= {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": "0" if on_link else str(rank), "MASTER_PORT": str(port),
-                            "MASTER_ADDR": "10.231.0.1" if on_link else "127.0.0.1", "GLOO_SOCKET_IFNAME": interface}
-        words = (["ip", "netns", "exec", HOSTS[rank]] if on_link else []) + [*command, "--threads", str(threads), "--interface", interface]
+            environment |= {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": "0" if hosts else str(rank), "MASTER_PORT": str(port),
+                            "MASTER_ADDR": "10.233.0.1" if hosts else "127.0.0.1", "GLOO_SOCKET_IFNAME": interface}
+        words = (["ip", "netns", "exec", hosts[rank]] if hosts else []) + [*command, "--threads", str(threads), "--interface", interface]
         started.append(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment))
     said = [process.communicate() for process in started]
     if any(process.returncode != 0 for process in started):
@@ -119,14 +115,14 @@ RATIOS = {"loopback": [("dfa, two processes", "dfa, one process, two threads"), 
           "deep": [("dfa, block-parallel", "PyTorch DDP"), ("dfa, data-parallel", "PyTorch DDP")]}
 
 
-def made(table, args):
+def made(table, args, hosts=None):
     who = contestants(table, args.program)
     medians, steps, sent = {name: [] for name in who}, {name: [] for name in who}, {}
     order = random.Random(0)
     for index in range(args.rounds):
         for name in order.sample(sorted(who), len(who)):
             command, processes, threads = who[name]
-            outcome = ran(command + ["--steps", str(args.steps)], processes, threads, table != "loopback")
+            outcome = ran(command + ["--steps", str(args.steps)], processes, threads, hosts)
             steps[name] += outcome["ms"]
             medians[name].append(statistics.median(outcome["ms"]))
             sent[name] = outcome["bytes_per_step"] if processes > 1 else 0
@@ -140,15 +136,15 @@ def made(table, args):
 
 def main():
     args = arguments()
-    result = {"machine": machine(1), "settings": {"rounds": args.rounds, "steps": args.steps, "rate": args.rate}}
+    result = {"machine": machine(1), "settings": {"rounds": args.rounds, "steps": args.steps, "rate_mbit": args.rate, "delay_ms": args.delay}}
     for table in args.tables:
         if table == "loopback":
             result[table] = made(table, args)
         else:
-            with link(args.rate):
-                result[table] = made(table, args)
+            with two_hosts(args) as hosts:
+                result[table] = made(table, args, hosts)
     about = result["machine"]
-    print(f"\n{about['cpu']}, {about['affinity']} cores; commit {about['commit']}; a link of {args.rate}\n")
+    print(f"\n{about['cpu']}, {about['affinity']} cores; commit {about['commit']}; a link of {args.rate:g} Mb/s and {args.delay:g} ms one way\n")
     for table in args.tables:
         found = result[table]
         print(markdown([table, "ms a step", "MB a step"],

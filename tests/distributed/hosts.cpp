@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Groups over a network between hosts of their own, where the system makes them, and else within this one.
-#include "hosts.hpp"
-
 #include <chrono>
 #include <creditlib/backprop_trainer.hpp>
 #include <creditlib/credit/dfa.hpp>
@@ -13,17 +11,30 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "../test.hpp"
+#include "distributed/two_hosts.hpp"
 #include "processes.hpp"
 
 using namespace creditlib;
 using namespace creditlib::test;
+using bench::Link, bench::TwoHosts;
 
 namespace {
+
+/// None where the system does not make them.
+std::unique_ptr<TwoHosts> hosts_on(const Link& link) {
+  try {
+    return std::make_unique<TwoHosts>(link);
+  } catch (const Error& error) {
+    WARN(error.what());
+    return nullptr;
+  }
+}
 
 std::int64_t bytes_sent() {
   const auto interface = creditlib::detail::environment_variable("GLOO_SOCKET_IFNAME").value();
@@ -54,10 +65,11 @@ std::int64_t number_after(const std::string& name, const std::string& text) {
 
 /// The hidden test case in two processes, each on a host of its own if there are hosts.
 std::vector<Ended> ran_on_hosts(
-    const Hosts* hosts, const std::string& test_case,
+    const TwoHosts* hosts, const std::string& test_case,
     const std::function<void(std::vector<Process>&)>& meanwhile = [](std::vector<Process>&) {}) {
   if (hosts == nullptr) return ran_as_ranks(2, test_case, {}, meanwhile);
-  return ran_as_ranks(2, test_case, Hosts::variables(), meanwhile,
+  const Variables variables{{"MASTER_ADDR", "10.233.0.1"}, {"GLOO_SOCKET_IFNAME", bench::Host::interface}};
+  return ran_as_ranks(2, test_case, variables, meanwhile,
                       [&](int rank, const std::vector<std::string>& command) { return hosts->on(rank, command); });
 }
 
@@ -79,6 +91,27 @@ TEST_CASE("rank: volume", "[.rank]") {
   std::cout << "parameters " << parameters << " \n";
 }
 
+constexpr std::int64_t numbers_summed = 1 << 18;
+
+TEST_CASE("rank: times of messages", "[.rank]") {
+  const auto group = distributed::from_environment({.timeout = std::chrono::seconds(60)});
+  const auto ms_of = [&](const auto& action) {
+    group->barrier();
+    const auto start = std::chrono::steady_clock::now();
+    action();
+    const auto taken = std::chrono::steady_clock::now() - start;
+    return std::chrono::duration_cast<std::chrono::milliseconds>(taken).count();
+  };
+  const auto ball = torch::zeros({1}), numbers = torch::ones({numbers_summed});
+  const auto to_and_fro = ms_of([&] {
+    if (group->rank() == 0) group->send(ball, 1);
+    group->receive(ball, 1 - group->rank());
+    if (group->rank() == 1) group->send(ball, 0);
+  });
+  const auto sum = ms_of([&] { group->sum({numbers}); });
+  std::cout << "there and back " << to_and_fro << " sum " << sum << " \n";
+}
+
 TEST_CASE("rank: trains until the network is cut", "[.rank]") {
   const auto group = distributed::from_environment({.timeout = std::chrono::seconds(10)});
   ResidualMLP model({.input = 8, .width = 8, .classes = 2, .blocks = 2});
@@ -97,17 +130,32 @@ TEST_CASE("rank: trains until the network is cut", "[.rank]") {
 
 // ---- What starts them ----
 
-TEST_CASE("processes on two hosts train as one does", "[distributed][law]") {
-  const auto hosts = Hosts::made();
+TEST_CASE("processes on two hosts, on a slow link, train as one does", "[distributed][law]") {
+  const auto hosts = hosts_on({.delay = std::chrono::milliseconds(1), .megabits_per_second = 10});
   for (const auto& ended : ran_on_hosts(hosts.get(), "rank: laws")) {
     INFO(ended.output);
     CHECK(ended.code == 0);
   }
 }
 
+TEST_CASE("a message takes the link's delay, and a sum the time of its bytes", "[distributed]") {
+  const auto hosts = hosts_on({.delay = std::chrono::milliseconds(20), .megabits_per_second = 50});
+  if (!hosts) {
+    SUCCEED();
+    return;
+  }
+  const auto ended = ran_on_hosts(hosts.get(), "rank: times of messages");
+  INFO(ended[0].output << ended[1].output);
+  REQUIRE(ended[0].code == 0);
+  CHECK(number_after("there and back", ended[0].output) >= 2 * 20);
+  // A ring of two: each sends half of the numbers, twice.
+  const auto bits = 32 * numbers_summed;
+  for (const auto& rank : ended) CHECK(number_after("sum", rank.output) >= 20 + bits / 50'000);
+}
+
 TEST_CASE("what goes over the network: a number per parameter, or DFA's factors in a quarter of that",
           "[distributed]") {
-  const auto hosts = Hosts::made();
+  const auto hosts = hosts_on({});
   const auto ended = ran_on_hosts(hosts.get(), "rank: volume");
   INFO(ended[0].output << ended[1].output);
   REQUIRE(ended[0].code == 0);
@@ -120,9 +168,8 @@ TEST_CASE("what goes over the network: a number per parameter, or DFA's factors 
 }
 
 TEST_CASE("a network that is cut is an Error on both sides, with the other's rank", "[distributed]") {
-  const auto hosts = Hosts::made();
+  const auto hosts = hosts_on({});
   if (!hosts) {
-    WARN("there are no network namespaces here, so no network is cut");
     SUCCEED();
     return;
   }
