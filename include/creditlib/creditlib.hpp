@@ -83,6 +83,7 @@
 #include <creditlib/diagnostics/update_utility.hpp>
 #include <creditlib/diagnostics/updated_parts.hpp>
 #include <creditlib/distributed/block_trainer.hpp>
+#include <creditlib/distributed/gather.hpp>
 #include <creditlib/distributed/group.hpp>
 #include <creditlib/error.hpp>
 #include <creditlib/factored_credit.hpp>

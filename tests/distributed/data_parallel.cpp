@@ -8,7 +8,7 @@
 #include <creditlib/credit/fa.hpp>
 #include <creditlib/credit/kolen_pollack.hpp>
 #include <creditlib/credit/layer_fa.hpp>
-#include <creditlib/credit/local_error_signals.hpp>
+#include <creditlib/credit/local_heads.hpp>
 #include <creditlib/credit/low_rank_feedback.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/oracle.hpp>
@@ -27,6 +27,7 @@
 #include "../temporary_folder.hpp"
 #include "data_parallel_laws.hpp"
 #include "ranks.hpp"
+#include "remembering_head.hpp"
 
 using namespace creditlib;
 using namespace creditlib::test;
@@ -149,6 +150,11 @@ TEST_CASE("a checkpoint of two processes goes on in one and in three", "[distrib
 
 namespace {
 
+/// A head that compares the samples of a batch and says nothing of several processes.
+struct CouplingHead : RememberingHead {
+  static constexpr bool couples_samples = true;
+};
+
 /// A learner that says nothing of several processes.
 struct Forgetting {
   static constexpr const char* rule = "Forgetting";
@@ -225,8 +231,8 @@ TEST_CASE("rules that would train on another state in each process are refused",
              {"The credit source learns from the rows", "TrainerOptions::group", "one process"}));
   CHECK(says(said_of(DirectFeedback<Forgetting>{}), {"learns from the rows"}));
   CHECK(says(said_of(ProjectionAtScaledStates{}), {"trains at states of its own (local_inputs)"}));
-  CHECK(says(said_of(LocalErrorSignals{.beta = 0}), {"couples the samples"}));
-  CHECK(says(said_of(DecoupledGreedy{}), {"couples the samples"}));
+  CHECK(says(said_of(LocalHeads<CouplingHead>{}), {"couples the samples"}));
+  CHECK(says(said_of(DecoupledGreedy{}), {"BatchNorm in its heads", ".batch_norm = false"}));
   CHECK(says(said_of(NoisyProjection{}), {"credit is not const"}));
   const auto with_mix = said_by_two([&](const GroupPtr& group) {
     LocalTrainer(models[static_cast<std::size_t>(group->rank())], Mix{DFA{}, LearnedProjection{}}, {.group = group},

@@ -3,21 +3,25 @@
 // generators to themselves while they run a network (scope::Untouched) are tested here on networks with a closed form
 // alone, since ranks are threads that would wait for each other; in training.cpp they are processes.
 #include <creditlib/bind_context.hpp>
+#include <creditlib/credit/decoupled_greedy.hpp>
 #include <creditlib/credit/direct_kolen_pollack.hpp>
 #include <creditlib/credit/equilibrium_propagation.hpp>
 #include <creditlib/credit/forward_dfa.hpp>
 #include <creditlib/credit/forward_gradient.hpp>
 #include <creditlib/credit/grape.hpp>
+#include <creditlib/credit/local_error_signals.hpp>
 #include <creditlib/credit/local_heads.hpp>
 #include <creditlib/credit/mix.hpp>
 #include <creditlib/credit/mono_forward.hpp>
 #include <creditlib/credit/state_predictor.hpp>
 #include <creditlib/credit/value_net.hpp>
 #include <creditlib/credit/vec.hpp>
+#include <creditlib/distributed/gather.hpp>
 #include <creditlib/local_trainer.hpp>
 #include <creditlib/schedule/blend.hpp>
 #include <creditlib/statistics/seeded.hpp>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -88,6 +92,15 @@ TEST_CASE("several processes train as one does with all rows: heads", "[distribu
   hold_the_laws_of(LocalHeads<CountingHead>{.lr = 1e-2, .weight_decay = 0.1}, Kind::plain, {});
   hold_the_laws_of(LocalHeads<CountingHead>{.last_from_readout = true}, Kind::no_embed, {});
   hold_the_laws_of(MonoForward{.lr = 1e-2}, Kind::tokens, {});
+  hold_the_laws_of(DecoupledGreedy{.batch_norm = false, .lr = 1e-2}, Kind::plain, {});
+}
+
+TEST_CASE("several processes train as one does with all rows: heads that compare samples", "[distributed][law]") {
+  for (const double beta : {0.0, 0.9, 1.0})
+    hold_the_laws_of(LocalErrorSignals{.beta = beta, .lr = 1e-2}, Kind::plain, {});
+  hold_the_laws_of(LocalErrorSignals{}, Kind::no_embed, {.path = Path::Generic});
+  // Deviations over positions do not see a bias, whose gradient is rounding alone; AdamW would make steps of it.
+  hold_the_laws_of(LocalErrorSignals{.beta = 1}, Kind::tokens, {.optimizer = Optimizer::SGD});
 }
 
 TEST_CASE("several processes train as one does with all rows: draws per sample", "[distributed][law]") {
@@ -136,9 +149,39 @@ TEST_CASE("what a rule learns and draws in several processes costs messages; in 
   CHECK(sums_of(DirectKolenPollack{}, 2) == 3 * 2);
   CHECK(sums_of(ForwardDFA{}, 2) == 3 * 3);
   CHECK(sums_of(ForwardGradient{.directions = 4}, 2) == 3 * 2);
+  CHECK(sums_of(LocalErrorSignals{.beta = 0}, 2) == 3 * 2);
+  CHECK(sums_of(LocalErrorSignals{}, 2) == 3 * (2 + 2 * 4));  // a head on each of h_0..h_3
+  CHECK(sums_of(LocalErrorSignals{}, 1) == 0);
   CHECK(sums_of(Vec{}, 1) == 0);
   CHECK(sums_of(ForwardDFA{}, 1) == 0);
   CHECK(sums_of(MonoForward{}, 1) == 0);
+}
+
+TEST_CASE("what is gathered has the rows of all ranks, and gradients reach a rank's own", "[distributed]") {
+  const std::vector<std::int64_t> counts{1, 3, 2};
+  const auto every = torch::arange(12, torch::kFloat64).view({6, 2});
+  std::vector<std::int64_t> first(3);
+  std::vector<torch::Tensor> all(3), labels(3), gradients(3);
+
+  in_ranks(3, [&](const GroupPtr& group) {
+    const auto at = static_cast<std::size_t>(group->rank());
+    const auto begin = std::accumulate(counts.begin(), counts.begin() + group->rank(), std::int64_t{0});
+    const auto own = every.narrow(0, begin, counts[at]).clone().requires_grad_();
+    const auto found = distributed::gather(*group, {own, torch::full({counts[at]}, group->rank(), torch::kInt64)});
+    gradients[at] = torch::autograd::grad({found.all[0].square().sum()}, {own})[0];
+    all[at] = found.all[0].detach();
+    labels[at] = found.all[1];
+    first[at] = found.first;
+  });
+
+  CHECK(first == std::vector<std::int64_t>{0, 1, 4});
+  for (std::size_t at = 0; at < 3; ++at) {
+    CHECK(all[at].equal(every));
+    CHECK(labels[at].equal(torch::tensor({0, 1, 1, 1, 2, 2}, torch::kInt64)));
+    CHECK(gradients[at].equal(2 * every.narrow(0, first[at], counts[at])));
+  }
+  const auto alone = distributed::gather(*distributed::alone(), {every});
+  CHECK((alone.all[0].is_same(every) && alone.first == 0));
 }
 
 // ---- BindContext ----

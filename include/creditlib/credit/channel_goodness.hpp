@@ -79,7 +79,7 @@ struct ChannelGoodness {
     for (std::size_t l = 0; l <= static_cast<std::size_t>(model->blocks()); ++l) {
       state.groups.emplace_back();
       if (l == 0 && !has_embed(model)) continue;
-      const auto input = detail::head_input(model, l);
+      const auto input = detail::head_input(model, l, context);
       const auto features = input.features();
       if (features < input.classes) {
         detail::fail("ChannelGoodness: h_", l, " has ", features, " features, fewer than the ", input.classes,

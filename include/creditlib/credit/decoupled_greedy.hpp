@@ -75,11 +75,18 @@ TORCH_MODULE(AuxiliaryNet);
 
 /// The head of DecoupledGreedy.
 struct AuxiliaryHead {
-  static constexpr bool couples_samples = true, graphable = true;
+  static constexpr bool couples_samples = true, data_parallel = true, graphable = true;
   std::int64_t layers = 2;
   bool batch_norm = true;
 
-  AuxiliaryNet module(const HeadInput& input) const { return AuxiliaryNet(input, layers, batch_norm); }
+  AuxiliaryNet module(const HeadInput& input) const {
+    if (batch_norm && layers > 0 && input.group->size() > 1) {
+      fail(
+          "DecoupledGreedy: BatchNorm in its heads would normalize the rows of each process with their own statistics; "
+          "use .batch_norm = false, or train in one process.");
+    }
+    return AuxiliaryNet(input, layers, batch_norm);
+  }
   torch::Tensor loss(AuxiliaryNet& net, const torch::Tensor& h, const Trace& trace) const {
     return trace.loss(net->forward(h));
   }
@@ -99,7 +106,8 @@ struct AuxiliaryHead {
 ///   class at each position.
 /// - Cost: `layers` + 1 layers per hidden state, forward and backward: on wide layers more than the network itself.
 /// - Reads the hidden states and the target, and at h_L the readout.
-/// - BatchNorm makes a sample's credit depend on the rest of its batch. The nets see training batches alone, so that it
+/// - BatchNorm makes a sample's credit depend on the rest of its batch, so that several processes, each with rows of its
+///   own, cannot train it. The nets see training batches alone, so that it
 ///   has no running statistics.
 /// - Throws Error at bind for an invalid option, and for logits with other positions than h_l's; at the first step for a
 ///   batch that gives BatchNorm one value per feature.

@@ -9,8 +9,10 @@
 #include <creditlib/credit/detail/similarity.hpp>
 #include <creditlib/credit/local_heads.hpp>
 #include <creditlib/detail/expect.hpp>
+#include <creditlib/distributed/gather.hpp>
 #include <creditlib/normalizer/raw.hpp>
 #include <cstdint>
+#include <memory>
 
 namespace creditlib {
 
@@ -18,7 +20,7 @@ namespace detail {
 
 class PredSimNetImpl : public torch::nn::Module {
  public:
-  PredSimNetImpl(const HeadInput& input, double beta, std::int64_t pooled) : layout(input.layout) {
+  PredSimNetImpl(const HeadInput& input, double beta, std::int64_t pooled) : layout(input.layout), group(input.group) {
     if (beta > 0) projection = register_module("projection", SameShapeLayer(input));
     if (beta < 1) {
       predictor =
@@ -30,6 +32,7 @@ class PredSimNetImpl : public torch::nn::Module {
   }
 
   HiddenLayout layout;
+  std::shared_ptr<distributed::Group> group;
   ClassScores predictor = nullptr;      ///< of beta < 1
   SameShapeLayer projection = nullptr;  ///< of beta > 0
 };
@@ -37,7 +40,7 @@ TORCH_MODULE(PredSimNet);
 
 /// The head of LocalErrorSignals.
 struct PredSimHead {
-  static constexpr bool couples_samples = true, graphable = true;
+  static constexpr bool couples_samples = true, data_parallel = true, graphable = true;
   double beta = 0.99;
   std::int64_t pooled = 2048;
 
@@ -57,16 +60,22 @@ struct PredSimHead {
   }
 
  private:
-  /// Row b of the squared differences, their mean: the mean over b is the mean square of the matrix.
+  /// Row b of the squared differences, their mean: the mean over b is the mean square of the matrix. In several processes
+  /// the matrix is of all samples, and the gradient of the own ones' sum is that of all.
   torch::Tensor similarity_loss(PredSimNet& net, const torch::Tensor& h, const Trace& trace) const {
     const auto labels = labels_of("LocalErrorSignals: beta > 0", trace);
     if (labels.is_cpu() && labels.lt(0).any().item<bool>()) {
       fail("LocalErrorSignals: beta > 0 compares all samples by their class, but a label is ",
            labels.min().item<std::int64_t>(), "; leave out samples that do not count (ignore_index), or use beta = 0.");
     }
-    const auto wanted = similarities(at::one_hot(labels, trace.logits.size(1)).to(h.scalar_type()));
-    const auto found = similarities(compared_by(net->projection->forward(h), net->layout));
-    return (found - wanted).square().mean(1);
+    const auto [all, first] =
+        distributed::gather(*net->group, {compared_by(net->projection->forward(h), net->layout),
+                                          at::one_hot(labels, trace.logits.size(1)).to(h.scalar_type())});
+    const auto losses = (similarities(all[0]) - similarities(all[1])).square().mean(1);
+    const auto own = losses.narrow(0, first, h.size(0));
+    if (net->group->size() == 1) return own;
+    const auto of_others = losses.sum() - own.sum();
+    return own + (of_others - of_others.detach()) / static_cast<double>(h.size(0));
   }
 };
 
@@ -85,7 +94,7 @@ struct PredSimHead {
 ///   feature's standard deviation over positions.
 /// - pred is the trainer's objective, so that beta = 0 trains a regression too, and logits with positions: the layer
 ///   then has an output per class at each position.
-/// - With beta > 0 a sample's credit depends on the rest of its batch.
+/// - With beta > 0 a sample's credit depends on the rest of its batch, in several processes on the samples of all.
 /// - Cost: a linear layer with C outputs, and with beta > 0 one with as many outputs as h_l has features, and B^2 cosines;
 ///   forward and backward. Reads the hidden states and the label.
 /// - Throws Error at bind for an invalid option, for logits with positions if beta > 0 or if h_l has others, and with

@@ -46,6 +46,8 @@ struct LocalHeads {
                 "creditlib::Trace& trace) const`, which gives each sample's own loss, (B)");
   static_assert(detail::holds(detail::DeclaresCoupling<Head> || !detail::names_couples_samples<Head>),
                 "creditlib: couples_samples must be declared as `static constexpr bool couples_samples = true;`");
+  static_assert(detail::holds(detail::DeclaresDataParallel<Head> || !detail::names_data_parallel<Head>),
+                "creditlib: data_parallel must be declared as `static constexpr bool data_parallel = true;`");
 
   using Normalizer = Raw;
 
@@ -66,7 +68,7 @@ struct LocalHeads<Head>::State {
   using Module = typename detail::HeadModule<Head>::type;
   static constexpr bool couples_samples = detail::CouplesSamples<Head>;
   static constexpr bool graphable = detail::DeclaresGraphable<Head>;
-  static constexpr bool data_parallel = !couples_samples;
+  static constexpr bool data_parallel = !couples_samples || detail::IsDataParallel<Head>;
   static constexpr bool block_parallel = true;
 
   Head head;
@@ -202,7 +204,7 @@ typename LocalHeads<Head>::State LocalHeads<Head>::bind(Model& model, const Bind
   const auto blocks = static_cast<std::size_t>(model->blocks());
   std::vector<typename State::Module> heads;
   for (std::size_t l = first; l < (last_from_readout ? blocks : blocks + 1); ++l) {
-    const auto input = detail::head_input(model, l);
+    const auto input = detail::head_input(model, l, context);
     heads.push_back(detail::drawn_from(context.generator, [&] { return head.module(input); }));
     const auto whose = "LocalHeads: the head on h_" + std::to_string(l);
     if (!heads.back()) detail::fail(whose, " is an empty module; module(input) must make one.");

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <torch/types.h>
+
+#include <creditlib/distributed/group.hpp>
+#include <cstdint>
+#include <vector>
+
+namespace creditlib::distributed {
+
+/// What belongs to the samples of all processes.
+struct Gathered {
+  std::vector<torch::Tensor> all;  ///< (B, ...) each, in the order of ranks
+  std::int64_t first = 0;          ///< where this process' samples begin
+};
+
+/// Puts together what each process has of its own samples, (B_r, ...), for a loss that compares the samples of a batch. A
+/// small message and a large one; none in one process.
+///
+/// - Tensors have the same sizes on all ranks but for B_r, and are floating-point or whole numbers.
+/// - A gradient in `all` reaches this process' own rows. The rows of others are constants.
+inline Gathered gather(Group& group, const std::vector<torch::Tensor>& own) {
+  if (group.size() == 1 || own.empty()) return {own};
+  const auto count = own[0].size(0);
+  const auto counts = torch::zeros({group.size()}, torch::TensorOptions(torch::kInt64).device(own[0].device()));
+  counts[group.rank()] = count;
+  group.sum({counts});
+  const auto before = counts.narrow(0, 0, group.rank()).sum().item<std::int64_t>();
+  const auto samples = counts.sum().item<std::int64_t>();
+
+  Gathered gathered{.all = {}, .first = before};
+  for (const auto& each : own) {
+    auto sizes = each.sizes().vec();
+    sizes[0] = samples;
+    gathered.all.push_back(torch::zeros(sizes, each.options().requires_grad(false)));
+    gathered.all.back().narrow(0, before, count).copy_(each.detach());
+  }
+  group.sum(gathered.all);
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    if (!own[i].requires_grad()) continue;
+    const auto& all = gathered.all[i];
+    const auto after = before + count;
+    gathered.all[i] = at::cat({all.narrow(0, 0, before), own[i], all.narrow(0, after, samples - after)});
+  }
+  return gathered;
+}
+
+}  // namespace creditlib::distributed
