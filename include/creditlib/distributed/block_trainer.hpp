@@ -80,7 +80,8 @@ struct BlockOptions {
 ///   clip::ByBlock or clip::ByValue.
 /// - Throws Error on all ranks, before the first step, if they do not agree on options, model or rule, or if there are
 ///   more of them than blocks; for a rule that says that it reads more (Reads), such as the readout; for a parameter, or
-///   a tensor of the rule, that parts on two ranks share; for BatchNorm in train mode with micro_batches > 1; in a step where LocalTrainer does, and if another process is gone.
+///   a tensor of the rule, that parts on two ranks share; for BatchNorm in train mode with micro_batches > 1; in a step
+///   where LocalTrainer does, and if another process is gone.
 template <class Model, class Credit, class Normalizer = NaturalNormalizer<Credit>, class LocalLoss = InnerProduct,
           class Objective = CrossEntropy>
 class BlockTrainer {
@@ -139,15 +140,11 @@ class BlockTrainer {
         auto [trace, result] = finished(states, x, y, like);
         auto from = local_.gradients(credit_of(trace), states.hidden, states.branch, /*only_factors=*/false);
         if (part_.last()) from.readout = trace.error / static_cast<double>(y.size(0));
-<<<<<<< HEAD
+        sources_.learn(training_.model(), trace, only_source);
         auto gradients = part_.pass().gradients(from, training_.parameters());
         part_.finish_sending();
         training_.apply(std::move(gradients));
-=======
-        sources_.learn(training_.model(), trace, only_source);
-        training_.apply(part_.pass().gradients(from, training_.parameters()));
         sources_.after_step(training_.model(), trace);
->>>>>>> 30ffb32 (BlockTrainer: rules that learn, each block's share on its rank)
         return result;
       });
     });
