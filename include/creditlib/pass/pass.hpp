@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <creditlib/pass/gradient_ready.hpp>
+#include <creditlib/network/detail/gradient_ready.hpp>
 #include <creditlib/pass/output_gradients.hpp>
 #include <creditlib/trace.hpp>
 #include <memory>

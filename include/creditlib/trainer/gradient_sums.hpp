@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <creditlib/detail/joint_mean.hpp>
 #include <creditlib/distributed/group.hpp>
+#include <creditlib/network/detail/gradient_ready.hpp>
 #include <creditlib/parameter_parts.hpp>
-#include <creditlib/pass/gradient_ready.hpp>
 #include <creditlib/pass/output_gradients.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <cstddef>

@@ -5,7 +5,7 @@
 
 #include <creditlib/closed_form/detail/backward_work.hpp>
 #include <creditlib/closed_form/detail/buffer.hpp>
-#include <creditlib/pass/gradient_ready.hpp>
+#include <creditlib/network/detail/gradient_ready.hpp>
 #include <creditlib/pass/output_gradients.hpp>
 #include <unordered_map>
 #include <utility>

@@ -11,7 +11,7 @@
 #include <array>
 #include <creditlib/closed_form/network.hpp>
 #include <creditlib/detail/stacked.hpp>
-#include <creditlib/pass/gradient_ready.hpp>
+#include <creditlib/network/detail/gradient_ready.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <cstddef>
 #include <cstdint>

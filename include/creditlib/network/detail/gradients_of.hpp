@@ -8,7 +8,7 @@
 
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/error.hpp>
-#include <creditlib/pass/gradient_ready.hpp>
+#include <creditlib/network/detail/gradient_ready.hpp>
 #include <cstddef>
 #include <memory>
 #include <unordered_set>
