@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <creditlib/closed_form/detail/pass.hpp>
 #include <creditlib/closed_form/detail/stacked_pass.hpp>
 #include <creditlib/detail/stacked.hpp>
@@ -58,6 +59,21 @@ void check_close(const std::vector<torch::Tensor>& found, const std::vector<torc
   }
 }
 
+/// The gradients of a backward pass, which it has told of, each once and as it then was.
+template <class Backward>
+std::vector<torch::Tensor> as_told(const Mixed& mixed, const Backward& backward) {
+  std::vector<torch::Tensor> told(mixed.parameters.size());
+  const auto gradients = backward([&](const torch::Tensor& parameter, const torch::Tensor& gradient) {
+    const auto is_this = [&](const torch::Tensor& other) { return other.is_same(parameter); };
+    const auto at = std::ranges::find_if(mixed.parameters, is_this) - mixed.parameters.begin();
+    auto& place = told.at(static_cast<std::size_t>(at));
+    CHECK_FALSE(place.defined());
+    place = gradient.clone();
+  });
+  check_close(told, gradients, 0);
+  return gradients;
+}
+
 /// All that a pass gives.
 template <class MakePass>
 std::vector<torch::Tensor> all_of_pass(const Mixed& mixed, const MakePass& make, bool with_penalty) {
@@ -81,16 +97,18 @@ std::vector<torch::Tensor> all_of_pass(const Mixed& mixed, const MakePass& make,
   }
   add({pass.push(pass.blocks(), torch::randn_like(trace.hidden.back()))});
   from.readout = error;
-  add(pass.gradients(from, mixed.parameters));
+  add(as_told(mixed, [&](const auto& ready) { return pass.gradients(from, mixed.parameters, ready); }));
   pass.forward(x);
-  add(pass.backpropagate(error, with_penalty ? 0.3 : 0, mixed.parameters));
+  add(as_told(mixed, [&](const auto& ready) {
+    return pass.backpropagate(error, with_penalty ? 0.3 : 0, mixed.parameters, ready);
+  }));
   auto states = trace.hidden;
   for (auto& h : states) h = h + torch::randn_like(h);
   pass.forward(x);
   const auto outputs = pass.rerun(states);
   add(outputs.branch);
   add({outputs.logits});
-  add(pass.gradients(from, mixed.parameters));
+  add(pass.gradients(from, mixed.parameters, /*ready=*/{}));
   return all;
 }
 
@@ -124,7 +142,7 @@ TEST_CASE("gradients of the pass of devices are each a tensor of its own", "[clo
   const Mixed mixed(torch::kFloat32, true, true);
   creditlib::detail::StackedPass pass(mixed.network, mixed.parameters, MatmulPrecision::Float32);
   pass.forward(torch::randn({4, 5}));
-  const auto gradients = pass.backpropagate(torch::randn({4, 3}), 0, mixed.parameters);
+  const auto gradients = pass.backpropagate(torch::randn({4, 3}), 0, mixed.parameters, /*ready=*/{});
   for (const auto& gradient : gradients) {
     CHECK(!gradient.is_view());
     CHECK(gradient.is_contiguous());
