@@ -75,7 +75,8 @@ using CreditState = typename detail::StateOf<C, M>::type;
 ///   it draws per sample is BindContext::sample_randn's, and what changes it is the same on all, by BindContext::mean for
 ///   example (docs/distributed.md).
 /// - `static constexpr bool block_parallel = true`: the credit for h_l is computed, and what it is computed with is learned,
-///   from h_l, f_{l-1}, the error and the target alone, the error only if reads() has it. Nothing is drawn in a step. Where
+///   from h_l, f_{l-1}, the error and the target alone, the error only if reads() has it, and at h_L also loss_gradient().
+///   Nothing is drawn in a step. Where
 ///   the trace's h_l is undefined, a_l is left undefined, and learn and after_step leave what belongs to h_l alone. So
 ///   blocks can be trained in different processes (distributed::BlockTrainer).
 /// - `std::vector<torch::Tensor> tensors_of(std::int64_t l) const`: the tensors of its own that belong to h_l: with

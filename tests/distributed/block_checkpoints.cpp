@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checkpoints of blocks in different processes.
+#include <creditlib/credit/decoupled_greedy.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/direct_kolen_pollack.hpp>
 #include <creditlib/credit/local_heads.hpp>
@@ -138,4 +139,5 @@ TEST_CASE("what a rule has learned goes on in another number of processes, and i
   hold_a_run_of_several_sizes(Kind::no_embed, 2, 1, DirectKolenPollack{.lr = 1e-2});
   hold_a_run_of_several_sizes(Kind::plain, 3, 2, LocalHeads<RememberingHead>{.lr = 1e-2});
   hold_a_run_of_several_sizes(Kind::no_embed, 2, 1, MonoForward{.lr = 1e-2});
+  hold_a_run_of_several_sizes(Kind::plain, 3, 2, DecoupledGreedy{.batch_norm = false, .lr = 1e-2});
 }

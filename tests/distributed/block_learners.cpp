@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules that learn, with blocks in different processes: what they learn of a block is on its rank alone.
 #include <chrono>
+#include <creditlib/credit/decoupled_greedy.hpp>
 #include <creditlib/credit/dfa.hpp>
 #include <creditlib/credit/direct_kolen_pollack.hpp>
 #include <creditlib/credit/local_error_signals.hpp>
@@ -99,6 +100,17 @@ TEST_CASE("rules that learn train with blocks in several processes as in one: st
 TEST_CASE("every rank has the whole batch: heads may couple its samples", "[distributed][law]") {
   hold_law_3(3, made_mlp, block_batches(Kind::residual_mlp), {}, {.micro_batches = 4}, LocalErrorSignals{.lr = 1e-2});
   hold_law_3_of(Kind::conv, 2, {}, {}, LocalErrorSignals{.beta = 0.5});
+}
+
+TEST_CASE("the last rank has the readout: its block may be trained through it", "[distributed][law]") {
+  // Not AdamW: under BatchNorm the gradient of the biases below is 0 but for rounding, which its update would divide by its
+  // own size.
+  const TrainerOptions options{.optimizer = Optimizer::SGD};
+  hold_law_3(3, made_mlp, block_batches(Kind::residual_mlp), options, {.micro_batches = 4},
+             DecoupledGreedy{.lr = 1e-2});
+  hold_law_3_of(Kind::conv, 2, options, {}, DecoupledGreedy{.lr = 1e-2});
+  hold_law_3_of(Kind::plain, 2, {.path = Path::Generic}, {.micro_batches = 3}, DecoupledGreedy{.batch_norm = false});
+  hold_law_3_of(Kind::no_embed, 2, {}, {.micro_batches = 2}, LocalHeads<RememberingHead>{.last_from_readout = true});
 }
 
 TEST_CASE("rules that learn train with blocks in several processes as in one: a class per position",

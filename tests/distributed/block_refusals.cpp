@@ -97,9 +97,21 @@ struct OneLayer {
   }
 };
 
+/// A rule that declares block_parallel, and says that it reads weights.
+struct ReadsWeights {
+  struct State : DFA::State {
+    Reads reads() const { return Reads::Error | Reads::Weights; }
+  };
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const {
+    return {DFA{}.bind(model, context)};
+  }
+};
+
 }  // namespace
 
-TEST_CASE("heads that ranks would share, or that need the readout, are said before the first step", "[distributed]") {
+TEST_CASE("heads that ranks would share, and rules that read weights, are said before the first step",
+          "[distributed]") {
   std::vector<ResidualMLP> models;
   std::vector<torch::nn::Linear> layers;
   for (int i = 0; i < 4; ++i) {
@@ -115,13 +127,14 @@ TEST_CASE("heads that ranks would share, or that need the readout, are said befo
   for (const auto& parameter : models[1]->parameters()) numbers += parameter.numel();
   const auto reading = said_in_ranks(2, [&](const Ranks& group) {
     const auto at = static_cast<std::size_t>(group->rank()) + 2;
-    BlockTrainer(models[at], LocalHeads<OneLayer>{.head = {layers[at]}, .last_from_readout = true}, {.group = group});
+    BlockTrainer(models[at], ReadsWeights{}, {.group = group});
   });
 
   for (const auto& each : shared) {
     CHECK(says(each, {"credit.heads.0.weight of the credit source belongs to h_0 on rank 0 and to h_2 on rank 1"}));
   }
-  for (const auto& each : reading) CHECK(says(each, {"says that it reads", "readout"}));
+  for (const auto& each : reading)
+    CHECK(says(each, {"says that it reads error, weights", "in the last process, the readout"}));
   for (const auto& parameter : residual_mlp()->parameters()) numbers -= parameter.numel();
   CHECK(numbers == 0);  // the refusal leaves the model whole
   const LocalHeads<OneLayer> heads{.head = {torch::nn::Linear(5, 4)}};

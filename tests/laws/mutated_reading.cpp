@@ -109,6 +109,24 @@ struct ReadsTheLast {
   }
 };
 
+/// DFA that follows the size of the gradient through the readout.
+struct ReadsTheReadout {
+  struct State : DFA::State {
+    template <class Model>
+    Credits credit(Model& model, const Trace& trace) const {
+      auto credits = DFA::State::credit(model, trace);
+      for (auto& a : credits) {
+        if (a.defined()) a = a * trace.loss_gradient().norm();
+      }
+      return credits;
+    }
+  };
+  template <class Model>
+  State bind(Model& model, const BindContext& context) const {
+    return {DFA{}.bind(model, context)};
+  }
+};
+
 /// DFA that gives credit for states that are not there.
 struct GivesAllCredit {
   struct State : DFA::State {
@@ -252,6 +270,7 @@ TEST_CASE("the law of blocks in different processes fails on a rule that reads o
   CHECK(verdict<DFA, DFA>(law) == held());
   CHECK(says(verdict<ReadsHidden, DFA>(law).what, {"without the states of other blocks credit throws"}));
   CHECK(verdict<ReadsTheLast, DFA>(law) == failed("without the states of other blocks the credit for h_1 is another"));
+  CHECK(says(verdict<ReadsTheReadout, DFA>(law).what, {"other blocks credit throws: Trace::loss_gradient"}));
   CHECK(says(verdict<GivesAllCredit, DFA>(law).what, {"there is credit for h_", "which the Trace does not have"}));
   CHECK(says(verdict<SaysThatItReads<Reads::Target>, DFA>(law).what, {"the credit for h_1 is another"}));
 }

@@ -153,27 +153,30 @@ struct LocalHeads<Head>::State {
     const torch::AutoGradMode grad(true);
     const auto buffers = nets.buffers();
     const scope::RestoredTensors as_before(buffers);
-    Found found{.pass = pass_of(trace), .at_states = std::vector<torch::Tensor>(nets.size())};
+    Found found{.pass = pass_of(trace),
+                .at_states = std::vector<torch::Tensor>(nets.size()),
+                .at_parameters = std::vector<torch::Tensor>(nets.parameters().size())};
     const auto heads = seen(trace);
     std::vector<torch::Tensor> losses, wanted;
     for (const auto i : heads) {
       wanted.push_back(trace.hidden[first + i].detach().requires_grad_());
       losses.push_back(loss(i, wanted.back(), trace).sum());
     }
-    if (losses.empty()) return found;
-    wanted.insert(wanted.end(), nets.parameters().begin(), nets.parameters().end());
-    auto gradients = torch::autograd::grad(losses, wanted, {}, /*retain_graph=*/false, /*create_graph=*/false,
-                                           /*allow_unused=*/true);
-
-    const torch::NoGradGuard no_grad;
-    for (std::size_t i = 0; i < heads.size(); ++i) {
-      if (!gradients[i].defined()) detail::fail(name(heads[i]), " does not depend on that hidden state.");
-      found.at_states[heads[i]] = gradients[i];
-    }
-    found.at_parameters.assign(gradients.begin() + static_cast<std::ptrdiff_t>(heads.size()), gradients.end());
-    const auto samples = static_cast<double>(found.pass.size(0));
-    for (auto& gradient : found.at_parameters) {
-      if (gradient.defined()) gradient = gradient / samples;
+    if (!losses.empty()) {
+      wanted.insert(wanted.end(), nets.parameters().begin(), nets.parameters().end());
+      auto gradients = torch::autograd::grad(losses, wanted, {}, /*retain_graph=*/false, /*create_graph=*/false,
+                                             /*allow_unused=*/true);
+      const torch::NoGradGuard no_grad;
+      for (std::size_t i = 0; i < heads.size(); ++i) {
+        if (!gradients[i].defined()) detail::fail(name(heads[i]), " does not depend on that hidden state.");
+        found.at_states[heads[i]] = gradients[i];
+      }
+      const auto samples = static_cast<double>(found.pass.size(0));
+      for (std::size_t i = 0; i < found.at_parameters.size(); ++i) {
+        if (const auto& gradient = gradients[heads.size() + i]; gradient.defined()) {
+          found.at_parameters[i] = gradient / samples;
+        }
+      }
     }
     for (const auto& buffer : buffers) found.buffers.push_back(buffer.clone());
     return found;

@@ -59,8 +59,8 @@ struct BlockOptions {
 /// Trains a network whose blocks lie in different processes: each has its own blocks' parameters and optimizer, the first
 /// rank also the embed's, the last also the readout's. For rules whose credit for a block is computed, and learned, from
 /// the output error, the target and the block's own states: their state declares `block_parallel` (DFA, DRTP,
-/// ChannelGoodness, DirectKolenPollack, LocalHeads, MonoForward, LocalErrorSignals). What such a rule has for a hidden
-/// state is on the rank of the block that gives it.
+/// ChannelGoodness, DirectKolenPollack, LocalHeads, MonoForward, LocalErrorSignals, DecoupledGreedy). What such a rule has
+/// for a hidden state is on the rank of the block that gives it.
 ///
 /// One step, called by all processes with the same batch:
 /// - the hidden state goes up from rank to rank, in BlockOptions::micro_batches parts;
@@ -79,8 +79,8 @@ struct BlockOptions {
 /// - Policies come after the options in any order: a normalizer, a local loss, an objective, an optimizer, a rate,
 ///   clip::ByBlock or clip::ByValue.
 /// - Throws Error on all ranks, before the first step, if they do not agree on options, model or rule, or if there are
-///   more of them than blocks; for a rule that says that it reads more (Reads), such as the readout; for a parameter, or
-///   a tensor of the rule, that parts on two ranks share; for BatchNorm in train mode with micro_batches > 1; in a step
+///   more of them than blocks; for a rule that says that it reads more (Reads), such as weights; for a parameter, or a
+///   tensor of the rule, that parts on two ranks share; for BatchNorm in train mode with micro_batches > 1; in a step
 ///   where LocalTrainer does, and if another process is gone.
 template <class Model, class Credit, class Normalizer = NaturalNormalizer<Credit>, class LocalLoss = InnerProduct,
           class Objective = CrossEntropy>
@@ -138,10 +138,12 @@ class BlockTrainer {
         part_.forward(x, y.size(0), like);
         const auto states = part_.pass().states();
         auto [trace, result] = finished(states, x, y, like);
+        const auto readout = with_readout(trace);
         auto from = local_.gradients(credit_of(trace), states.hidden, states.branch, /*only_factors=*/false);
         if (part_.last()) from.readout = trace.error / static_cast<double>(y.size(0));
         sources_.learn(training_.model(), trace, only_source);
         auto gradients = part_.pass().gradients(from, training_.parameters());
+        readout->end();
         part_.finish_sending();
         training_.apply(std::move(gradients));
         sources_.after_step(training_.model(), trace);
@@ -289,9 +291,10 @@ class BlockTrainer {
     }
   }
   void check_reads() const {
-    if (any_of(reads(), Reads::Readout | Reads::Signs | Reads::Weights | Reads::Forward)) {
-      detail::fail("BlockTrainer: the credit source declares block_parallel, but says that it reads ", text_of(reads()),
-                   "; only error, target and hidden states are in every process.");
+    if (any_of(reads(), Reads::Signs | Reads::Weights | Reads::Forward)) {
+      detail::fail(
+          "BlockTrainer: the credit source declares block_parallel, but says that it reads ", text_of(reads()),
+          "; only error, target, the block's own hidden state and, in the last process, the readout are there.");
     }
   }
 
@@ -360,6 +363,13 @@ class BlockTrainer {
     std::tie(loss, trace.error) = detail::loss_and_error(*objective_, trace.logits, y);
     auto result = summary(loss, trace.logits, y);
     return {std::move(trace), std::move(result)};
+  }
+
+  /// Lets a trace of the last rank ask for the gradient through the readout.
+  std::shared_ptr<detail::ReadoutPass> with_readout(Trace& trace) {
+    auto pass = std::make_shared<detail::ReadoutPass>(part_.pass(), training_.model()->blocks());
+    if (part_.last()) detail::TraceAccess::attach(trace, pass);
+    return pass;
   }
 
   StepResult summary(const torch::Tensor& loss, const torch::Tensor& logits, const torch::Tensor& y) const {

@@ -90,7 +90,7 @@ class GraphPass final : public Pass {
   std::int64_t blocks() const override { return static_cast<std::int64_t>(branch_.size()); }
   torch::Tensor pullback(std::int64_t l, const torch::Tensor& v) override {
     const auto at = static_cast<std::size_t>(l);
-    return pulled(left_[at], entered_[at], v.expand_as(left_[at]));
+    return pulled_back(left_[at], entered_[at], v.expand_as(left_[at]));
   }
   torch::Tensor push(std::int64_t l, const torch::Tensor& v) override {
     const auto at = static_cast<std::size_t>(l);
@@ -105,13 +105,7 @@ class GraphPass final : public Pass {
 
  private:
   torch::Tensor readout_pullback(const torch::Tensor& error) override {
-    return pulled(traced_logits_, entered_.back(), error);
-  }
-  static torch::Tensor pulled(const torch::Tensor& of, const torch::Tensor& by, const torch::Tensor& v) {
-    if (!of.requires_grad()) return torch::zeros_like(by);
-    const auto found =
-        torch::autograd::grad({of}, {by}, {v}, /*retain_graph=*/true, /*create_graph=*/false, /*allow_unused=*/true);
-    return found[0].defined() ? found[0] : torch::zeros_like(by);
+    return pulled_back(traced_logits_, entered_.back(), error);
   }
 
   Model model_;

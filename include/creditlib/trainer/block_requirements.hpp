@@ -21,8 +21,9 @@ consteval bool trains_in_blocks() {
         declared,
         "creditlib: this rule's credit for a block is not told from the output error, the target and the "
         "block's own states alone, as FA's, which comes from the block above, so its blocks cannot be trained "
-        "in different processes; those of DFA, DRTP, ChannelGoodness, DirectKolenPollack, LocalHeads, MonoForward and "
-        "LocalErrorSignals can, and those of a rule whose state declares `static constexpr bool block_parallel = "
+        "in different processes; those of DFA, DRTP, ChannelGoodness, DirectKolenPollack, LocalHeads, MonoForward, "
+        "LocalErrorSignals and DecoupledGreedy can, and those of a rule whose state declares `static constexpr bool "
+        "block_parallel = "
         "true`");
     static_assert(Traits::block_parallel || !declared,
                   "creditlib: this rule declares block_parallel, but its credit is not const, or it has local_inputs, "

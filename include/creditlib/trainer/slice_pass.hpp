@@ -8,11 +8,13 @@
 #include <creditlib/closed_form/network.hpp>
 #include <creditlib/concepts.hpp>
 #include <creditlib/detail/autocast.hpp>
+#include <creditlib/error.hpp>
 #include <creditlib/network/detail/gradients_of.hpp>
 #include <creditlib/network/detail/run_block.hpp>
 #include <creditlib/network/shape.hpp>
 #include <creditlib/pass/output_gradients.hpp>
 #include <creditlib/scope/generators.hpp>
+#include <creditlib/trace.hpp>
 #include <creditlib/trainer/block_split.hpp>
 #include <creditlib/trainer/closed_form_passes.hpp>
 #include <creditlib/trainer_options.hpp>
@@ -43,12 +45,33 @@ class SlicePass {
   /// These rows of h_end or, in the last process, of the logits.
   virtual torch::Tensor run(const Share& rows) = 0;
   virtual SliceStates states() = 0;
+  /// (dlogits/dh_L)^T error of the whole batch, like h_L, in the last process.
+  virtual torch::Tensor loss_gradient(const torch::Tensor& error) = 0;
   /// The gradients of these parameters, undefined for one that none reaches. Consumes the pass.
   virtual std::vector<torch::Tensor> gradients(const OutputGradients& from,
                                                const std::vector<torch::Tensor>& parameters) = 0;
 
   virtual void set_runner(const PartRunner& run) = 0;
   virtual Path path() const = 0;
+};
+
+/// What a Trace of the last process can ask of its graph: the gradient through the readout.
+class ReadoutPass final : public TracedPass {
+ public:
+  ReadoutPass(SlicePass& pass, std::int64_t blocks) : pass_(pass), blocks_(blocks) {}
+
+  std::int64_t blocks() const override { return blocks_; }
+  torch::Tensor pullback(std::int64_t, const torch::Tensor&) override { fail_alone(); }
+  torch::Tensor push(std::int64_t, const torch::Tensor&) override { fail_alone(); }
+  /// The step's backward pass has consumed the graph.
+  void end() { release(); }
+
+ private:
+  [[noreturn]] static void fail_alone() { fail("BlockTrainer: no process has the Jacobians of all blocks."); }
+  torch::Tensor readout_pullback(const torch::Tensor& error) override { return pass_.loss_gradient(error); }
+
+  SlicePass& pass_;
+  std::int64_t blocks_;
 };
 
 /// By autograd, for any model: one graph for each block and micro-batch.
@@ -84,6 +107,7 @@ class GraphSlice final : public SlicePass {
     check_hidden(model_, slice_.end, h, batch);
     piece.hidden.push_back(h.detach());
     if (!slice_.reads_out) return piece.hidden.back();
+    piece.hidden.back().requires_grad_();
     piece.logits = run_([&] { return logits_of(model_, piece.hidden.back()); });
     check_logits(piece.logits, batch, logits_shape(model_));
     return piece.logits.detach();
@@ -105,6 +129,14 @@ class GraphSlice final : public SlicePass {
     }
     if (slice_.reads_out) states.logits = whole([](const Piece& piece) { return piece.logits; });
     return states;
+  }
+
+  torch::Tensor loss_gradient(const torch::Tensor& error) override {
+    std::vector<torch::Tensor> parts;
+    for (const auto& piece : pieces_) {
+      parts.push_back(pulled_back(piece.logits, piece.hidden.back(), piece.rows.rows(error)));
+    }
+    return at::cat(parts);
   }
 
   std::vector<torch::Tensor> gradients(const OutputGradients& from,
@@ -130,7 +162,8 @@ class GraphSlice final : public SlicePass {
   Path path() const override { return Path::Generic; }
 
  private:
-  /// A micro-batch: h_0 on the graph of the embed, h_begin.. detached, each f_l and the logits on graphs of their own.
+  /// A micro-batch: h_0 on the graph of the embed, h_begin.. detached, each f_l and the logits on graphs of their own, that
+  /// of the logits from h_L, a leaf.
   struct Piece {
     Share rows;
     torch::Tensor embedded;
@@ -179,6 +212,7 @@ class FormulaSlice final : public SlicePass {
   SliceStates states() override {
     return {trace_.hidden, trace_.branch, slice_.reads_out ? trace_.logits : torch::Tensor()};
   }
+  torch::Tensor loss_gradient(const torch::Tensor& error) override { return pass_.loss_gradient(error); }
   std::vector<torch::Tensor> gradients(const OutputGradients& from,
                                        const std::vector<torch::Tensor>& parameters) override {
     auto found = pass_.gradients(from, parameters, /*ready=*/{});

@@ -99,4 +99,12 @@ inline std::vector<torch::Tensor> gradients_of(const std::vector<torch::Tensor>&
   return gradients;
 }
 
+/// (d of/d by)^T v, zeros if `of` does not depend on `by`. The graph remains.
+inline torch::Tensor pulled_back(const torch::Tensor& of, const torch::Tensor& by, const torch::Tensor& v) {
+  if (!of.requires_grad()) return torch::zeros_like(by);
+  const auto found =
+      torch::autograd::grad({of}, {by}, {v}, /*retain_graph=*/true, /*create_graph=*/false, /*allow_unused=*/true);
+  return found[0].defined() ? found[0] : torch::zeros_like(by);
+}
+
 }  // namespace creditlib::detail

@@ -70,9 +70,11 @@ void leave_block(Model& model, std::size_t block, const std::vector<torch::Tenso
   for (const auto& tensor : elsewhere) empty(tensor);
 }
 
-/// Takes the states away that are trained elsewhere, and error and logits from a rule that does not read the error.
+/// Takes the states away that are trained elsewhere, the graph of the readout, and error and logits from a rule that does
+/// not read the error.
 inline void leave_states(Trace& trace, std::size_t block, bool reads_error) {
   if (block > 0) trace.input.reset();
+  if (block + 1 < trace.branch.size()) TraceAccess::attach(trace, nullptr);
   for (std::size_t l = 0; l < trace.hidden.size(); ++l) {
     if (!trained_in_block(l, block)) trace.hidden[l].reset();
   }
