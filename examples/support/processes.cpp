@@ -148,6 +148,7 @@ JoinedProcesses::JoinedProcesses() {
   // A process of --distributed ends with the one that has started it.
   if (environment_variable(started_here)) ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   current() = distributed::from_environment();
+  group()->barrier();  // one that ends at once, over a wrong flag, is not to be gone while another still connects
   if (!leads() && std::freopen("/dev/null", "w", stdout) == nullptr)
     throw creditlib::Error("/dev/null cannot be opened, where all processes but the first write what they say.");
 }
