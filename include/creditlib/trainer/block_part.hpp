@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <torch/csrc/jit/serialization/pickle.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/types.h>
 
@@ -15,13 +14,13 @@
 #include <creditlib/network/detail/parameter_parts.hpp>
 #include <creditlib/network/detail/run_block.hpp>
 #include <creditlib/network/shape.hpp>
+#include <creditlib/trainer/block_checkpoint.hpp>
 #include <creditlib/trainer/block_split.hpp>
 #include <creditlib/trainer/closed_form_passes.hpp>
 #include <creditlib/trainer/facts.hpp>
 #include <creditlib/trainer/slice_pass.hpp>
 #include <creditlib/trainer_options.hpp>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -152,38 +151,7 @@ class BlockPart {
   // ---- A checkpoint's messages ----
 
   /// All ranks' tensors of a checkpoint, on rank 0, from what each has under the same names.
-  NamedTensors gathered(NamedTensors named) const {
-    for (std::int64_t rank = 1; rank < group_->size(); ++rank) {
-      if (group_->rank() == rank) {
-        std::vector<c10::IValue> own;
-        for (const auto& [name, tensor] : named) {
-          if (split_.owner(name) == rank) own.emplace_back(c10::ivalue::Tuple::create(name, tensor.detach().cpu()));
-        }
-        const auto bytes = torch::jit::pickle_save(c10::ivalue::Tuple::create(std::move(own)));
-        const auto size = static_cast<std::int64_t>(bytes.size());
-        const auto message = torch::empty({size}, torch::kUInt8);
-        std::copy(bytes.begin(), bytes.end(), static_cast<char*>(message.mutable_data_ptr()));
-        group_->send(torch::full({}, size, torch::kInt64), 0);
-        group_->send(message, 0);
-      } else if (first()) {
-        const auto size = torch::zeros({}, torch::kInt64);
-        group_->receive(size, rank);
-        const auto message = torch::empty({size.item<std::int64_t>()}, torch::kUInt8);
-        group_->receive(message, rank);
-        const auto* const begin = static_cast<const char*>(message.const_data_ptr());
-        const auto value = torch::jit::pickle_load({begin, begin + message.numel()});
-        std::map<std::string, torch::Tensor> theirs;
-        for (const auto& entry : value.toTupleRef().elements()) {
-          const auto& pair = entry.toTupleRef().elements();
-          theirs.emplace(pair.at(0).toStringRef(), pair.at(1).toTensor());
-        }
-        for (auto& [name, tensor] : named) {
-          if (const auto found = theirs.find(name); found != theirs.end()) tensor = found->second;
-        }
-      }
-    }
-    return named;
-  }
+  NamedTensors gathered(NamedTensors named) const { return detail::gathered(*group_, split_, std::move(named)); }
 
   /// Rank 0 does this, and the others wait for it. Throws its Error on all of them.
   template <class Action>
