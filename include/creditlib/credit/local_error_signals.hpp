@@ -72,8 +72,8 @@ struct PredSimHead {
         distributed::gather(*net->group, {compared_by(net->projection->forward(h), net->layout),
                                           at::one_hot(labels, trace.logits.size(1)).to(h.scalar_type())});
     const auto losses = (similarities(all[0]) - similarities(all[1])).square().mean(1);
+    if (net->group->size() == 1) return losses;
     const auto own = losses.narrow(0, first, h.size(0));
-    if (net->group->size() == 1) return own;
     const auto of_others = losses.sum() - own.sum();
     return own + (of_others - of_others.detach()) / static_cast<double>(h.size(0));
   }
