@@ -20,7 +20,7 @@ int main(int argc, char** argv) {
     at::set_num_threads(static_cast<int>(threads));
     const auto report = [](std::int64_t epoch, double loss, double accuracy) {
       fmt::print("epoch {:2}  training loss {:.4f}  test accuracy {:.4f}\n", epoch, loss, accuracy);
-      if (support::interrupted()) throw support::Interrupted();
+      if (support::interrupted()) throw support::Interrupted("nothing is kept, and the same command starts again");
     };
     fmt::print("before: back-propagation\n");
     bring_your_own::train_before(epochs, static_cast<std::uint64_t>(seed), report);

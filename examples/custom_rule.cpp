@@ -48,7 +48,7 @@ void train_and_print(const char* name, std::int64_t epochs, const MakeTrainer& m
   for (std::int64_t epoch = 0; epoch < epochs; ++epoch) {
     for (const auto& [x, y] : train) {
       trainer.step(x, y);
-      if (support::interrupted()) throw support::Interrupted();
+      if (support::interrupted()) throw support::Interrupted("nothing is kept, and the same command starts again");
     }
     trainer.end_epoch();
   }

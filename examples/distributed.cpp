@@ -16,7 +16,7 @@ void train_epochs(Trainer& trainer, creditlib::data::Batches& batches, std::int6
   for (std::int64_t epoch = 0; epoch < epochs; ++epoch) {
     for (const auto& [x, y] : batches) {
       trainer.step(x, y);
-      if (support::interrupted()) throw support::Interrupted();
+      if (support::interrupted()) throw support::Interrupted("nothing is kept, and the same command starts again");
     }
     trainer.end_epoch();
   }
@@ -25,8 +25,9 @@ void train_epochs(Trainer& trainer, creditlib::data::Batches& batches, std::int6
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Trains a residual network on the digits with DFA, in all processes that torchrun starts together.",
-               "distributed");
+  CLI::App app(
+      "Trains a residual network on the digits with DFA, in the processes that torchrun or --distributed starts.",
+      "distributed");
   std::int64_t epochs = 20, threads = 1, micro_batches = 2;
   bool blocks = false;
   app.add_option("--epochs", epochs, "epochs")->check(support::whole(1))->capture_default_str();
@@ -36,6 +37,7 @@ int main(int argc, char** argv) {
   app.add_flag("--blocks", blocks, "each process has blocks of its own (BlockTrainer) instead of rows of its own");
   app.add_option("--micro-batches", micro_batches, "with --blocks: parts in which a batch goes from process to process")
       ->check(support::whole(1))
+      ->needs("--blocks")
       ->capture_default_str();
 
   const auto run = [&] {

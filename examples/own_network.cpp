@@ -38,7 +38,7 @@ int main(int argc, char** argv) {
       auto loss = torch::zeros({});
       for (const auto& [x, y] : train) {
         loss += trainer.step(x, y).loss;
-        if (support::interrupted()) throw support::Interrupted();
+        if (support::interrupted()) throw support::Interrupted("nothing is kept, and the same command starts again");
       }
       trainer.end_epoch();
 

@@ -104,7 +104,8 @@ TEST_CASE("a batch that is too small for all ranks, or is another on each, is re
   const auto rows = [](std::int64_t samples) { return [=](std::int64_t) { return numbered_rows(samples); }; };
   const auto options = [](const data::BatchOptions& given) { return [=](std::int64_t) { return given; }; };
 
-  CHECK(says(said_with(options({.batch_size = 2}), rows(9)), {"a batch has 2 samples for 3 processes"}));
+  CHECK(says(said_with(options({.batch_size = 2}), rows(9)),
+             {"a batch of 2 for 3 processes", "a batch_size, and data, of 3 samples at least"}));
   CHECK(says(said_with(options({.batch_size = 4}), rows(10)), {"the last batch has 2 samples", "drop_last"}));
   CHECK(said_with(options({.batch_size = 4, .drop_last = true}), rows(10)) == "(nothing was thrown)");
   CHECK(

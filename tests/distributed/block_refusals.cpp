@@ -23,11 +23,12 @@ TEST_CASE("what blocks in several processes cannot do is said before the first s
     CHECK(says(said[0], parts));
     for (const auto& each : said) CHECK(each == said[0]);
   };
-  std::vector<ResidualMLP> models, fresh, narrow;
+  std::vector<ResidualMLP> models, fresh, apart, narrow;
   std::vector<SequentialBlocks> with_norm, tied;
   for (int i = 0; i < 4; ++i) {
     models.push_back(residual_mlp());
     fresh.push_back(residual_mlp());
+    apart.push_back(residual_mlp());
     narrow.emplace_back(ResidualMLPOptions{.input = 2, .width = 3, .classes = 4, .blocks = 3});
     with_norm.push_back(stages(Kind::batch_norm));
     const torch::nn::Linear layer(4, 4);
@@ -35,6 +36,7 @@ TEST_CASE("what blocks in several processes cannot do is said before the first s
                                               .readout = torch::nn::Linear(4, 3),
                                               .example = torch::zeros({1, 4})});
   }
+  const auto batch = batch_for(Kind::residual_mlp);
   const auto of = [](const auto& each, const Ranks& group) { return each[static_cast<std::size_t>(group->rank())]; };
 
   check(4, [&](const Ranks& group) { BlockTrainer(of(models, group), DFA{}, {.group = group}); },
@@ -65,6 +67,12 @@ TEST_CASE("what blocks in several processes cannot do is said before the first s
   check(2, [&](const Ranks& group) { BlockTrainer(of(tied, group), DFA{}, {.group = group}); },
         {"parameter blocks.0.", "shared by parts of the network on ranks 0 and 1"});
 
+  check(2,
+        [&](const Ranks& group) {  // as of Batches with .group
+          BlockTrainer trainer(of(apart, group), DFA{}, {.group = group});
+          trainer.step(batch.x, torch::full_like(batch.y, group->rank()));
+        },
+        {"the first batch, which is the same on all ranks (Batches without .group), by its target is (", "on rank 1"});
   check(2,
         [&](const Ranks& group) {
           const BlockTrainer trainer(of(fresh, group), DFA{}, {.group = group});

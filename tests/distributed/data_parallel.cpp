@@ -231,7 +231,8 @@ TEST_CASE("rules that would train on another state in each process are refused",
              {"The credit source learns from the rows", "TrainerOptions::group", "one process"}));
   CHECK(says(said_of(DirectFeedback<Forgetting>{}), {"learns from the rows"}));
   CHECK(says(said_of(ProjectionAtScaledStates{}), {"trains at states of its own (local_inputs)"}));
-  CHECK(says(said_of(LocalHeads<CouplingHead>{}), {"couples the samples"}));
+  CHECK(says(said_of(LocalHeads<CouplingHead>{}),
+             {"couples the samples of a batch (couples_samples)", "of LocalHeads the head", "distributed::gather"}));
   CHECK(says(said_of(DecoupledGreedy{}), {"BatchNorm in its heads", ".batch_norm = false"}));
   CHECK(says(said_of(NoisyProjection{}), {"credit is not const"}));
   const auto with_mix = said_by_two([&](const GroupPtr& group) {

@@ -61,6 +61,26 @@ struct CountingHead : WatchingHead {
   }
 };
 
+/// Brings the features of samples of one class together, and of others apart.
+struct ComparingHead {
+  static constexpr bool couples_samples = true, data_parallel = true;
+
+  struct NetImpl : torch::nn::Module {
+    explicit NetImpl(const HeadInput& input)
+        : linear(register_module("linear", torch::nn::Linear(input.features(), 4))), group(input.group) {}
+    torch::nn::Linear linear;
+    GroupPtr group;
+  };
+  TORCH_MODULE(Net);
+
+  Net module(const HeadInput& input) const { return Net(input); }
+  torch::Tensor loss(Net& net, const torch::Tensor& h, const Trace& trace) const {
+    const auto samples = distributed::gather(*net->group, {net->linear->forward(h).tanh(), trace.target});
+    const auto same = samples.all[1].unsqueeze(0).eq(samples.all[1].unsqueeze(1)).to(h.scalar_type());
+    return distributed::own_losses(samples, (samples.all[0].mm(samples.all[0].t()) - same).square().mean(1));
+  }
+};
+
 BindContext context_of(std::shared_ptr<distributed::Group> group = distributed::alone()) {
   return {.device = torch::kCPU,
           .dtype = torch::kFloat64,
@@ -96,6 +116,7 @@ TEST_CASE("several processes train as one does with all rows: heads", "[distribu
 }
 
 TEST_CASE("several processes train as one does with all rows: heads that compare samples", "[distributed][law]") {
+  hold_the_laws_of(LocalHeads<ComparingHead>{.lr = 1e-2}, Kind::plain, {});
   for (const double beta : {0.0, 0.9, 1.0})
     hold_the_laws_of(LocalErrorSignals{.beta = beta, .lr = 1e-2}, Kind::plain, {});
   hold_the_laws_of(LocalErrorSignals{}, Kind::no_embed, {.path = Path::Generic});

@@ -61,21 +61,18 @@ struct PredSimHead {
 
  private:
   /// Row b of the squared differences, their mean: the mean over b is the mean square of the matrix. In several processes
-  /// the matrix is of all samples, and the gradient of the own ones' sum is that of all.
+  /// the matrix is of all samples.
   torch::Tensor similarity_loss(PredSimNet& net, const torch::Tensor& h, const Trace& trace) const {
     const auto labels = labels_of("LocalErrorSignals: beta > 0", trace);
     if (labels.is_cpu() && labels.lt(0).any().item<bool>()) {
       fail("LocalErrorSignals: beta > 0 compares all samples by their class, but a label is ",
            labels.min().item<std::int64_t>(), "; leave out samples that do not count (ignore_index), or use beta = 0.");
     }
-    const auto [all, first] =
-        distributed::gather(*net->group, {compared_by(net->projection->forward(h), net->layout),
-                                          at::one_hot(labels, trace.logits.size(1)).to(h.scalar_type())});
-    const auto losses = (similarities(all[0]) - similarities(all[1])).square().mean(1);
-    if (net->group->size() == 1) return losses;
-    const auto own = losses.narrow(0, first, h.size(0));
-    const auto of_others = losses.sum() - own.sum();
-    return own + (of_others - of_others.detach()) / static_cast<double>(h.size(0));
+    const auto compared = compared_by(net->projection->forward(h), net->layout);
+    const auto classes = at::one_hot(labels, trace.logits.size(1)).to(h.scalar_type());
+    const auto samples = distributed::gather(*net->group, {compared, classes});
+    const auto squares = (similarities(samples.all[0]) - similarities(samples.all[1])).square();
+    return distributed::own_losses(samples, squares.mean(1));
   }
 };
 

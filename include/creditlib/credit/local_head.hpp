@@ -44,9 +44,9 @@ concept GivesHeadLoss =
 ///
 /// Optional members:
 /// - `static constexpr bool couples_samples = true`: a sample's loss depends on the rest of its batch.
-/// - `static constexpr bool data_parallel = true`: with couples_samples, loss sees the samples of all processes
-///   (HeadInput::group, distributed::gather), so that several can train it. What others' losses owe to own samples is in
-///   its gradient.
+/// - `static constexpr bool data_parallel = true`: with couples_samples, loss compares the samples of all processes
+///   (HeadInput::group, distributed::gather) and gives those of its own (distributed::own_losses), so that several
+///   processes can train it.
 /// - `static constexpr bool graphable = true`: loss changes and draws nothing on the host, so that CUDA graphs can hold it.
 template <class H>
 concept LocalHead = std::copyable<H> && detail::MakesHeadModule<H> && detail::GivesHeadLoss<H>;

@@ -78,10 +78,10 @@ struct BlockOptions {
 ///   own blocks alone. `logits` and `evaluate` run the whole network; `save` writes all of it.
 /// - Policies come after the options in any order: a normalizer, a local loss, an objective, an optimizer, a rate,
 ///   clip::ByBlock or clip::ByValue.
-/// - Throws Error on all ranks, before the first step, if they do not agree on options, model or rule, or if there are
-///   more of them than blocks; for a rule that says that it reads more (Reads), such as weights; for a parameter, or a
-///   tensor of the rule, that parts on two ranks share; for BatchNorm in train mode with micro_batches > 1; in a step
-///   where LocalTrainer does, and if another process is gone.
+/// - Throws Error on all ranks, before the first step, if they do not agree on options, model, rule or first batch, or if
+///   there are more of them than blocks; for a rule that says that it reads more (Reads), such as weights; for a
+///   parameter, or a tensor of the rule, that parts on two ranks share; for BatchNorm in train mode with
+///   micro_batches > 1; in a step where LocalTrainer does, and if another process is gone.
 template <class Model, class Credit, class Normalizer = NaturalNormalizer<Credit>, class LocalLoss = InnerProduct,
           class Objective = CrossEntropy>
 class BlockTrainer {
@@ -130,6 +130,7 @@ class BlockTrainer {
       part_.refuse_batch_statistics();
       const auto like = checked_target(x, y);
       return together([&] {
+        require_same_batches(y);
         if (part_.first()) training_.check_batch(*objective_, x, y);
         const detail::Autocast off(training_.device(), false);
         part_.pass().set_runner({training_.device(), training_.dtype(), off.was_on()});
@@ -326,6 +327,14 @@ class BlockTrainer {
     }
   }
 
+  /// Throws Error on all ranks, before the first step, if they have batches of their own.
+  void require_same_batches(const torch::Tensor& y) {
+    if (std::exchange(compared_batches_, true)) return;
+    part_.agree({{"the first batch, which is the same on all ranks (Batches without .group), by its target",
+                  detail::fact_of(y)}},
+                {});
+  }
+
   /// Throws Error for a target that does not fit, on all ranks: x is not looked at where there are several. Returns logits
   /// of the right shape, as far as y tells, and no meaning.
   torch::Tensor checked_target(const torch::Tensor& x, const torch::Tensor& y) const {
@@ -411,7 +420,7 @@ class BlockTrainer {
   detail::LocalLosses<Normalizer, LocalLoss> local_;
   detail::Assignable<Objective> objective_;
   detail::Training<Model> training_;
-  bool came_apart_ = false;
+  bool came_apart_ = false, compared_batches_ = false;
 };
 
 /// The template arguments from policies in any order.

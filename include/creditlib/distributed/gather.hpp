@@ -13,23 +13,25 @@ namespace creditlib::distributed {
 struct Gathered {
   std::vector<torch::Tensor> all;  ///< (B, ...) each, in the order of ranks
   std::int64_t first = 0;          ///< where this process' samples begin
+  std::int64_t count = 0;          ///< B_r, how many they are
 };
 
 /// Puts together what each process has of its own samples, (B_r, ...), for a loss that compares the samples of a batch. A
 /// small message and a large one; none in one process.
 ///
 /// - Tensors have the same sizes on all ranks but for B_r, and are floating-point or whole numbers.
-/// - A gradient in `all` reaches this process' own rows. The rows of others are constants.
+/// - A gradient in `all` reaches this process' own rows. The rows of others are constants, so that the gradient which a
+///   loss of other samples has in own ones is missing from a loss of own samples alone: own_losses() puts it there.
 inline Gathered gather(Group& group, const std::vector<torch::Tensor>& own) {
-  if (group.size() == 1 || own.empty()) return {own};
-  const auto count = own[0].size(0);
+  const auto count = own.empty() ? 0 : own[0].size(0);
+  if (group.size() == 1 || own.empty()) return {own, 0, count};
   const auto counts = torch::zeros({group.size()}, torch::TensorOptions(torch::kInt64).device(own[0].device()));
   counts[group.rank()] = count;
   group.sum({counts});
   const auto before = counts.narrow(0, 0, group.rank()).sum().item<std::int64_t>();
   const auto samples = counts.sum().item<std::int64_t>();
 
-  Gathered gathered{.all = {}, .first = before};
+  Gathered gathered{.all = {}, .first = before, .count = count};
   for (const auto& each : own) {
     auto sizes = each.sizes().vec();
     sizes[0] = samples;
@@ -44,6 +46,16 @@ inline Gathered gather(Group& group, const std::vector<torch::Tensor>& own) {
     gathered.all[i] = at::cat({all.narrow(0, 0, before), own[i], all.narrow(0, after, samples - after)});
   }
   return gathered;
+}
+
+/// From the losses of all samples, (B), computed from what gather() has put together, those of this process' samples,
+/// (B_r), whose sum has the gradient of the sum of all in what this process has: what a rule that compares samples descends
+/// in one process.
+inline torch::Tensor own_losses(const Gathered& gathered, const torch::Tensor& losses) {
+  if (losses.size(0) == gathered.count) return losses;
+  const auto own = losses.narrow(0, gathered.first, gathered.count);
+  const auto of_others = losses.sum() - own.sum();
+  return own + (of_others - of_others.detach()) / static_cast<double>(gathered.count);
 }
 
 }  // namespace creditlib::distributed

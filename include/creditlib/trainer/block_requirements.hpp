@@ -19,8 +19,9 @@ consteval bool trains_in_blocks() {
     constexpr bool declared = BlockParallel<typename Traits::State>;
     static_assert(
         declared,
-        "creditlib: this rule's credit for a block is not told from the output error, the target and the "
-        "block's own states alone, as FA's, which comes from the block above, so its blocks cannot be trained "
+        "creditlib: BlockTrainer cannot train this rule, whose credit for a block needs more than the output error, "
+        "the "
+        "target and the block's own states, as FA's, which comes from the block above, so its blocks cannot be trained "
         "in different processes; those of DFA, DRTP, ChannelGoodness, DirectKolenPollack, LocalHeads, MonoForward, "
         "LocalErrorSignals and DecoupledGreedy can, and those of a rule whose state declares `static constexpr bool "
         "block_parallel = "

@@ -71,7 +71,7 @@ class BlockSplit {
     const std::int64_t blocks = model->blocks();
     if (blocks < ranks) {
       fail("BlockTrainer: there are ", ranks, " processes for ", blocks, " block", blocks == 1 ? "" : "s",
-           "; each needs one at least, so start at most ", blocks, ", or make the blocks smaller.");
+           "; each needs one at least, so start at most ", blocks, ", or give the model more blocks.");
     }
     if (counts.empty()) counts = even_split(sizes_of_blocks(parts), ranks);
     check(counts, blocks, ranks);

@@ -26,7 +26,7 @@ constexpr const char* what_ties_to_one_process() {
   if constexpr (IsDataParallel<State>) {
     return "";
   } else if constexpr (CouplesSamples<State>) {
-    return "couples the samples of a batch";
+    return "couples the samples of a batch (couples_samples), of which each process has its own";
   } else if constexpr (Learns<State, Model>) {
     return "learns from the rows that it sees";
   } else if constexpr (SeesUpdates<State, Model>) {

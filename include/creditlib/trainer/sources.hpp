@@ -57,8 +57,9 @@ class Sources {
       if (why.empty()) continue;
       fail(name(i), " ", why,
            ", so TrainerOptions::group cannot be more than one process: each would train on another "
-           "state. Train it in one process, or declare `static constexpr bool data_parallel = true` of its state, if "
-           "that stays equal on all (docs/distributed.md).");
+           "state. Train it in one process, or declare `static constexpr bool data_parallel = true` of its state (of "
+           "LocalHeads the head), if that stays equal on all and what it compares are the samples of all, by "
+           "distributed::gather (docs/distributed.md).");
     }
   }
 

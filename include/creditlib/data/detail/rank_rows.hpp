@@ -34,14 +34,14 @@ class RankRows {
     if (!options.group || options.group->size() == 1) return;
     const auto size = options.group->size();
     const auto whole = batch_, last = samples % whole;
-    const auto require = [&](const char* which, std::int64_t rows) {
-      if (rows < size) {
-        fail("Batches: ", which, " has ", rows, " samples for ", size,
-             " processes, and each needs one at least: use another batch_size, or drop_last.");
-      }
-    };
-    require("a batch", std::min(whole, samples));
-    if (last != 0 && !options.drop_last) require("the last batch", last);
+    if (std::min(whole, samples) < size) {
+      fail("Batches: a batch of ", std::min(whole, samples), " for ", size,
+           " processes, of which each needs a sample: use a batch_size, and data, of ", size, " samples at least.");
+    }
+    if (last != 0 && last < size && !options.drop_last) {
+      fail("Batches: the last batch of an epoch is ", last, " for ", size,
+           " processes, of which each needs a sample: use another batch_size, or drop_last.");
+    }
     std::vector<std::int64_t> own;
     for (std::int64_t first = 0; first < samples; first += whole) {
       const auto [begin, count] = own_rows(std::min(whole, samples - first), *options.group);
