@@ -37,7 +37,6 @@ int main(int argc, char** argv) {
   app.add_flag("--blocks", blocks, "each process has blocks of its own (BlockTrainer) instead of rows of its own");
   app.add_option("--micro-batches", micro_batches, "with --blocks: parts in which a batch goes from process to process")
       ->check(support::whole(1))
-      ->needs("--blocks")
       ->capture_default_str();
 
   const auto run = [&] {

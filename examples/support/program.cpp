@@ -110,7 +110,7 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<void()
   std::int64_t distributed = 1;
   if (processes == Processes::Several) {
     app.add_option("--distributed", distributed,
-                   "train in so many processes on this machine; torchrun starts them on several")
+                   "train in this many processes on this machine; on several machines use torchrun")
         ->check(whole(1))
         ->capture_default_str();
   }

@@ -45,7 +45,7 @@ void add_run_flags(Flags& flags, RunFlags& run) {
             apart);
   flags.add("device", run.device, "auto, cpu, cuda or cuda:N", apart);
   flags.add("gpu", run.gpu, "which CUDA device --device auto and cuda take", apart);
-  flags.add("batch_size", run.batch_size, "samples per step", {whole(1)}, apart);
+  flags.add("batch_size", run.batch_size, "samples per step, of all processes together", {whole(1)}, apart);
   flags.add("limit_train", run.limit_train, "train on the first N images only (0: all)", {whole(0)}, apart);
   add_threads_flag(flags, run.threads);
   flags.choice("matmul", run.matmul, matmul_names(),

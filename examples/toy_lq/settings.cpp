@@ -20,7 +20,7 @@ void declare(support::Flags& flags, Settings& s) {
   flags.count("L", s.L, 1, "steps of the dynamics");
   flags.count("outputs", s.outputs, 1, "numbers that the readout gives");
   flags.number("noise", s.noise, "deviation of each step's noise");
-  flags.count("batch", s.batch, 1, "samples per step");
+  flags.count("batch", s.batch, 1, "samples per step, of all processes together");
   flags.number("target_deviation", s.target_deviation,
                "deviation of the target y, independent of the state (0: drive the output to 0)");
   flags.choice("dynamics", s.dynamics, {"orthogonal", "gaussian"}, "A_l: orthogonal, or gaussian, N(0, 1)/sqrt(d)");
