@@ -5,6 +5,7 @@
 
 #include <creditlib/detail/describe.hpp>
 #include <creditlib/detail/joint_mean.hpp>
+#include <creditlib/detail/sample_range.hpp>
 #include <creditlib/detail/sent_to.hpp>
 #include <creditlib/distributed/group.hpp>
 #include <creditlib/error.hpp>
@@ -13,13 +14,6 @@
 #include <vector>
 
 namespace creditlib {
-
-/// Where a process' samples are among those of all processes that train together.
-struct SampleRange {
-  std::int64_t first = 0;  ///< the first of its own
-  std::int64_t count = 0;  ///< of its own
-  std::int64_t all = 0;    ///< of all processes
-};
 
 /// What `bind` receives: where the source's tensors live, where its random numbers come from, and, for a source that is
 /// trained in several processes, what these do together (docs/distributed.md).
@@ -90,14 +84,7 @@ struct BindContext {
   }
 
   /// Where this process' `samples` are among those of all, in the order of ranks. One small message.
-  SampleRange sample_range(std::int64_t samples) const {
-    if (group->size() == 1) return {0, samples, samples};
-    const auto counts = torch::zeros({group->size()}, torch::TensorOptions(torch::kInt64).device(device));
-    counts[group->rank()] = samples;
-    group->sum({counts});
-    const auto before = counts.narrow(0, 0, group->rank()).sum().item<std::int64_t>();
-    return {before, samples, counts.sum().item<std::int64_t>()};
-  }
+  SampleRange sample_range(std::int64_t samples) const { return detail::sample_range(*group, samples, device); }
 
   /// step_randn with numbers for each sample, which are dimension `at`: drawn for the samples of all processes, of which
   /// this one keeps its own. A sample gets the same numbers in one process and in many, and no message is sent.

@@ -106,7 +106,8 @@ TEST_CASE("a batch that is too small for all ranks, or is another on each, is re
 
   CHECK(says(said_with(options({.batch_size = 2}), rows(9)),
              {"a batch of 2 for 3 processes", "a batch_size, and data, of 3 samples at least"}));
-  CHECK(says(said_with(options({.batch_size = 4}), rows(10)), {"the last batch of an epoch is 2 for 3 processes", "drop_last"}));
+  CHECK(says(said_with(options({.batch_size = 4}), rows(10)),
+             {"the last batch of an epoch is 2 for 3 processes", "drop_last"}));
   CHECK(said_with(options({.batch_size = 4, .drop_last = true}), rows(10)) == "(nothing was thrown)");
   CHECK(
       says(said_with([](std::int64_t rank) { return data::BatchOptions{.batch_size = 4, .seed = rank / 2}; }, rows(12)),

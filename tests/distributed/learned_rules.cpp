@@ -29,33 +29,16 @@
 #include "../models.hpp"
 #include "data_parallel_laws.hpp"
 #include "ranks.hpp"
+#include "remembering_head.hpp"
 
 using namespace creditlib;
 using namespace creditlib::test;
 
 namespace {
 
-/// A head of two layers, with a buffer that its passes move by what they see.
-struct WatchingHeadNetImpl : torch::nn::Module {
-  explicit WatchingHeadNetImpl(const HeadInput& input)
-      : first(register_module("first", torch::nn::Linear(input.features(), 4))),
-        second(register_module("second", torch::nn::Linear(4, input.classes))),
-        seen(register_buffer("seen", torch::zeros({4}))) {}
-  torch::nn::Linear first, second;
-  torch::Tensor seen;
-};
-TORCH_MODULE(WatchingHeadNet);
-struct WatchingHead {
-  WatchingHeadNet module(const HeadInput& input) const { return WatchingHeadNet(input); }
-  torch::Tensor loss(WatchingHeadNet& net, const torch::Tensor& h, const Trace& trace) const {
-    const auto z = net->first->forward(h).tanh();
-    net->seen.lerp_(z.detach().mean(0), 0.1);
-    return trace.loss(net->second->forward(z));
-  }
-};
-/// The same, of what is the same in all processes.
-struct CountingHead : WatchingHead {
-  torch::Tensor loss(WatchingHeadNet& net, const torch::Tensor& h, const Trace& trace) const {
+/// RememberingHead, of what is the same in all processes.
+struct CountingHead : RememberingHead {
+  torch::Tensor loss(Net& net, const torch::Tensor& h, const Trace& trace) const {
     net->seen.add_(1);
     return trace.loss(net->second->forward(net->first->forward(h).tanh()));
   }
@@ -144,7 +127,7 @@ TEST_CASE("buffers of heads are rank 0's on all ranks", "[distributed]") {
 
   in_ranks(2, [&](const GroupPtr& group) {
     const auto at = static_cast<std::size_t>(group->rank());
-    LocalTrainer trainer(models[at], LocalHeads<WatchingHead>{}, {.group = group});
+    LocalTrainer trainer(models[at], LocalHeads<RememberingHead>{}, {.group = group});
     const auto [x, y] = rows_of_rank(batch, *group);
     trainer.step(x, y);
     trainer.end_epoch();

@@ -3,6 +3,7 @@
 
 #include <torch/types.h>
 
+#include <creditlib/detail/sample_range.hpp>
 #include <creditlib/distributed/group.hpp>
 #include <cstdint>
 #include <vector>
@@ -25,11 +26,8 @@ struct Gathered {
 inline Gathered gather(Group& group, const std::vector<torch::Tensor>& own) {
   const auto count = own.empty() ? 0 : own[0].size(0);
   if (group.size() == 1 || own.empty()) return {own, 0, count};
-  const auto counts = torch::zeros({group.size()}, torch::TensorOptions(torch::kInt64).device(own[0].device()));
-  counts[group.rank()] = count;
-  group.sum({counts});
-  const auto before = counts.narrow(0, 0, group.rank()).sum().item<std::int64_t>();
-  const auto samples = counts.sum().item<std::int64_t>();
+  const auto range = detail::sample_range(group, count, own[0].device());
+  const auto before = range.first, samples = range.all;
 
   Gathered gathered{.all = {}, .first = before, .count = count};
   for (const auto& each : own) {

@@ -23,10 +23,10 @@ class GradientBuffers {
 
   /// Resets: no parameter has a gradient.
   void clear() {
+    untold_.clear();
     for (auto& [key, slot] : slots_) {
       slot.gradient.reset();
       slot.factors = {};
-      untold_.clear();
       // If the parameter's grad is still this buffer, drop it, so that the buffer can be overwritten.
       if (slot.parameter.grad().defined() && slot.parameter.grad().is_same(slot.buffer.tensor()))
         slot.parameter.mutable_grad().reset();
