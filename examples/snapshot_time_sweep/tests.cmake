@@ -4,13 +4,7 @@ creditlib_smoke_test(snapshot_time_sweep ARGS --dataset digits --batch-size 16 -
                                               --estimator_epochs 1 --output_dir {folder})
 
 # In several processes.
-if(CREDITLIB_BUILD_TESTS AND CREDITLIB_PYTHON)
-  add_test(NAME smoke/snapshot_time_sweep_several COMMAND "${CMAKE_COMMAND}" -D "PROGRAM=$<TARGET_FILE:snapshot_time_sweep>" -D "PYTHON=${CREDITLIB_PYTHON}" -D
-                                          "FOLDER=${CMAKE_BINARY_DIR}/smoke/snapshot_time_sweep_several" -P
-                                          "${CMAKE_CURRENT_LIST_DIR}/several_processes.cmake")
-  set_tests_properties(smoke/snapshot_time_sweep_several PROPERTIES LABELS smoke TIMEOUT 300)
-  creditlib_environment(smoke/snapshot_time_sweep_several)
-endif()
+several_processes_test(snapshot_time_sweep 300)
 
 creditlib_refusal_test(snapshot_time_sweep NAME snapshot_past_the_end SAYS "has 3, and --epochs is 2: a snapshot past the end" ARGS
                                            --epochs 2 --snapshot_epochs 1 3)

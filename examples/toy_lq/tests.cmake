@@ -10,10 +10,4 @@ if(CREDITLIB_BUILD_TESTS)
 endif()
 
 # In several processes.
-if(CREDITLIB_BUILD_TESTS AND CREDITLIB_PYTHON)
-  add_test(NAME smoke/toy_lq_several COMMAND "${CMAKE_COMMAND}" -D "PROGRAM=$<TARGET_FILE:toy_lq>" -D "PYTHON=${CREDITLIB_PYTHON}" -D
-                                          "FOLDER=${CMAKE_BINARY_DIR}/smoke/toy_lq_several" -P
-                                          "${CMAKE_CURRENT_LIST_DIR}/several_processes.cmake")
-  set_tests_properties(smoke/toy_lq_several PROPERTIES LABELS smoke TIMEOUT 300)
-  creditlib_environment(smoke/toy_lq_several)
-endif()
+several_processes_test(toy_lq 300)

@@ -42,13 +42,7 @@ if(CREDITLIB_BUILD_TESTS)
 endif()
 
 # In several processes. torchrun, if there is one: distributed/tests.cmake.
-if(CREDITLIB_BUILD_TESTS AND CREDITLIB_PYTHON)
-  add_test(NAME smoke/train_methods_several COMMAND "${CMAKE_COMMAND}" -D "PROGRAM=$<TARGET_FILE:train_methods>" -D "PYTHON=${CREDITLIB_PYTHON}" -D
-                                                    "FOLDER=${CMAKE_BINARY_DIR}/smoke/train_methods_several" -P
-                                                    "${CMAKE_CURRENT_LIST_DIR}/several_processes.cmake")
-  set_tests_properties(smoke/train_methods_several PROPERTIES LABELS smoke TIMEOUT 600)
-  creditlib_environment(smoke/train_methods_several)
-endif()
+several_processes_test(train_methods 600)
 
 # Any images of ten classes will do, in files with MNIST's names.
 creditlib_smoke_test(train_methods NAME train_methods_fashion_mnist ARGS --dataset fashion_mnist --data-dir "${PROJECT_SOURCE_DIR}/data/digits"

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <creditlib/distributed/block_trainer.hpp>
 #include <creditlib/local_trainer.hpp>
+#include <creditlib/model/transformer_lm.hpp>
 #include <creditlib/named_tensors.hpp>
 #include <cstdint>
 #include <memory>
@@ -160,6 +161,10 @@ void hold_law_3_of(Kind kind, std::int64_t size, const TrainerOptions& options, 
 }
 
 inline ResidualMLP made_mlp(std::uint64_t seed) { return residual_mlp(torch::kFloat64, seed); }
+inline TransformerLM made_transformer(std::uint64_t seed) {
+  torch::manual_seed(seed);
+  return lively(TransformerLM({.vocabulary = 11, .context = 7, .width = 8, .heads = 2, .blocks = 3}), torch::kFloat64);
+}
 
 /// What the Errors of each rank say, with a short timeout.
 template <class Action>

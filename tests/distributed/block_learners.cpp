@@ -10,7 +10,6 @@
 #include <creditlib/distributed/block_trainer.hpp>
 #include <creditlib/distributed/from_environment.hpp>
 #include <creditlib/local_trainer.hpp>
-#include <creditlib/model/transformer_lm.hpp>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -115,14 +114,9 @@ TEST_CASE("the last rank has the readout: its block may be trained through it", 
 
 TEST_CASE("rules that learn train with blocks in several processes as in one: a class per position",
           "[distributed][law]") {
-  const auto make = [](std::uint64_t seed) {
-    torch::manual_seed(seed);
-    return lively(TransformerLM({.vocabulary = 11, .context = 7, .width = 8, .heads = 2, .blocks = 3}),
-                  torch::kFloat64);
-  };
   const TrainerOptions options{.optimizer = Optimizer::SGD};
-  hold_law_3(2, make, token_batches(), options, {.micro_batches = 2}, DirectKolenPollack{});
-  hold_law_3(3, make, token_batches(), options, {.micro_batches = 4}, MonoForward{});
+  hold_law_3(2, made_transformer, token_batches(), options, {.micro_batches = 2}, DirectKolenPollack{});
+  hold_law_3(3, made_transformer, token_batches(), options, {.micro_batches = 4}, MonoForward{});
 }
 
 TEST_CASE("a rule of a user's own keeps what belongs to no hidden state equal on all ranks", "[distributed][law]") {
